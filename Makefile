@@ -1,0 +1,78 @@
+# Each target does all the set-up it needs itself, on a fresh Debian or Ubuntu with Python 3.11 to 3.13 and make.
+#   make demo       three simulated runs through the whole pipeline
+#   make test       the tests
+#   make lint       ruff, mypy, import-linter
+#   make test-long  the tests that take longer
+#   make pictures   the screenshots in docs/
+#   make lock       resolve the pinned dependencies anew
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long lint format pictures lock system
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$p; break; fi; done)
+# What the viewer (Qt) and the browser of some tests need from Debian.
+DEBIAN := chromium libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:
+	@grep -E '^#   ' Makefile | sed 's/^#   //'
+
+demo: $(VENV)/run.stamp
+	$(BIN)/xpcs-assets demo
+
+test: $(VENV)/dev.stamp system
+	$(BIN)/python -m pytest -p no:cacheprovider -m "not long" $(ARGS)
+
+test-long: $(VENV)/dev.stamp system
+	$(BIN)/python -m pytest -p no:cacheprovider --timeout 3600 $(ARGS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+pictures: $(VENV)/dev.stamp system
+	$(BIN)/python docs/pictures.py
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed; name one with make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && apt-get install -q -y --no-install-recommends python3-venv; \
+	else echo "$(PYTHON) has no venv: apt-get install python3-venv" >&2; exit 1; fi
+	$(PYTHON) -m venv $(VENV)
+
+# The locks hold every package with its hashes, so nothing is resolved here.
+$(VENV)/run.stamp: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/dev.stamp: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --require-hashes --no-deps -r requirements-dev.lock
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	touch $@ $(VENV)/run.stamp
+
+# Debian packages for some tests. Without them those tests skip and say which package they miss.
+system:
+	@missing=""; for p in $(DEBIAN); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing$$missing"; \
+		{ apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; } >/dev/null \
+		|| echo "could not install$$missing; the tests that need them are skipped" >&2; \
+	else echo "not root: the tests that need$$missing are skipped" >&2; fi
+
+# Needs uv. No address of an index is written into the locks.
+lock:
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -o requirements.lock pyproject.toml requirements-build.in
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev -c requirements.lock \
+		-o requirements-dev.lock pyproject.toml requirements-build.in

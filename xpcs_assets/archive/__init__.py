@@ -1,0 +1,1 @@
+"""Step 7: bundle, put on tape, read back."""

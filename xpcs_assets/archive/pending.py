@@ -1,0 +1,37 @@
+"""Which runs are to be archived now: what the archive lacks, less what has failed a moment ago."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.copies.pending import unarchived
+
+FIRST_PAUSE = timedelta(minutes=1)
+LONGEST_PAUSE = timedelta(hours=6)
+
+
+def to_archive(beamline: OpenBeamline, limit: int) -> list[str]:
+    """Runs that have something which the archive lacks, once each; those that failed lately wait."""
+    settings = beamline.settings.pipeline
+    if settings.archive is None:
+        return []
+    found = unarchived(beamline.engine, beamline.name, staged_in=settings.stage.to, archive=settings.archive.to)
+    ready: list[str] = []
+    for run_key in dict.fromkeys(item.run_key for item in found):
+        if len(ready) >= limit:  # not in the query: runs that pause would take the place of those that can be archived
+            break
+        if not _pauses(beamline, run_key):
+            ready.append(run_key)
+    return ready
+
+
+def _pauses(beamline: OpenBeamline, run_key: str) -> bool:
+    """Whether archiving failed so lately that it is not tried again yet."""
+    ledger = beamline.ledger
+    failures: list[datetime] = []
+    for event in ledger.timeline(beamline.name, run_key):
+        if event.step == "archive":
+            failures = [*failures, event.at] if event.what.startswith("failed: ") else []
+    pause = min(FIRST_PAUSE * 2 ** min(len(failures) - 1, 10), LONGEST_PAUSE) if failures else FIRST_PAUSE
+    return bool(failures) and ledger.clock() - failures[-1] < pause

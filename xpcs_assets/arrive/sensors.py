@@ -1,0 +1,68 @@
+"""Dagster binding of step 1: the sensor that watches a beamline's folder and asks for an ingest run per arrival."""
+
+import time
+
+from dagster import (
+    DefaultSensorStatus,
+    RunRequest,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from xpcs_assets.arrive.watch import Ready, Watch
+from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, PRIORITY_TAG
+from xpcs_assets.orchestrate.bindings import Bound
+
+REQUESTS_PER_TICK = 20
+# The daemon looks at a sensor every 5 s at best. A tick that stays and looks again sees a run sooner.
+STAY_S = 3.5
+LOOK_EVERY_S = 0.5
+
+
+def build(bound: Bound, job_name: str) -> list[SensorDefinition]:
+    """The arrival sensor of one beamline."""
+    watches: list[Watch] = []  # one a code server; made at the first tick, not when definitions are loaded
+
+    @sensor(
+        name=f"{bound.beamline.settings.dagster_name}_arrivals",
+        job_name=job_name,
+        minimum_interval_seconds=1,
+        default_status=DefaultSensorStatus.RUNNING,
+        description=f"Runs that are complete in {bound.beamline.source_root}",
+    )
+    def arrivals(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        if not watches:
+            watches.append(Watch(bound.beamline))
+        ready, told = _stay(watches[0])
+        for line in told:
+            context.log.warning(line)
+        if not ready:
+            return SkipReason("; ".join(told) or "no new run is complete")
+        return SensorResult(
+            run_requests=[_request(bound, item) for item in ready],
+            dynamic_partitions_requests=[bound.partitions.build_add_request([item.key for item in ready])],
+        )
+
+    return [arrivals]
+
+
+def _stay(watch: Watch) -> tuple[list[Ready], list[str]]:
+    """Look until a run is ready or the tick has stayed long enough; and what to warn of."""
+    started_s = time.monotonic()
+    while True:
+        ready = watch.look(limit=REQUESTS_PER_TICK)
+        if ready or time.monotonic() - started_s > STAY_S:
+            return ready, [f"cannot list {folder}" for folder in watch.refused_folders()]
+        time.sleep(LOOK_EVERY_S)
+
+
+def _request(bound: Bound, ready: Ready) -> RunRequest:
+    queue = bound.beamline.settings.queue
+    return RunRequest(
+        partition_key=ready.key,
+        run_key=f"{bound.beamline.name}:{ready.key}:{ready.fingerprint}:{ready.attempt}",
+        tags={BEAMLINE_TAG: bound.beamline.name, PRIORITY_TAG: str(queue.priority)},
+    )

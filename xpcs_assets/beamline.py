@@ -1,0 +1,173 @@
+"""An open beamline: its settings with its ledger and places, and where a run's files lie.
+
+Every step gets one of these. Ledger and places are opened when they are first used, and once a process.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xpcs_assets.errors import NotFoundError, RefusedError, SettingsError
+from xpcs_assets.runs.folders import VersionFolder
+from xpcs_assets.runs.key import split_analysis_key
+from xpcs_assets.settings import Beamline
+from xpcs_assets.site import Site
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from xpcs_assets.copies.ledger import Ledger, RunVersion
+    from xpcs_assets.copies.ledger import Result as LedgerResult
+    from xpcs_assets.places.posix import PosixPlace
+    from xpcs_assets.places.tape import TapePlace
+
+# How long a worker may be dead before another takes its run; renewed while bytes move.
+LEASE_S = 600.0
+_RENEW_EVERY_BYTES = 256 << 20
+
+
+class OpenBeamline:
+    """A beamline of a site, ready for work.
+
+    Attributes
+    ----------
+    site, settings
+        What the YAML files say.
+    name
+        The beamline's name.
+    """
+
+    def __init__(self, site: Site, settings: Beamline) -> None:
+        self.site = site
+        self.settings = settings
+        self.name = settings.beamline
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The database of ledger and embedded catalog, its schema checked."""
+        from xpcs_assets.copies.database import check_schema, open_database
+
+        engine = open_database(self.site.database_url)
+        check_schema(engine)
+        return engine
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Where every copy is."""
+        from xpcs_assets.copies.ledger import Ledger
+
+        return Ledger(self.engine)
+
+    @property
+    def source_root(self) -> Path:
+        """The watched folder."""
+        return self.root(self.settings.runs.source.watch)
+
+    def root(self, place: str) -> Path:
+        """The folder of a place."""
+        return self.site.path(self.settings.places[place].root)
+
+    def place(self, name: str) -> PosixPlace | TapePlace:
+        """A place by its name.
+
+        Raises
+        ------
+        SettingsError
+            The beamline has no such place.
+        """
+        from xpcs_assets.places.posix import PosixPlace
+        from xpcs_assets.places.tape import TapePlace
+
+        settings = self.settings.places.get(name)
+        if settings is None:
+            there_are = f"There are: {', '.join(self.settings.places)}"
+            raise SettingsError(f"{self.name} has no place {name!r}", remedy=there_are)
+        kind = TapePlace if settings.kind == "tape" else PosixPlace
+        return kind(name, self.root(name), settings.failure_domain)
+
+    def latest(self, key: str) -> RunVersion:
+        """The newest version of the run behind a partition key (a run key, or one with ``~``).
+
+        Raises
+        ------
+        NotFoundError
+            The run was never taken.
+        """
+        run, _ = split_analysis_key(key)
+        version = self.ledger.latest(self.name, run)
+        if version is None:
+            raise NotFoundError(
+                "no such run was taken",
+                where=f"{self.name}/{run}",
+                remedy=f"`xpcs-assets status {self.name}` lists the runs",
+            )
+        return version
+
+    def result(self, key: str) -> LedgerResult:
+        """The newest result under a partition key, of the run's newest version.
+
+        Raises
+        ------
+        NotFoundError
+            The run was never taken, or has no result under this key.
+        """
+        version = self.latest(key)
+        found = self.ledger.results(self.name, version.run_key, analysis_key=key, version=version.version)
+        if not found:
+            raise NotFoundError(
+                "there is no result", where=f"{self.name}/{key}", remedy="Materialise correlation for it first"
+            )
+        return found[0]
+
+    def result_path(self, result: LedgerResult) -> Path:
+        """Where the file of a result lies."""
+        return self.root(self.settings.pipeline.stage.to) / result.path
+
+    def staged(self, version: RunVersion) -> VersionFolder:
+        """The folder of a version's staged copy."""
+        root = self.root(self.settings.pipeline.stage.to)
+        return VersionFolder(root, self.name, version.run_key, version.version)
+
+    def plain_key_only(self, key: str, asset: str) -> None:
+        """Refuse a key with ``~`` where the run itself is meant.
+
+        Raises
+        ------
+        RefusedError
+            The key names a reprocessing; raw data, copies and archive are the run's own.
+        """
+        run, name = split_analysis_key(key)
+        if name is not None:
+            raise RefusedError(
+                f"{asset} belongs to the run, not to its reprocessing {name!r}",
+                where=f"{self.name}/{key}",
+                remedy=f"Materialise {asset} for {run}; for {key} only correlation, plots and result_entry",
+            )
+
+    @contextmanager
+    def working(self, run_key: str, purpose: str) -> Iterator[Callable[[int], None]]:
+        """Hold the run's lease for a piece of work; what is yielded is told of bytes moved, and renews the lease.
+
+        Raises
+        ------
+        RefusedError
+            Another worker is at the run, or has taken the lease over: stop before the next write.
+        """
+        holder = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+        with self.ledger.lease(self.name, run_key, purpose, holder, LEASE_S) as lease:
+            moved_bytes = 0
+
+            def renew(size_bytes: int) -> None:
+                nonlocal moved_bytes
+                before, moved_bytes = moved_bytes, moved_bytes + size_bytes
+                if before // _RENEW_EVERY_BYTES != moved_bytes // _RENEW_EVERY_BYTES:
+                    self.ledger.renew(lease, LEASE_S)
+
+            yield renew

@@ -1,0 +1,206 @@
+"""Records as SciCat shapes them: plain JSON documents for every catalog. No database and no network here.
+
+Field names are those of SciCat's version 4. Whatever is not finite becomes null: catalogs refuse NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from xpcs_assets import __version__
+from xpcs_assets.describe.groups import GROUPS
+
+if TYPE_CHECKING:
+    from xpcs_assets.correlate.fit import BinFit, PowerLaw
+    from xpcs_assets.describe.quality import Quality
+    from xpcs_assets.describe.record import Entry, Record
+    from xpcs_assets.runs.recipe import Recipe
+
+SAMPLE = ("/entry/sample/short_description", "/entry/sample/name", "/measurement/sample/description")
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A result as a catalog wants it.
+
+    Attributes
+    ----------
+    record
+        The run it was made of.
+    analysis_key
+        The run's key, or that of a reprocessing.
+    recipe
+        What made it.
+    folder
+        Where the result lies.
+    size_bytes, result_digest
+        Of the result file.
+    created_at
+        When it was recorded, aware.
+    report
+        The worker's report: device, seconds, versions, frames.
+    labels, fits, law
+        Dynamic bins with their fits, and tau(q) if there is one.
+    quality
+        What was judged.
+    """
+
+    record: Record
+    analysis_key: str
+    recipe: Recipe
+    folder: str
+    size_bytes: int
+    result_digest: str
+    created_at: datetime
+    report: Mapping[str, Any]
+    labels: Sequence[str]
+    fits: Sequence[BinFit]
+    law: PowerLaw | None
+    quality: Quality
+
+
+def raw_pid(beamline: str, run_key: str, version: int) -> str:
+    """The raw dataset's identifier, the same for ever.
+
+    >>> raw_pid("aps-8-id-i", "A001", 1)
+    'xpcs-assets/aps-8-id-i/A001/v1'
+    """
+    return f"xpcs-assets/{beamline}/{run_key}/v{version}"
+
+
+def derived_pid(beamline: str, analysis_key: str, version: int, recipe_folder: str) -> str:
+    """The derived dataset's identifier, the same for ever.
+
+    >>> derived_pid("aps-8-id-i", "A001~wide-q", 1, "0123456789ab")
+    'xpcs-assets/aps-8-id-i/A001~wide-q/v1/0123456789ab'
+    """
+    return f"{raw_pid(beamline, analysis_key, version)}/{recipe_folder}"
+
+
+def raw_document(record: Record, source_folder: str) -> dict[str, Any]:
+    """The document of a run's raw data, which lie in ``source_folder``."""
+    return {
+        "pid": raw_pid(record.beamline, record.run_key, record.version),
+        "datasetName": record.run_key,
+        "type": "raw",
+        **_shared(record),
+        "description": f"{record.raw.get('format', 'raw')} series of run {record.run_key}",
+        "sourceFolder": source_folder,
+        "size": record.size_bytes,
+        "numberOfFiles": len(record.files),
+        "creationTime": record.taken_at,
+        "dataFormat": str(record.raw.get("format", "")),
+        "scientificMetadata": _metadata_of(record),
+    }
+
+
+def derived_document(derived: Derived) -> dict[str, Any]:
+    """The document of a result."""
+    record = derived.record
+    law = derived.law
+    power_law = {} if law is None else {"tau_q_exponent": _with_error(law.exponent, law.exponent_error, "")}
+    return {
+        "pid": derived_pid(record.beamline, derived.analysis_key, record.version, derived.recipe.folder),
+        "datasetName": f"{derived.analysis_key} {derived.recipe.folder}",
+        "type": "derived",
+        **_shared(record),
+        "description": f"{derived.recipe.settings.analysis_type} correlation of run {record.run_key}",
+        "sourceFolder": derived.folder,
+        "size": derived.size_bytes,
+        "numberOfFiles": 1,
+        "creationTime": derived.created_at.isoformat(),
+        "dataFormat": "8-ID result, NXxpcs",
+        "inputDatasets": [raw_pid(record.beamline, record.run_key, record.version)],
+        "usedSoftware": [f"xpcs-assets {__version__}", derived.recipe.engine],
+        "jobParameters": {"recipe": derived.recipe.to_dict(), "recipe_digest": derived.recipe.digest},
+        "scientificMetadata": {
+            "result_digest": {"value": derived.result_digest, "unit": ""},
+            "bins": [_bin(label, fit) for label, fit in zip(derived.labels, derived.fits, strict=True)],
+            **power_law,
+            "report": finite(dict(derived.report)),
+        },
+    }
+
+
+def words_of(record: Record, *more: str) -> str:
+    """What a search by words looks through, lower case: names, owner, sample and every text of the metadata."""
+    owner = record.owner
+    texts = [entry.value for entry in record.fields if isinstance(entry.value, str)]
+    all_words = [record.beamline, record.run_key, owner.proposal, owner.experiment, *owner.groups, *texts, *more]
+    return "\n".join(dict.fromkeys(word.lower() for word in all_words if word))
+
+
+def finite(value: Any) -> Any:
+    """A plain value with null for what is not finite.
+
+    >>> finite({"a": [1.0, float("nan")], "b": float("inf")})
+    {'a': [1.0, None], 'b': None}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def owner_group(record: Record) -> str:
+    """Whose group the dataset belongs to: the run's first, else its proposal, else the beamline's own."""
+    owner = record.owner
+    return owner.groups[0] if owner.groups else owner.proposal or record.beamline
+
+
+def _shared(record: Record) -> dict[str, Any]:
+    owner = record.owner
+    return {
+        "owner": owner.experiment or owner.proposal or record.beamline,
+        "ownerGroup": owner_group(record),
+        "accessGroups": list(owner.groups[1:]),
+        "proposalIds": [owner.proposal] if owner.proposal else [],
+        "creationLocation": record.beamline,
+        "keywords": ["XPCS", record.beamline],
+        "isPublished": False,
+    }
+
+
+def _metadata_of(record: Record) -> dict[str, Any]:
+    raw = {name: {"value": value, "unit": _unit_in(name)} for name, value in record.raw.items()}
+    groups = {name: _named(record.groups.get(name, ())) for name in GROUPS}
+    about = {
+        "complete": {"value": record.complete, "unit": ""},
+        "missing": {"value": list(record.missing), "unit": ""},
+        "manifest_digest": {"value": record.manifest_digest, "unit": ""},
+    }
+    return {**groups, "raw": raw, "record": about, "others": _named(record.others)}
+
+
+def _named(entries: Sequence[Entry]) -> dict[str, Any]:
+    """Fields by their path, which no two share; the last part of it does not tell two slits apart."""
+    return {entry.path.removeprefix("/"): _value_and_unit(entry) for entry in entries}
+
+
+def _value_and_unit(entry: Entry) -> dict[str, Any]:
+    flags = {"not_finite": True} if entry.not_finite else {}
+    return {"value": entry.value, "unit": entry.unit} | flags | ({"note": entry.note} if entry.note else {})
+
+
+def _unit_in(name: str) -> str:
+    endings = {"_px": "pixel", "_s": "s", "_bytes": "B"}
+    return next((unit for ending, unit in endings.items() if name.endswith(ending)), "")
+
+
+def _bin(label: str, fit: BinFit) -> dict[str, Any]:
+    return {
+        "bin": label,
+        "contrast": _with_error(fit.contrast, fit.contrast_error, ""),
+        "tau": _with_error(fit.tau_s, fit.tau_error_s, "s"),
+        "baseline": _with_error(fit.baseline, fit.baseline_error, ""),
+        "fitted": {"value": fit.ok, "unit": ""},
+    }
+
+
+def _with_error(value: float, error: float, unit: str) -> dict[str, Any]:
+    return {"value": finite(value), "error": finite(error), "unit": unit}

@@ -1,0 +1,402 @@
+"""``xpcs-assets ...``: what a person types. Each command is thin; what it does lies in the module it calls.
+
+Exit codes are honest: 0 only when what was asked for is done, 1 for an error or a refusal, 2 for wrong usage.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from xpcs_assets import __version__
+from xpcs_assets.errors import NotFoundError, XpcsAssetsError
+
+if TYPE_CHECKING:
+    from xpcs_assets.beamline import OpenBeamline
+    from xpcs_assets.follow import RunState
+    from xpcs_assets.site import Site
+
+app = typer.Typer(
+    name="xpcs-assets",
+    help="Every measurement run, from the detector's folder to a catalogued, archived g2.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+# No markup: file names, paths and reasons may hold anything that looks like it.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+HomeOption = Annotated[Path | None, typer.Option("--home", help="The site's folder; else XPCS_ASSETS_HOME.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Plain JSON for scripts.")]
+BeamlineArgument = Annotated[str, typer.Argument(help="Name of the beamline.")]
+RunArgument = Annotated[str, typer.Argument(help="Run key.")]
+
+
+def run() -> int:
+    """Run the command line and turn an error of this package into one line and exit code 1."""
+    try:
+        app(standalone_mode=True)
+    except XpcsAssetsError as error:
+        _tell_error(str(error))
+        return 1
+    return 0
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Say the version and end.")] = False) -> None:
+    if version:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def correlate(context: typer.Context) -> None:
+    """Correlate one raw file: RAW --qmap FILE --output FILE (see `correlate --help`)."""
+    from xpcs_assets.correlate.worker import main
+
+    raise typer.Exit(main(context.args))
+
+
+@app.command()
+def init(
+    home: Annotated[Path, typer.Argument(help="The folder to make a site.")] = Path("site"),
+    title: Annotated[str, typer.Option(help="What to call it.")] = "XPCS",
+) -> None:
+    """Make a site: settings, one beamline, a detector folder, an empty ledger. What is there stays."""
+    from xpcs_assets.new_site import init as make
+
+    site = make(home, title=title)
+    out.print(f"site       {site.home}")
+    for name, settings in site.beamlines.items():
+        watched = site.path(settings.places[settings.runs.source.watch].root)
+        out.print(f"beamline   {name}: watches {watched}, file {site.home / 'beamlines' / (name + '.yaml')}")
+    out.print(f"next       xpcs-assets up --home {home}")
+    _tell_broken(site.broken)
+
+
+@app.command()
+def up(home: HomeOption = None) -> None:
+    """Start webserver, daemon and code location; Ctrl-C ends all of them."""
+    from xpcs_assets.orchestrate.processes import Services
+
+    services = Services(_site(home))
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        with services:
+            out.print(f"Dagster    {services.address}")
+            out.print(f"code       127.0.0.1:{services.code_port}")
+            out.print(f"logs       {services.site.home / 'log'}")
+            for name, settings in services.site.beamlines.items():
+                root = services.site.path(settings.places[settings.runs.source.watch].root)
+                out.print(f"watching   {root} for {name}")
+            _tell_broken(services.site.broken)
+            out.print("Ctrl-C ends all of them.")
+            while True:
+                for name in services.keep():
+                    err.print(f"{name} had ended; started again, its log is in {services.site.home / 'log'}")
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        out.print("ended")
+
+
+@app.command()
+def demo(
+    home: Annotated[Path | None, typer.Option("--home", help="Where to keep the site; else a new folder.")] = None,
+) -> None:
+    """Three simulated runs of known dynamics through the whole pipeline; 0 only if every result is right."""
+    from xpcs_assets.demo import run_demo
+
+    raise typer.Exit(run_demo(home, Console(highlight=False, soft_wrap=True)))
+
+
+@app.command()
+def submit(
+    beamline: BeamlineArgument,
+    paths: Annotated[list[Path], typer.Argument(help="Folders or raw files of runs.")],
+    home: HomeOption = None,
+    as_is: Annotated[bool, typer.Option("--as-is", help="Take a run that is not complete as it is.")] = False,
+) -> None:
+    """Say that runs are complete; prints their keys. The same path twice is one run."""
+    from xpcs_assets.arrive.submit import submit as submit_run
+
+    opened = _open(home, beamline)
+    refused = 0
+    for path in paths:
+        try:
+            done = submit_run(opened, path, as_is=as_is)
+        except XpcsAssetsError as error:
+            refused += 1
+            _tell_error(str(error))
+        else:
+            out.print(done.key)
+            if done.known:
+                err.print(f"{done.key} was taken before; nothing new is done", style="dim")
+    raise typer.Exit(1 if refused else 0)
+
+
+@app.command()
+def wait(
+    beamline: BeamlineArgument,
+    run_key: RunArgument,
+    asset: Annotated[str, typer.Option(help="Wait for this asset only.")] = "",
+    timeout: Annotated[float, typer.Option(help="Seconds to wait at most.")] = 3600.0,
+    home: HomeOption = None,
+) -> None:
+    """Wait for a run: exit 0 when done, 1 when failed, 2 when there is no such run, 3 when timed out."""
+    from xpcs_assets.follow import state_of
+    from xpcs_assets.follow import wait as wait_for
+
+    opened = _open(home, beamline)
+    try:
+        code = wait_for(opened, run_key, asset=asset, timeout_s=timeout)
+    except NotFoundError as error:
+        _tell_error(str(error))
+        raise typer.Exit(2) from error
+    state = state_of(opened, run_key)
+    ended = {0: "done", 1: "failed", 3: "timed out"}[code]
+    out.print(f"{run_key} {ended}" + (f": {_plain(state.reason)}" if code and state.reason else ""))
+    raise typer.Exit(code)
+
+
+@app.command()
+def status(
+    beamline: BeamlineArgument,
+    run_key: Annotated[str, typer.Argument(help="One run; all of them without.")] = "",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    limit: Annotated[int, typer.Option(help="Newest runs to show.")] = 50,
+) -> None:
+    """Where the runs are: waiting, incomplete, refused, working, done or failed, and why."""
+    from xpcs_assets.follow import state_of
+
+    opened = _open(home, beamline)
+    keys = [run_key] if run_key else _keys(opened, limit)
+    states = [state_of(opened, key) for key in keys]
+    if as_json:
+        out.print_json(json.dumps([_as_json(state) for state in states]))
+        return
+    if not states:
+        out.print(f"no run was seen at {beamline} yet")
+    rows = [("run", "version", "state", "steps", "why")] if states else []
+    for state in states:
+        done = sum(step.state == "done" for step in state.steps)
+        version = f"v{state.version}" if state.version else "-"
+        rows.append((state.key, version, state.word, f"{done}/{len(state.steps)}", _plain(state.reason)))
+    _columns(rows)
+
+
+@app.command()
+def why(beamline: BeamlineArgument, run_key: RunArgument, home: HomeOption = None) -> None:
+    """The timeline of a run, and what it waits for."""
+    from xpcs_assets.follow import state_of
+
+    opened = _open(home, beamline)
+    state = state_of(opened, run_key)
+    if state.arrival is not None:
+        arrival = state.arrival
+        out.print(f"source     {_plain(arrival.source)} ({arrival.state.value}{_because(arrival.reason)})")
+        out.print(f"first seen {arrival.first_seen:%Y-%m-%d %H:%M:%S} UTC")
+    for event in state.timeline:
+        seconds = event.detail.get("seconds")
+        took = f"  ({seconds} s)" if seconds is not None else ""
+        out.print(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.step:<14} {_plain(event.what)}{took}")
+    for hold in opened.ledger.holds(beamline, run_key):
+        out.print(f"held       by {hold.set_by}: {_plain(hold.reason)}")
+    out.print(f"now        {state.word}{_because(state.reason)}")
+
+
+@app.command()
+def reprocess(
+    beamline: BeamlineArgument,
+    run_keys: Annotated[list[str], typer.Argument(help="Run keys.")],
+    name: Annotated[str, typer.Option(help="What to call this analysis.")],
+    qmap: Annotated[Path | None, typer.Option(help="Another q-map.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe; may repeat.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Analyse runs with another recipe under a name of its own; the runs' own results stay. The site must be up."""
+    from xpcs_assets.reprocess import ask_for
+
+    opened = _open(home, beamline)
+    for run_key in run_keys:
+        out.print(ask_for(opened, run_key, name, qmap, settings or []))
+
+
+@app.command()
+def prune(
+    beamline: BeamlineArgument,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go and why the rest stays.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Remove copies that their places need not keep, each behind a proof that enough others are right."""
+    from xpcs_assets.prune.pruning import judged, prune_all
+    from xpcs_assets.prune.rules import Stays
+
+    opened = _open(home, beamline)
+    for place in opened.settings.retention:
+        for item in judged(opened, place):
+            reasons = item.judgement.reasons if isinstance(item.judgement, Stays) else ()
+            told = f"stays: {'; '.join(reasons)}" if reasons else "may go, if a proof can be made"
+            out.print(f"{place}:{_plain(item.copy.path)} v{item.copy.version}  {_plain(told)}")
+    if dry_run:
+        return
+    refused = 0
+    for done in prune_all(opened):
+        refused += bool(done.refused)
+        told = f"stays: {done.refused}" if done.refused else f"{done.files} files, {done.size_bytes} bytes removed"
+        out.print(f"{done.copy.place}:{_plain(done.copy.path)}  {_plain(told)}")
+    raise typer.Exit(1 if refused else 0)
+
+
+@app.command()
+def hold(
+    beamline: BeamlineArgument,
+    run_key: RunArgument,
+    reason: Annotated[str, typer.Option(help="Why the run stays.")],
+    home: HomeOption = None,
+) -> None:
+    """Keep every copy of a run until it is released."""
+    opened = _open(home, beamline)
+    opened.latest(run_key)
+    opened.ledger.hold(beamline, run_key, reason, getpass.getuser())
+    out.print(f"{run_key} is held")
+
+
+@app.command()
+def release(beamline: BeamlineArgument, run_key: RunArgument, home: HomeOption = None) -> None:
+    """End all holds on a run."""
+    ended = _open(home, beamline).ledger.release(beamline, run_key, getpass.getuser())
+    out.print(f"{ended} holds on {run_key} ended")
+    raise typer.Exit(0 if ended else 1)
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="The detector's folder; the run gets a folder of its own in it.")],
+    raw_format: Annotated[str, typer.Option("--format", help="imm, imm-dense, rigaku500k, eiger or lambda.")] = "imm",
+    frames: Annotated[int, typer.Option(help="Frames of the run.")] = 1000,
+    beta: Annotated[float, typer.Option(help="Speckle contrast.")] = 0.25,
+    d: Annotated[float | None, typer.Option(help="Diffusion coefficient, square angstrom per s.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same photons.")] = 0,
+    name: Annotated[str, typer.Option(help="Run name; else made as at APS 8-ID.")] = "",
+) -> None:
+    """Write a simulated run of known beta and tau: raw file, metadata, q-map and the truth."""
+    from xpcs_assets.testing.scene import DETECTORS
+    from xpcs_assets.testing.simulate import simulate as make
+
+    if raw_format not in DETECTORS:
+        raise typer.BadParameter(f"formats are {', '.join(DETECTORS)}", param_hint="--format")
+    run = make(folder, format=raw_format, frames=frames, beta=beta, d_a2_per_s=d, seed=seed, name=name)
+    out.print(str(run.folder))
+
+
+@app.command(name="new-beamline")
+def new_beamline(
+    path: Annotated[Path, typer.Argument(help="Path of one run that is there, as an example.")],
+    name: Annotated[str, typer.Option(help="Name of the beamline.")],
+    root: Annotated[Path | None, typer.Option(help="The folder to watch; else guessed from the path.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Write a commented beamline file from an example path."""
+    from xpcs_assets.new_site import new_beamline as write
+
+    file, settings = write(_site(home).home, path, name=name, root=root)
+    out.print(f"wrote      {file}")
+    out.print(f"watches    {settings.places[settings.runs.source.watch].root}")
+    out.print(f"path       {_plain(settings.runs.source.path)}   key {_plain(settings.runs.key)}")
+    out.print(f"next       xpcs-assets check {name}")
+
+
+@app.command()
+def check(
+    beamline: BeamlineArgument,
+    home: HomeOption = None,
+    limit: Annotated[int, typer.Option(help="Runs to show at most.")] = 50,
+) -> None:
+    """Which runs the beamline's pattern finds, which keys they get, and what keeps them from being taken."""
+    from xpcs_assets.arrive.submit import matches
+
+    opened = _open(home, beamline)
+    try:
+        found = matches(opened, limit)
+    except OSError as error:
+        _tell_error(f"the watched folder cannot be listed: {error}")
+        raise typer.Exit(1) from error
+    if not found:
+        out.print(f"nothing below {opened.source_root} matches {_plain(opened.settings.runs.source.path)!r}")
+    heading = [("run key", "path", "would be taken")] if found else []
+    _columns([*heading, *((item.key, _plain(item.source), _plain(item.reason) or "yes") for item in found)])
+    raise typer.Exit(0 if found else 1)
+
+
+def _site(home: Path | None) -> Site:
+    from xpcs_assets.site import Site, find_home
+
+    return Site(find_home(home))
+
+
+def _open(home: Path | None, beamline: str) -> OpenBeamline:
+    from xpcs_assets.beamline import OpenBeamline
+
+    site = _site(home)
+    return OpenBeamline(site, site.beamline(beamline))
+
+
+def _keys(opened: OpenBeamline, limit: int) -> list[str]:
+    seen = [arrival.run_key for arrival in opened.ledger.arrivals(opened.name, limit=limit)]
+    taken = [version.run_key for version in opened.ledger.runs(opened.name, limit=limit)]
+    runs = list(dict.fromkeys([*seen, *taken]))[:limit]
+    return [key for run in runs for key in (run, *_reprocessings(opened, run))]
+
+
+def _reprocessings(opened: OpenBeamline, run_key: str) -> list[str]:
+    made = opened.ledger.results(opened.name, run_key)
+    return sorted({result.analysis_key for result in made} - {run_key})
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows under each other; nothing is cut, so that a key can be copied from any terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        out.print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _as_json(state: RunState) -> dict[str, object]:
+    return {
+        "run_key": state.key,
+        "version": state.version,
+        "state": state.word,
+        "reason": state.reason,
+        "steps": {step.asset: {"state": step.state, "reason": step.reason} for step in state.steps},
+    }
+
+
+def _because(reason: str) -> str:
+    return f": {_plain(reason)}" if reason else ""
+
+
+def _plain(text: str) -> str:
+    """Text that holds what people called their files, without control characters."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _tell_error(text: str, word: str = "error", style: str = "red") -> None:
+    err.print(f"{word}:", style=style, end=" ")
+    err.print(_plain(text))
+
+
+def _tell_broken(broken: Mapping[str, XpcsAssetsError]) -> None:
+    for error in broken.values():
+        _tell_error(str(error), "not running", "yellow")
+
+
+def _as_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

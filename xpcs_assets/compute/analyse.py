@@ -1,0 +1,215 @@
+"""From a run's staged copy to a recorded result: choose the inputs, run the worker, believe only what opens."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.compute.local import WorkerJob, run
+from xpcs_assets.errors import ComputeError, MetadataError, NotFoundError, QmapError, RawDataError
+from xpcs_assets.runs.key import split_analysis_key
+from xpcs_assets.runs.recipe import AnalysisSettings, Recipe
+from xpcs_assets.settings import Correlate
+
+if TYPE_CHECKING:
+    from xpcs_assets.copies.ledger import RunVersion
+    from xpcs_assets.correlate.result import Result
+    from xpcs_assets.runs.folders import VersionFolder
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a correlation is made of.
+
+    Attributes
+    ----------
+    version
+        The run's version.
+    folder
+        Its staged copy.
+    raw, metadata, qmap
+        The staged files, and the q-map wherever it lies.
+    qmap_digest
+        ``sha256:`` of the q-map's bytes.
+    raw_digests
+        sha256 of each raw file as in the manifest, hex.
+    """
+
+    version: RunVersion
+    folder: VersionFolder
+    raw: tuple[Path, ...]
+    metadata: Path
+    qmap: Path
+    qmap_digest: str
+    raw_digests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """A result that opens, with the worker's report."""
+
+    inputs: Inputs
+    recipe: Recipe
+    path: Path
+    result: Result
+    report: dict[str, Any]
+
+
+def inputs(beamline: OpenBeamline, key: str, qmap: str = "") -> Inputs:
+    """Find what run ``key`` is correlated from; ``qmap`` names another q-map than the beamline's.
+
+    Raises
+    ------
+    NotFoundError, RawDataError, MetadataError, QmapError
+        The run was never taken or staged, or something it needs is missing.
+    """
+    from xpcs_assets.readers.recognise import is_raw_name
+
+    version = beamline.latest(key)
+    folder = beamline.staged(version)
+    if not folder.manifest.exists():
+        raise NotFoundError("the run is not staged", where=folder.path, remedy="Materialise staged_copy first")
+    entries = version.manifest.files
+    raw = [entry for entry in entries if is_raw_name(Path(entry.path).name)]
+    if not raw:
+        raise RawDataError("the run has no raw file", where=folder.raw, remedy="Look at the files it was taken with")
+    chosen = _choose_qmap(beamline, version, folder, qmap)
+    return Inputs(
+        version,
+        folder,
+        tuple(folder.raw / entry.path for entry in raw),
+        _metadata_of(folder.raw / raw[0].path),
+        chosen,
+        _digest_of(chosen),
+        tuple(entry.sha256 for entry in raw),
+    )
+
+
+def analyse(
+    beamline: OpenBeamline, key: str, settings: AnalysisSettings, log: Callable[[str], None], qmap: str = ""
+) -> Analysed:
+    """Correlate run ``key`` in a process of its own and record the result.
+
+    A result of the same recipe and raw data that is there already, whoever made it, is taken as it is.
+
+    Raises
+    ------
+    XpcsAssetsError
+        An input is missing or damaged, the worker failed, or what it left is not what it reported.
+    """
+    from xpcs_assets.correlate.engine import ENGINE
+    from xpcs_assets.correlate.result import open_result
+
+    found = inputs(beamline, key, qmap)
+    recipe = Recipe(settings, found.qmap_digest, ENGINE)
+    path = found.folder.result(recipe.folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    device, time_limit_s = _how(beamline)
+    arguments = _arguments(beamline, found, settings, path, device)
+    report = run(WorkerJob(arguments, path.with_suffix(".json"), time_limit_s), log)
+    _believe(path, recipe, report)
+    result = open_result(path)
+    run_key, _ = split_analysis_key(key)
+    beamline.ledger.record_result(
+        beamline.name,
+        key,
+        run_key=run_key,
+        version=found.version.version,
+        recipe_digest=recipe.digest,
+        path=str(path.relative_to(found.folder.root)),
+        result_digest=report["result_digest"],
+        report=report,
+    )
+    if key == run_key:
+        beamline.ledger.promote(beamline.name, run_key, recipe.digest)
+    return Analysed(found, recipe, path, result, report)
+
+
+def correlate_settings(beamline: OpenBeamline) -> Correlate:
+    """The beamline's own recipe.
+
+    Raises
+    ------
+    NotFoundError
+        The beamline only keeps data.
+    """
+    settings = beamline.settings.pipeline.correlate
+    if settings is None:
+        raise NotFoundError("this beamline has no correlate step", where=beamline.name)
+    return settings
+
+
+def _how(beamline: OpenBeamline) -> tuple[str, float]:
+    settings = correlate_settings(beamline)
+    return settings.device, settings.time_limit
+
+
+def _arguments(
+    beamline: OpenBeamline, found: Inputs, settings: AnalysisSettings, path: Path, device: str
+) -> tuple[str, ...]:
+    digests = [part for digest in found.raw_digests for part in ("--raw-digest", digest)]
+    frames_field = beamline.settings.runs.frames_from
+    return (
+        *(str(raw) for raw in found.raw),
+        *("--qmap", str(found.qmap), "--metadata", str(found.metadata), "--output", str(path)),
+        *("--type", settings.analysis_type, "--device", device),
+        *("--begin-frame", str(settings.begin_frame), "--end-frame", str(settings.end_frame)),
+        *("--stride", str(settings.stride), "--average", str(settings.average)),
+        *("--dpl", str(settings.delays_per_level), "--dq", settings.dynamic_bins),
+        *("--empty-bins", settings.empty_bins, "--errors", settings.error_rule),
+        *(("--frames", str(settings.frames)) if settings.frames else ()),
+        *(("--frames-field", frames_field) if frames_field else ()),
+        *digests,
+    )
+
+
+def _believe(path: Path, recipe: Recipe, report: dict[str, Any]) -> None:
+    """Hold the worker to its report: the digest it names is the file's, the recipe it used is the one asked for."""
+    if report.get("recipe_digest") != recipe.digest:
+        raise ComputeError(
+            "the worker used another recipe than it was given", where=path, remedy="Update the worker's installation"
+        )
+    if not path.is_file():
+        raise ComputeError("the worker ended well but left no result", where=path, remedy="Correlate the run again")
+    if _digest_of(path) != report.get("result_digest"):
+        raise ComputeError(
+            "the result is not the file that the worker reported", where=path, remedy="Correlate the run again"
+        )
+
+
+def _choose_qmap(beamline: OpenBeamline, version: RunVersion, folder: VersionFolder, qmap: str) -> Path:
+    source = correlate_settings(beamline).qmap
+    if qmap or source.path is not None:
+        path = beamline.site.path(Path(qmap or str(source.path)))
+        if not path.is_file():
+            raise QmapError("the q-map is not there", where=path, remedy="Put it there, or name another one")
+        return path
+    names = [entry.path for entry in version.manifest.files if fnmatch.fnmatch(Path(entry.path).name, source.in_run)]
+    if len(names) != 1:
+        raise QmapError(
+            f"{len(names)} of the run's files match the q-map's pattern {source.in_run!r}",
+            where=folder.raw,
+            remedy="Have one q-map beside the raw file, or give the beamline one by pipeline.correlate.qmap.path",
+        )
+    return folder.raw / names[0]
+
+
+def _metadata_of(raw: Path) -> Path:
+    from xpcs_assets.readers.metadata import find_metadata
+
+    metadata = find_metadata(raw)
+    if metadata is None:
+        raise MetadataError(
+            "no metadata file lies beside the raw file", where=raw, remedy="Bring its *_metadata.hdf and submit the run"
+        )
+    return metadata
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,50 @@
+"""The ledger: all books over one database. Its values are plain; no object of the database leaves it.
+
+The ledger is a memory, never a proof: it tells where to look. A deletion asks the places themselves (``prune.proof``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xpcs_assets.copies.arrivals import Arrival, ArrivalBook, ArrivalState
+from xpcs_assets.copies.clock import Clock, Stopwatch, boot_time_s, utc_now
+from xpcs_assets.copies.copy_book import Bundle, Copy, CopyBook, CopyState, Evidence, Member
+from xpcs_assets.copies.leases import Hold, Lease, LeaseBook
+from xpcs_assets.copies.removals import Removal, RemovalBook, RemovalKind
+from xpcs_assets.copies.versions import Event, Result, RunVersion, VersionBook
+
+__all__ = [
+    "Arrival",
+    "ArrivalState",
+    "Bundle",
+    "Clock",
+    "Copy",
+    "CopyState",
+    "Event",
+    "Evidence",
+    "Hold",
+    "Lease",
+    "Ledger",
+    "Member",
+    "Removal",
+    "RemovalKind",
+    "Result",
+    "RunVersion",
+    "Stopwatch",
+    "boot_time_s",
+    "utc_now",
+]
+
+
+@dataclass(frozen=True)
+class Ledger(ArrivalBook, VersionBook, CopyBook, LeaseBook, RemovalBook):
+    """Runs, copies, results, holds, leases and removals of a site.
+
+    >>> from xpcs_assets.copies.database import migrate, open_database
+    >>> engine = open_database("sqlite://")
+    >>> migrate(engine)
+    >>> Ledger(engine).runs("beamline-1")
+    ()
+    >>> engine.dispose()
+    """

@@ -1,0 +1,1 @@
+"""Steps of the schema, ``vNNNN_topic.py``; ``SCHEMA`` in ``copies/database.py`` names the last."""

@@ -1,0 +1,51 @@
+"""What is still to be done, asked of the ledger in one query: versions and results that no archive holds yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, and_, exists, func, literal, select, union_all
+
+from xpcs_assets.copies.copy_book import CopyState
+from xpcs_assets.copies.database import reading
+from xpcs_assets.copies.tables import CopyRow, MemberRow, ResultRow
+
+
+@dataclass(frozen=True)
+class Unarchived:
+    """A version with something that the archive lacks: ``what`` is a result's digest, or empty for the raw data."""
+
+    run_key: str
+    version: int
+    what: str
+
+
+def unarchived(engine: Engine, beamline: str, *, staged_in: str, archive: str) -> tuple[Unarchived, ...]:
+    """Versions staged in a place whose raw data or results do not lie in ``archive``, the oldest first."""
+    kept = CopyRow.__table__.alias("kept")
+    staged = and_(CopyRow.beamline == beamline, CopyRow.place == staged_in, CopyRow.state == CopyState.PRESENT.value)
+    raw_is_kept = exists().where(
+        kept.c.beamline == CopyRow.beamline,
+        kept.c.run_key == CopyRow.run_key,
+        kept.c.version == CopyRow.version,
+        kept.c.place == archive,
+        kept.c.state == CopyState.PRESENT.value,
+    )
+    result_is_kept = exists().where(
+        MemberRow.place == archive, MemberRow.sha256 == func.replace(ResultRow.result_digest, "sha256:", "")
+    )
+    of_result = and_(
+        ResultRow.beamline == CopyRow.beamline,
+        ResultRow.run_key == CopyRow.run_key,
+        ResultRow.version == CopyRow.version,
+    )
+    query = union_all(
+        select(CopyRow.run_key, CopyRow.version, literal("").label("result_digest"), CopyRow.recorded_at).where(
+            staged, ~raw_is_kept
+        ),
+        select(CopyRow.run_key, CopyRow.version, ResultRow.result_digest, ResultRow.recorded_at)
+        .join(ResultRow, of_result)
+        .where(staged, ~result_is_kept),
+    ).order_by("recorded_at")
+    with reading(engine) as session:
+        return tuple(Unarchived(row[0], row[1], row[2]) for row in session.execute(query))

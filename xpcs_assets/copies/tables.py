@@ -1,0 +1,208 @@
+"""The ledger's tables. What their columns mean is said at the values that the books give out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from xpcs_assets.copies.database import Base, Moment
+
+Key = String(160)  # a run key is 96 characters at most, an analysis key 48 and a tilde more
+Digest = String(80)
+_VERSION = ["beamline", "run_key", "version"]
+_VERSION_KEY = [f"run_versions.{name}" for name in _VERSION]
+
+
+class ArrivalRow(Base):
+    """What was seen at a source."""
+
+    __tablename__ = "arrivals"
+    __table_args__ = (Index("arrivals_by_state", "beamline", "state", "changed_at"),)
+
+    beamline: Mapped[str] = mapped_column(String(96), primary_key=True)
+    run_key: Mapped[str] = mapped_column(Key, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text)
+    fingerprint: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text)
+    attempt: Mapped[int] = mapped_column(Integer)
+    first_seen: Mapped[datetime] = mapped_column(Moment)
+    changed_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class VersionRow(Base):
+    """A version of a run."""
+
+    __tablename__ = "run_versions"
+    __table_args__ = (
+        UniqueConstraint("beamline", "run_key", "manifest_digest"),
+        Index("run_versions_by_time", "beamline", "taken_at"),
+    )
+
+    beamline: Mapped[str] = mapped_column(String(96), primary_key=True)
+    run_key: Mapped[str] = mapped_column(Key, primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    manifest_digest: Mapped[str] = mapped_column(Digest)
+    manifest: Mapped[str] = mapped_column(Text)
+    source: Mapped[str] = mapped_column(Text)
+    owner: Mapped[dict[str, Any]] = mapped_column(JSON)
+    taken_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class CopyRow(Base):
+    """A copy of a version in a place."""
+
+    __tablename__ = "copies"
+    __table_args__ = (
+        UniqueConstraint("beamline", "run_key", "version", "place", "path"),
+        ForeignKeyConstraint(_VERSION, _VERSION_KEY),
+        Index("copies_by_place", "place", "state", "recorded_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    beamline: Mapped[str] = mapped_column(String(96))
+    run_key: Mapped[str] = mapped_column(Key)
+    version: Mapped[int] = mapped_column(Integer)
+    place: Mapped[str] = mapped_column(String(96))
+    path: Mapped[str] = mapped_column(Text)
+    failure_domain: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text)
+    evidence: Mapped[str] = mapped_column(String(32))
+    recorded_at: Mapped[datetime] = mapped_column(Moment)
+    verified_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class ResultRow(Base):
+    """A result file of a run under an analysis key."""
+
+    __tablename__ = "results"
+    __table_args__ = (
+        UniqueConstraint("beamline", "analysis_key", "version", "recipe_digest", "result_digest"),
+        ForeignKeyConstraint(_VERSION, _VERSION_KEY),
+        Index("results_by_run", "beamline", "run_key", "version"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    beamline: Mapped[str] = mapped_column(String(96))
+    analysis_key: Mapped[str] = mapped_column(Key)
+    run_key: Mapped[str] = mapped_column(Key)
+    version: Mapped[int] = mapped_column(Integer)
+    recipe_digest: Mapped[str] = mapped_column(Digest)
+    path: Mapped[str] = mapped_column(Text)
+    result_digest: Mapped[str] = mapped_column(Digest)
+    report: Mapped[dict[str, Any]] = mapped_column(JSON)
+    promoted: Mapped[bool] = mapped_column(Boolean)
+    recorded_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class BundleRow(Base):
+    """A bundle in an archive; its name is taken for ever."""
+
+    __tablename__ = "bundles"
+    __table_args__ = (Index("bundles_by_run", "beamline", "run_key", "version"),)
+
+    place: Mapped[str] = mapped_column(String(96), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    beamline: Mapped[str] = mapped_column(String(96))
+    run_key: Mapped[str] = mapped_column(Key)
+    version: Mapped[int] = mapped_column(Integer)
+    content: Mapped[str] = mapped_column(String(16))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(Digest)
+    index_digest: Mapped[str] = mapped_column(Digest)
+    evidence: Mapped[str] = mapped_column(String(32))
+    recorded_at: Mapped[datetime] = mapped_column(Moment)
+    verified_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class MemberRow(Base):
+    """A file inside a bundle."""
+
+    __tablename__ = "bundle_members"
+    __table_args__ = (ForeignKeyConstraint(["place", "bundle"], ["bundles.place", "bundles.name"]),)
+
+    place: Mapped[str] = mapped_column(String(96), primary_key=True)
+    bundle: Mapped[str] = mapped_column(String(255), primary_key=True)
+    path: Mapped[str] = mapped_column(Text, primary_key=True)
+    offset_bytes: Mapped[int] = mapped_column(BigInteger)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(Digest)
+
+
+class HoldRow(Base):
+    """A word that a run stays."""
+
+    __tablename__ = "holds"
+    __table_args__ = (Index("holds_by_run", "beamline", "run_key"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    beamline: Mapped[str] = mapped_column(String(96))
+    run_key: Mapped[str] = mapped_column(Key)
+    reason: Mapped[str] = mapped_column(Text)
+    set_by: Mapped[str] = mapped_column(Text)
+    set_at: Mapped[datetime] = mapped_column(Moment)
+    released_by: Mapped[str | None] = mapped_column(Text)
+    released_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class LeaseRow(Base):
+    """Who works on a run; kept after release so that fencing numbers never come back."""
+
+    __tablename__ = "leases"
+
+    beamline: Mapped[str] = mapped_column(String(96), primary_key=True)
+    run_key: Mapped[str] = mapped_column(Key, primary_key=True)
+    purpose: Mapped[str] = mapped_column(String(32), primary_key=True)
+    holder: Mapped[str] = mapped_column(Text)
+    fencing: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class RemovalRow(Base):
+    """A line about a removal: intent, tombstone or outcome. Append-only."""
+
+    __tablename__ = "removals"
+    __table_args__ = (Index("removals_by_run", "beamline", "run_key", "version"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    intent: Mapped[int | None] = mapped_column(ForeignKey("removals.id"))
+    beamline: Mapped[str] = mapped_column(String(96))
+    run_key: Mapped[str] = mapped_column(Key)
+    version: Mapped[int] = mapped_column(Integer)
+    place: Mapped[str] = mapped_column(String(96))
+    path: Mapped[str] = mapped_column(Text)
+    removed_by: Mapped[str] = mapped_column(Text)
+    detail: Mapped[dict[str, Any]] = mapped_column(JSON)
+    at: Mapped[datetime] = mapped_column(Moment)
+
+
+class EventRow(Base):
+    """A line of a run's timeline. Append-only."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("events_by_run", "beamline", "run_key", "id"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    beamline: Mapped[str] = mapped_column(String(96))
+    run_key: Mapped[str] = mapped_column(Key)
+    at: Mapped[datetime] = mapped_column(Moment)
+    step: Mapped[str] = mapped_column(String(32))
+    what: Mapped[str] = mapped_column(Text)
+    detail: Mapped[dict[str, Any]] = mapped_column(JSON)

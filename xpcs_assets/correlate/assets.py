@@ -1,0 +1,154 @@
+"""Dagster bindings of step 3: ``correlation``, its typed recipe, and its checks."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dagster import (
+    AssetCheckResult,
+    AssetExecutionContext,
+    AssetsDefinition,
+    Config,
+    DagsterInstance,
+    MaterializeResult,
+    MetadataValue,
+)
+from pydantic import Field, create_model
+
+from xpcs_assets.compute.analyse import Analysed, analyse, correlate_settings
+from xpcs_assets.correlate.engine import ENGINE
+from xpcs_assets.errors import RefusedError
+from xpcs_assets.orchestrate.adapter import newest, report_external
+from xpcs_assets.orchestrate.bindings import Bound, check, materialised, table
+from xpcs_assets.runs.key import split_analysis_key
+from xpcs_assets.runs.recipe import AnalysisSettings
+
+# What a scientist may set when re-materialising; the rest of a recipe is the beamline's.
+_CHOICES = {
+    "begin_frame": "first frame, 0-based",
+    "end_frame": "one past the last frame; -1 is the end of the run",
+    "stride": "take every n-th frame",
+    "average": "then average so many frames into one",
+    "dynamic_bins": "dynamic bins such as 1,2,5-7; empty is all",
+    "delays_per_level": "delays in each level of the multi-tau scheme",
+    "empty_bins": "excluded or zero: how a static bin without counts enters the mean",
+    "error_rule": "influence or boost",
+}
+
+
+def build(bound: Bound) -> list[AssetsDefinition]:
+    """The assets of this step for one beamline."""
+    recipe_config = config_class(bound)
+
+    @bound.asset(
+        "correlation",
+        description="g2 of the run, by the worker in a process of its own.",
+        after=("staged_copy", "qmap"),
+        kinds={"jax", "hdf5"},
+        code_version=ENGINE,
+        checks={
+            "frames_sane": "no dropped, saturated or dark stretches; the q-map fits and hides hot pixels",
+            "g2_sane": "baseline, contrast and fits within the limits",
+        },
+    )
+    def correlation(context: AssetExecutionContext, config: recipe_config) -> MaterializeResult:  # type: ignore[valid-type]
+        key = context.partition_key
+        with bound.step(key, "correlation"):
+            settings, qmap = chosen(bound, key, config)
+            done = analyse(bound.beamline, key, settings, context.log.info, qmap)
+            facts, checks = describe(done)
+        report_qmap(bound, context.instance, done)
+        return materialised(facts, digest=done.report["result_digest"], checks=checks)
+
+    return [correlation]
+
+
+def config_class(bound: Bound) -> type[Config]:
+    """A run config whose defaults are the beamline's own recipe."""
+    settings = correlate_settings(bound.beamline)
+    fields: dict[str, Any] = {
+        name: (type(getattr(settings, name)), Field(default=getattr(settings, name), description=text))
+        for name, text in _CHOICES.items()
+    }
+    fields["qmap"] = (str, Field(default="", description="path of another q-map; empty is the beamline's"))
+    made: type[Config] = create_model("Recipe", __base__=Config, **fields)
+    return made
+
+
+def chosen(bound: Bound, key: str, config: Any) -> tuple[AnalysisSettings, str]:
+    """The settings and the q-map that a run config asks for.
+
+    Raises
+    ------
+    RefusedError
+        A run's plain key was given another recipe than the beamline's.
+    """
+    own = correlate_settings(bound.beamline).settings
+    wanted = {name: getattr(config, name) for name in _CHOICES}
+    run, name = split_analysis_key(key)
+    differs = [choice for choice, value in wanted.items() if value != getattr(own, choice)]
+    if name is None and (differs or config.qmap):
+        raise RefusedError(
+            f"the plain key of a run keeps the beamline's recipe, but {', '.join(differs) or 'qmap'} was set",
+            where=f"{bound.beamline.name}/{key}",
+            remedy=f"Give it a name: `xpcs-assets reprocess {bound.beamline.name} {run} --name NAME --set key=value`",
+        )
+    return replace(own, **wanted), config.qmap
+
+
+def report_qmap(bound: Bound, instance: DagsterInstance, done: Analysed) -> None:
+    """Report the beamline's one q-map when it was corrected; what was made with the old one is then out of date.
+
+    A q-map that comes with each run is the run's own and part of its staged copy.
+    """
+    if done.inputs.qmap != _beamlines_qmap(bound):
+        return
+    known = newest(instance, bound.key("qmap"))
+    if known is None or known.data_version != done.inputs.qmap_digest:
+        path = MetadataValue.path(str(done.inputs.qmap))
+        report_external(instance, bound.key("qmap"), data_version=done.inputs.qmap_digest, metadata={"path": path})
+
+
+def _beamlines_qmap(bound: Bound) -> Path | None:
+    path = correlate_settings(bound.beamline).qmap.path
+    return None if path is None else bound.beamline.site.path(path)
+
+
+def describe(done: Analysed) -> tuple[dict[str, Any], list[AssetCheckResult]]:
+    """What a result's materialisation says, and how good it is."""
+    from xpcs_assets.describe.quality import frames_sane, g2_sane
+
+    fits = done.result.fit()
+    report = done.report
+    frames, g2 = frames_sane(done.result), g2_sane(done.result, fits)
+    rows = [
+        {
+            "bin": done.result.labels[i],
+            "contrast": _shown(fit.contrast),
+            "tau_s": _shown(fit.tau_s),
+            "tau_error_s": _shown(fit.tau_error_s),
+            "baseline": _shown(fit.baseline),
+            "fitted": fit.ok,
+        }
+        for i, fit in enumerate(fits)
+    ]
+    facts = {
+        "result": str(done.path),
+        "result_digest": report["result_digest"],
+        "recipe_digest": done.recipe.digest,
+        "qmap": str(done.inputs.qmap),
+        "frames_used": report["frames"]["used"],
+        "device": report["device"],
+        "reused": report["reused"],
+        **{f"{phase}_seconds": round(value, 3) for phase, value in report["seconds"].items()},
+        "peak_memory_bytes": report["peak_memory_bytes"],
+        "fits": table(rows),
+    }
+    return facts, [
+        check("frames_sane", frames.reasons, frames.facts, warn=not frames.serious),
+        check("g2_sane", g2.reasons, g2.facts, warn=not g2.serious),
+    ]
+
+
+def _shown(value: float) -> float | None:
+    return float(f"{value:.5g}") if value == value else None

@@ -1,0 +1,49 @@
+"""What this machine offers: a GPU or not, and how much memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from xpcs_assets.correlate.cache_folder import cache_folder
+from xpcs_assets.errors import CorrelationError
+
+_NVIDIA = Path("/proc/driver/nvidia/version")
+_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def choose_device(wanted: str) -> str:
+    """Turn ``auto``, ``cpu`` or ``gpu`` into what :func:`~xpcs_assets.correlate.multitau.make_correlator` takes.
+
+    Loading jax costs a second, so ``auto`` looks for an NVIDIA driver first.
+
+    Raises
+    ------
+    CorrelationError
+        ``gpu`` is asked for and jax sees none.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not _NVIDIA.exists()):
+        return "cpu"
+    import jax
+
+    if jax.default_backend() == "gpu":
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder("jax")))  # type: ignore[no-untyped-call]
+        return "jax"
+    if wanted == "gpu":
+        raise CorrelationError(
+            "jax sees no GPU on this machine", remedy="Install xpcs-assets[gpu] where there is one, or use --device cpu"
+        )
+    return "cpu"
+
+
+def memory_limit_bytes() -> int:
+    """Half of the memory that this process may use, by the machine and by its control group."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in _CGROUP_LIMITS:
+        try:
+            text = path.read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            limits.append(int(text))
+    return min(limits) // 2

@@ -1,0 +1,277 @@
+"""Open a result file: this package's own, and those of boost_corr in the same layout."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from xpcs_assets.errors import ResultError
+from xpcs_assets.readers.h5file import damage, open_hdf5
+from xpcs_assets.runs.recipe import AnalysisSettings, Recipe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from xpcs_assets.correlate.fit import BinFit, Bounds, PowerLaw
+
+_REMEDY = "Correlate the run again, or open another file"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Arrays of a correlation with their units. T delays, Nd dynamic and Ns static bins, S segments, N frames.
+
+    Attributes
+    ----------
+    path
+        The file.
+    delay_frames, delay_s
+        (T,) int64 and float64: delays in analysed frames, and in s.
+    g2, g2_error
+        (T, Nd) float64, NaN where undefined.
+    n_pairs
+        (T,) int64, valid pairs of frames of each delay.
+    n_static_used
+        (T, Nd) int64, static bins in each mean; -1 where the file does not tell.
+    static_g2
+        (T, Ns) float64, g2 of each static bin; NaN where undefined or not in the file.
+    q_inv_angstrom
+        (Nd,) float64, q of each dynamic bin, 1/Å; NaN where the map has no q.
+    labels
+        One a dynamic bin, such as ``q = 0.0034 Å⁻¹, phi = 90 deg``.
+    static_q
+        (Ns,) float64, q of each static bin, 1/Å.
+    scattering_2d
+        (rows, columns) float32, mean counts per pixel and frame.
+    scattering_1d, segments
+        (Ns,) and (S, Ns) float32, the same on static bins, whole run and stretches of it.
+    intensity_vs_time
+        (2, N) float32: analysed frame from 0, mean counts per pixel.
+    frame_time_s
+        From one analysed frame to the next, s: the detector's frame time x stride x average.
+    mask, dynamic_map, static_map
+        (rows, columns): bool, and int32 with 0 where unused.
+    recipe
+        What made it.
+    provenance
+        Engine, versions, input digests, device, seconds: plain values; empty in boost_corr's files.
+    """
+
+    path: Path
+    delay_frames: NDArray[np.int64]
+    delay_s: NDArray[np.float64]
+    g2: NDArray[np.float64]
+    g2_error: NDArray[np.float64]
+    n_pairs: NDArray[np.int64]
+    n_static_used: NDArray[np.int64]
+    static_g2: NDArray[np.float64]
+    q_inv_angstrom: NDArray[np.float64]
+    labels: tuple[str, ...]
+    static_q: NDArray[np.float64]
+    scattering_2d: NDArray[np.float32]
+    scattering_1d: NDArray[np.float32]
+    segments: NDArray[np.float32]
+    intensity_vs_time: NDArray[np.float32]
+    frame_time_s: float
+    mask: NDArray[np.bool_]
+    dynamic_map: NDArray[np.int32]
+    static_map: NDArray[np.int32]
+    recipe: Recipe
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def run(self) -> str:
+        """Name of the run: the file's, without ``_results``."""
+        return self.path.stem.removesuffix("_results")
+
+    def fit(self, *, stretched: bool = False, bounds: Bounds | None = None) -> list[BinFit]:
+        """Fit an exponential to g2 of every dynamic bin; see :func:`xpcs_assets.correlate.fit.fit_g2`."""
+        from xpcs_assets.correlate.fit import fit_bins
+
+        return fit_bins(self.delay_s, self.g2, self.g2_error, self.n_pairs, stretched=stretched, bounds=bounds)
+
+    def fit_tau_q(self, fits: Sequence[BinFit] | None = None) -> PowerLaw | None:
+        """Fit tau = a q**b through the good fits; None where fewer than 3 bins have one and a q."""
+        from xpcs_assets.correlate.fit import fit_power_law
+
+        return fit_power_law(self.q_inv_angstrom, self.fit() if fits is None else fits)
+
+    def plot(self, fits: Sequence[BinFit] | None = None) -> Figure:
+        """Draw g2 of all dynamic bins with fits and error bars."""
+        from xpcs_assets.plot.figures import g2_grid
+
+        return g2_grid(self, self.fit() if fits is None else fits)
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write delay, g2 and error of every dynamic bin as columns; units and provenance are in the header."""
+        bins = [f"{column}_{number}" for number in range(1, self.g2.shape[1] + 1) for column in ("g2", "g2_error")]
+        header = [
+            f"run: {self.run}",
+            f"result: {self.path.name}",
+            f"recipe: {self.recipe.digest}",
+            f"engine: {self.recipe.engine}",
+            "delay_frames: analysed frames; delay_s: s; g2, g2_error: no unit, nan where undefined",
+            *(f"bin {number}: {label}" for number, label in enumerate(self.labels, start=1)),
+        ]
+        columns = np.stack([self.g2, self.g2_error], axis=2).reshape(len(self.delay_s), -1)
+        with Path(path).open("w", encoding="utf-8", newline="") as file:
+            file.writelines(f"# {line}\n" for line in header)
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(["delay_frames", "delay_s", "n_pairs", *bins])
+            for index in range(len(self.delay_s)):
+                values = [repr(float(value)) for value in columns[index]]
+                rows.writerow(
+                    [int(self.delay_frames[index]), repr(float(self.delay_s[index])), int(self.n_pairs[index]), *values]
+                )
+
+
+def open_result(path: str | Path) -> Result:
+    """Open a multi-tau result.
+
+    Raises
+    ------
+    ResultError
+        The file is missing, damaged or no multi-tau result; what is missing is named.
+    """
+    path = Path(path)
+    with open_hdf5(path, ResultError, _REMEDY) as file, damage(path, "it cannot be read", ResultError, _REMEDY):
+        return _read(_Source(file, path))
+
+
+class _Source:
+    """Datasets of an open file; what is missing is named."""
+
+    def __init__(self, file: h5py.File, path: Path) -> None:
+        self.file = file
+        self.path = path
+
+    def array(self, name: str, ndim: int | None = None) -> NDArray[Any]:
+        data = self.file.get(name)
+        if not isinstance(data, h5py.Dataset):
+            raise ResultError("it is missing", where=f"{self.path}:{name}", remedy=_REMEDY)
+        value = np.asarray(data[()])
+        if ndim is not None and value.ndim != ndim:
+            raise ResultError(f"its shape is {value.shape}", where=f"{self.path}:{name}", remedy=_REMEDY)
+        return value
+
+    def optional(self, name: str, otherwise: NDArray[Any]) -> NDArray[Any]:
+        return self.array(name) if isinstance(self.file.get(name), h5py.Dataset) else otherwise
+
+    def number(self, name: str, otherwise: float | None = None) -> float:
+        if otherwise is not None and name not in self.file:
+            return otherwise
+        return float(self.array(name).reshape(-1)[0])
+
+    def texts(self, name: str) -> list[str]:
+        values = np.atleast_1d(self.array(name)).tolist()
+        return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
+
+    def text(self, name: str, otherwise: str = "") -> str:
+        return self.texts(name)[0] if name in self.file else otherwise
+
+
+def _read(source: _Source) -> Result:
+    multitau = "/xpcs/multitau"
+    g2 = source.array(f"{multitau}/normalized_g2", 2).astype(np.float64)
+    error = source.array(f"{multitau}/normalized_g2_err", 2).astype(np.float64)
+    delay = source.array(f"{multitau}/delay_list").reshape(-1).astype(np.int64)
+    names = [f"{multitau}/{name}" for name in ("normalized_g2", "normalized_g2_err", "delay_list")]
+    if not g2.shape == error.shape or len(delay) != len(g2):
+        raise ResultError(f"{', '.join(names)} do not fit each other", where=source.path, remedy=_REMEDY)
+    q, labels = _bins(source, "dynamic")
+    static_q, _ = _bins(source, "static")
+    if len(q) != g2.shape[1]:
+        raise ResultError(f"{names[0]} has other bins than the q-map", where=source.path, remedy=_REMEDY)
+    intensity = source.array("/xpcs/spatial_mean/intensity_vs_time", 2)
+    stride, average = (source.number(f"{multitau}/config/{name}_frame") for name in ("stride", "avg"))
+    frame_time_s = source.number("/entry/instrument/detector_1/frame_time") * stride * average
+    n_static_used = source.optional(f"{multitau}/n_static_used", np.full(g2.shape, -1)).astype(np.int64)
+    # boost_corr writes 0 for what is undefined.
+    undefined = (n_static_used == 0) | ((n_static_used < 0) & (g2 == 0))
+    no_static = np.full((len(delay), len(static_q)), np.nan)
+    return Result(
+        path=source.path,
+        delay_frames=delay,
+        delay_s=delay.astype(np.float64) * frame_time_s,
+        g2=np.where(undefined, np.nan, g2),
+        g2_error=np.where(undefined, np.nan, error),
+        n_pairs=source.optional(f"{multitau}/n_pairs", _pairs(delay, intensity.shape[1])).astype(np.int64),
+        n_static_used=n_static_used,
+        static_g2=source.optional(f"{multitau}/static_g2", no_static).astype(np.float64),
+        q_inv_angstrom=q,
+        labels=labels,
+        static_q=static_q,
+        scattering_2d=source.array("/xpcs/temporal_mean/scattering_2d", 3)[0],
+        scattering_1d=source.array("/xpcs/temporal_mean/scattering_1d").reshape(-1),
+        segments=source.array("/xpcs/temporal_mean/scattering_1d_segments", 2),
+        intensity_vs_time=intensity,
+        frame_time_s=frame_time_s,
+        mask=source.array("/xpcs/qmap/mask", 2) > 0,
+        dynamic_map=source.array("/xpcs/qmap/dynamic_roi_map", 2).astype(np.int32),
+        static_map=source.array("/xpcs/qmap/static_roi_map", 2).astype(np.int32),
+        recipe=_recipe(source),
+        provenance=_json(source, "/xpcs/provenance/report"),
+    )
+
+
+def _pairs(delay: NDArray[np.int64], n_frames: int) -> NDArray[np.int64]:
+    """Pairs of each delay in the scheme of boost_corr: delays over 8 are multiples of their level's frame."""
+    level = np.maximum(np.floor(np.log2(np.maximum(delay - 1, 1) / 4)), 0).astype(np.int64)
+    return (n_frames >> level) - (delay >> level)
+
+
+def _bins(source: _Source, kind: str) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Give q and label of each bin, from the natural numbers that the index mapping gives."""
+    natural = source.array(f"/xpcs/qmap/{kind}_index_mapping").reshape(-1).astype(np.int64)
+    lists = [source.array(f"/xpcs/qmap/{kind}_v_list_dim{axis}").reshape(-1) for axis in (0, 1)]
+    names, units = source.texts("/xpcs/qmap/map_names"), source.texts("/xpcs/qmap/map_units")
+    indices = np.divmod(natural, len(lists[1]))
+    if natural.size and (natural.min() < 0 or indices[0].max() >= len(lists[0])):
+        raise ResultError(f"{kind}_index_mapping names bins that are not there", where=source.path, remedy=_REMEDY)
+    values = [list_[index] for list_, index in zip(lists, indices, strict=True)]
+    q = values[names.index("q")].astype(np.float64) if "q" in names else np.full(len(natural), np.nan)
+    shown = [axis for axis in (0, 1) if len(lists[axis]) > 1 or axis == 0]
+    labels = tuple(
+        ", ".join(f"{names[axis]} = {values[axis][number]:.4g} {units[axis]}" for axis in shown)
+        for number in range(len(natural))
+    )
+    return q, labels
+
+
+def _json(source: _Source, name: str) -> dict[str, Any]:
+    text = source.text(name, "{}")
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise ResultError("it is no JSON", where=f"{source.path}:{name}", remedy=_REMEDY) from error
+    return content if isinstance(content, dict) else {}
+
+
+def _recipe(source: _Source) -> Recipe:
+    content = _json(source, "/xpcs/provenance/recipe")
+    if content:
+        try:
+            return Recipe.from_dict(content)
+        except (KeyError, TypeError) as error:
+            raise ResultError(
+                f"its recipe cannot be read ({error})", where=f"{source.path}:/xpcs/provenance/recipe", remedy=_REMEDY
+            ) from error
+    config = "/xpcs/multitau/config"
+    settings = AnalysisSettings(
+        begin_frame=int(source.number(f"{config}/begin_frame", 0)),
+        end_frame=int(source.number(f"{config}/end_frame", -1)),
+        stride=int(source.number(f"{config}/stride_frame")),
+        average=int(source.number(f"{config}/avg_frame")),
+        empty_bins="zero",
+        error_rule="boost",
+    )
+    group = source.file["/xpcs/qmap"]
+    return Recipe(settings, f"hash:{group.attrs.get('hash', '')}", "boost_corr")

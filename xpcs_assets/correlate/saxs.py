@@ -1,0 +1,147 @@
+"""Means of the scattering: 2-D, 1-D on static bins, in time segments, and the intensity of each frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpcs_assets.correlate import kernels
+from xpcs_assets.correlate.multitau import as_kernel_type
+from xpcs_assets.correlate.partition import Partition
+from xpcs_assets.correlate.threads import share
+from xpcs_assets.readers.series import Chunk, Events, Frames
+
+N_SEGMENTS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Scattering:
+    """Mean counts per pixel and recorded frame; NaN where nothing was measured.
+
+    Attributes
+    ----------
+    pattern
+        (rows, columns) float64, every pixel of the detector.
+    static
+        (n_static,) float64, mean over each static bin.
+    segments
+        (S, n_static) float64, the same in S equal stretches of time, true means.
+    intensity
+        (N,) float64, mean over the analysed pixels of each analysed frame.
+    """
+
+    pattern: NDArray[np.float64]
+    static: NDArray[np.float64]
+    segments: NDArray[np.float64]
+    intensity: NDArray[np.float64]
+
+
+class ScatteringSums:
+    """Adds up chunks in analysed time, beside the correlation.
+
+    A pixel with a negative count (masked or overflowed) in any valid frame is left out of all means but the
+    intensity's, which counts it as 0 in that frame. Memory: 8 bytes a detector pixel and 80 an analysed one.
+
+    Parameters
+    ----------
+    partition
+        All bins of the q-map, whichever are correlated.
+    n_frames
+        Analysed frames.
+    average
+        Recorded frames summed in each.
+    """
+
+    def __init__(self, partition: Partition, n_frames: int, average: int = 1) -> None:
+        self.partition = partition
+        self.average = average
+        n_segments = min(N_SEGMENTS, n_frames)
+        self._edges = [n_frames * s // n_segments for s in range(n_segments + 1)]
+        self._total = np.zeros(partition.shape[0] * partition.shape[1])
+        self._saturated = np.zeros(len(self._total), np.bool_)
+        self._intensity = np.full(n_frames, np.nan)
+        self._valid = np.zeros(n_frames, np.bool_)
+        self._until_edge: list[NDArray[np.float64]] = []
+
+    def push(self, chunk: Chunk) -> None:
+        """Take the chunk that follows."""
+        low = chunk.begin
+        while low < chunk.end:
+            edge = self._edges[len(self._until_edge) + 1]
+            high = min(chunk.end, edge)
+            self._add(chunk, low, high)
+            if high == edge:
+                self._until_edge.append(self._total[self.partition.pixel])
+            low = high
+
+    def _add(self, chunk: Chunk, low: int, high: int) -> None:
+        rows = slice(low - chunk.begin, high - chunk.begin)
+        valid = chunk.valid[rows]
+        if isinstance(chunk, Events):
+            intensity = np.zeros(high - low)
+            part = slice(*np.searchsorted(chunk.frame, (low, high)))
+            kernels.sum_events(
+                chunk.frame[part], chunk.pixel[part], chunk.count[part], low, valid,
+                self.partition.position, self._total, self._saturated, intensity,
+            )  # fmt: skip
+        else:
+            intensity = self._add_frames(chunk, rows, valid)
+        self._valid[low:high] = valid
+        self._intensity[low:high] = np.where(valid, intensity, np.nan)
+
+    def _add_frames(self, chunk: Frames, rows: slice, valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+        counts = as_kernel_type(chunk.counts[rows])
+        parts: list[tuple[int, NDArray[np.float64]]] = []
+
+        def add(begin: int, end: int) -> None:
+            intensity = np.zeros(len(valid))
+            kernels.sum_frames(
+                counts, valid, self.partition.position, begin, end, self._total, self._saturated, intensity
+            )
+            parts.append((begin, intensity))
+
+        share(add, len(self._total), at_least=1 << 14)
+        # In order of pixels, so that the sum does not depend on which thread was first.
+        total: NDArray[np.float64] = np.sum(
+            [intensity for _, intensity in sorted(parts, key=lambda part: part[0])], axis=0
+        )
+        return total
+
+    def finish(self) -> Scattering:
+        """Means of the frames so far."""
+        partition = self.partition
+        good = ~self._saturated[partition.pixel]
+        static = partition.static[good]
+        n_pixels = np.bincount(static, minlength=partition.n_static)
+
+        def per_bin(totals: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.bincount(static, totals[good], partition.n_static).astype(np.float64)
+
+        until = [*self._until_edge]
+        if len(until) < len(self._edges) - 1:
+            until.append(self._total[partition.pixel])
+        segments = np.full((len(self._edges) - 1, partition.n_static), np.nan)
+        before = np.zeros(partition.n_static)
+        for s, after in enumerate(map(per_bin, until)):
+            n_frames = self._measured(slice(self._edges[s], self._edges[s + 1]))
+            segments[s], before = _ratio(after - before, n_pixels * n_frames), after
+        n_frames = self._measured(slice(None))
+        pattern = _ratio(np.where(self._saturated, np.nan, self._total), n_frames)
+        return Scattering(
+            pattern=pattern.reshape(partition.shape),
+            static=_ratio(per_bin(self._total[partition.pixel]), n_pixels * n_frames),
+            segments=segments,
+            intensity=self._intensity / (partition.n_pixels * self.average),
+        )
+
+    def _measured(self, frames: slice) -> int:
+        """Valid recorded frames in a stretch of analysed ones."""
+        return int(np.count_nonzero(self._valid[frames])) * self.average
+
+
+def _ratio(sums: NDArray[np.float64], numbers: NDArray[np.int64] | int) -> NDArray[np.float64]:
+    n = np.broadcast_to(np.asarray(numbers, np.float64), sums.shape)
+    ratio: NDArray[np.float64] = np.divide(sums, n, out=np.full(sums.shape, np.nan), where=n > 0)
+    return ratio

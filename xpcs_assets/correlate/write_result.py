@@ -1,0 +1,248 @@
+"""Write the result file: the layout of APS 8-ID's engine, with NXxpcs links and full provenance in the same file.
+
+The whole file is made in memory, hashed, and put under its name in one step; the same input gives the same bytes
+apart from the times in its provenance.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xpcs_assets.correlate.delays import Plan
+from xpcs_assets.correlate.normalise import G2
+from xpcs_assets.correlate.saxs import Scattering
+from xpcs_assets.correlate.select import Selection
+from xpcs_assets.errors import CopyError, MetadataError, NoRoomError, QmapError
+from xpcs_assets.readers.h5file import damage, open_hdf5
+from xpcs_assets.readers.metadata import COUNT_TIME, ENERGY, FRAME_TIME, START_TIME, Acquisition
+from xpcs_assets.runs.folders import PARTIAL_SUFFIX
+from xpcs_assets.runs.recipe import Recipe
+
+_COMPRESSED_FROM = 1024
+_LINKS = {
+    "/entry/data/g2": "/xpcs/multitau/normalized_g2",
+    "/entry/data/g2_derr": "/xpcs/multitau/normalized_g2_err",
+    "/entry/data/delay_difference": "/xpcs/multitau/delay_list",
+    "/entry/data/frame_average": "/xpcs/temporal_mean/scattering_2d",
+    "/entry/data/frame_sum": "/xpcs/spatial_mean/intensity_vs_time",
+    "/entry/instrument/masks/dynamic_roi_map": "/xpcs/qmap/dynamic_roi_map",
+    "/entry/instrument/masks/static_roi_map": "/xpcs/qmap/static_roi_map",
+    "/entry/instrument/masks/mask": "/xpcs/qmap/mask",
+    "/entry/instrument/masks/dynamic_q_list": "/xpcs/qmap/dynamic_v_list_dim0",
+    "/entry/instrument/masks/static_q_list": "/xpcs/qmap/static_v_list_dim0",
+}
+
+
+@dataclass(frozen=True)
+class ResultContent:
+    """What goes into a result file.
+
+    Attributes
+    ----------
+    recipe, plan, selection
+        What was asked for.
+    g2, scattering
+        What came out.
+    acquisition
+        How the run was taken; fills what the metadata file lacks for the viewer.
+    metadata, qmap
+        Files that are copied in: the whole metadata file, and the group ``/qmap``.
+    raw_names, output_name
+        Names of the files, without folders.
+    provenance
+        Engine, versions, digests of the inputs, device, seconds: plain values.
+    """
+
+    recipe: Recipe
+    plan: Plan
+    selection: Selection
+    g2: G2
+    scattering: Scattering
+    acquisition: Acquisition
+    metadata: Path
+    qmap: Path
+    raw_names: tuple[str, ...]
+    output_name: str
+    provenance: Mapping[str, Any]
+
+
+def result_bytes(content: ResultContent) -> bytes:
+    """Make the file's bytes.
+
+    Raises
+    ------
+    MetadataError, QmapError
+        The metadata or q-map file cannot be copied.
+    """
+    with h5py.File("result", "w", driver="core", backing_store=False) as file:
+        _copy_metadata(file, content)
+        _copy_qmap(file, content.qmap)
+        _write_g2(file, content)
+        _write_config(file, content)
+        _write_scattering(file, content.scattering)
+        _put(file, "/xpcs/rawdata_path", ", ".join(content.raw_names))
+        _put(file, "/xpcs/provenance/recipe", json.dumps(content.recipe.to_dict(), sort_keys=True))
+        _put(file, "/xpcs/provenance/recipe_digest", content.recipe.digest)
+        _put(file, "/xpcs/provenance/report", json.dumps(content.provenance, sort_keys=True))
+        _link(file)
+        file.flush()
+        image: bytes = file.id.get_file_image()
+    return image
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put ``content`` under ``path``: partial name, fsync, rename, fsync of the folder.
+
+    Raises
+    ------
+    NoRoomError
+        The disk or quota is full.
+    CopyError
+        The folder cannot be written. Nothing is left under either name in both cases.
+    """
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoRoomError("the disk is full", where=path, remedy="Make room and correlate again") from error
+        raise CopyError(
+            f"the result cannot be written ({error.strerror})", where=path, remedy="Check the folder's permissions"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def _copy_metadata(file: h5py.File, content: ResultContent) -> None:
+    path, taken = content.metadata, content.acquisition
+    remedy = "Copy the metadata file anew"
+    with open_hdf5(path, MetadataError, remedy) as source, damage(path, "it cannot be copied", MetadataError, remedy):
+        for name in source:
+            if name != "xpcs":
+                source.copy(name, file, name)
+        for name, value in source.attrs.items():
+            file.attrs[name] = value
+    # What the viewer will not open a file without.
+    _put_missing(file, FRAME_TIME[0], taken.frame_time_s)
+    _put_missing(file, COUNT_TIME[0], taken.count_time_s)
+    _put_missing(file, START_TIME[0], taken.start_time or "unknown")
+    _put_missing(file, ENERGY[0], np.nan if taken.energy_kev is None else taken.energy_kev)
+
+
+def _copy_qmap(file: h5py.File, path: Path) -> None:
+    remedy = "Copy the q-map anew"
+    with open_hdf5(path, QmapError, remedy) as source, damage(path, "it cannot be copied", QmapError, remedy):
+        source.copy("qmap", file.require_group("xpcs"), "qmap")
+    group = file["/xpcs/qmap"]
+    if "hash" not in group.attrs:
+        # The viewer keeps q-maps by this name and opens no file without it.
+        group.attrs["hash"] = "none"
+
+
+def _write_g2(file: h5py.File, content: ResultContent) -> None:
+    g2 = content.g2
+    chosen, other = g2.error, g2.error_boost
+    if content.recipe.settings.error_rule == "boost":
+        chosen = other
+    # 0 with an infinite error is the one way to say undefined that leaves the viewer's fits whole.
+    values: dict[str, NDArray[Any]] = {
+        "delay_list": content.plan.delay,
+        "normalized_g2": _single(g2.g2, 0.0),
+        "normalized_g2_err": _single(chosen, np.inf),
+        "normalized_g2_err_boost": _single(other, np.inf),
+        "n_static_used": g2.n_static_used,
+        "n_pairs": g2.n_pairs,
+        "static_g2": g2.static.astype(np.float32),
+    }
+    for name, value in values.items():
+        _put(file, f"/xpcs/multitau/{name}", value)
+
+
+def _write_config(file: h5py.File, content: ResultContent) -> None:
+    settings = content.recipe.settings
+    config: dict[str, str | int | float | bool] = {
+        "analysis_type": settings.analysis_type,
+        "avg_frame": settings.average,
+        "begin_frame": content.selection.begin,
+        "crop_ratio_threshold": 1.0,
+        "delays_per_level": settings.delays_per_level,
+        "dq_selection": settings.dynamic_bins,
+        "empty_bins": settings.empty_bins,
+        "end_frame": content.selection.read_end,
+        "error_rule": settings.error_rule,
+        "gpu_id": -1 if content.provenance.get("device") == "cpu" else 0,
+        "normalize_frame": False,
+        "num_partial_g2": 0,
+        "output": content.output_name,
+        "qmap": content.qmap.name,
+        "raw": ", ".join(content.raw_names),
+        "save_G2": False,
+        "scheme": settings.scheme,
+        "smooth": "none",
+        "stride_frame": settings.stride,
+    }
+    for name, value in config.items():
+        _put(file, f"/xpcs/multitau/config/{name}", value)
+
+
+def _write_scattering(file: h5py.File, scattering: Scattering) -> None:
+    pattern = np.nan_to_num(scattering.pattern, nan=0.0)
+    qmap = file["/xpcs/qmap"]
+    blemish = qmap["blemish"] if "blemish" in qmap else qmap["mask"]
+    intensity = np.stack([np.arange(len(scattering.intensity)), scattering.intensity])
+    _put(file, "/xpcs/temporal_mean/scattering_2d", (pattern * (blemish[()] > 0))[None].astype(np.float32))
+    _put(file, "/xpcs/temporal_mean/scattering_1d", scattering.static[None].astype(np.float32))
+    _put(file, "/xpcs/temporal_mean/scattering_1d_segments", scattering.segments.astype(np.float32))
+    _put(file, "/xpcs/spatial_mean/intensity_vs_time", intensity.astype(np.float32))
+
+
+def _link(file: h5py.File) -> None:
+    """Give the NXxpcs names to what lies in the 8-ID layout, where the metadata file has left them free."""
+    for name, target in _LINKS.items():
+        parent, leaf = name.rsplit("/", 1)
+        if isinstance(file.get(parent, default=None), h5py.Dataset):
+            continue
+        if parent not in file:
+            file.create_group(parent).attrs["NX_class"] = "NXdata" if parent.endswith("data") else "NXcollection"
+        if leaf not in file[parent]:
+            file[parent][leaf] = h5py.SoftLink(target)
+
+
+def _single(values: NDArray[np.float64], undefined: float) -> NDArray[np.float32]:
+    return np.where(np.isnan(values), undefined, values).astype(np.float32)
+
+
+def _put_missing(file: h5py.File, name: str, value: str | float) -> None:
+    if not isinstance(file.get(name), h5py.Dataset):
+        if name in file:
+            del file[name]
+        _put(file, name, value)
+
+
+def _put(file: h5py.File, name: str, value: ArrayLike) -> None:
+    if isinstance(value, str):
+        file.create_dataset(name, data=value, dtype=h5py.string_dtype())
+        return
+    array = np.asarray(value)
+    file.create_dataset(name, data=array, **({"compression": "lzf"} if array.size > _COMPRESSED_FROM else {}))

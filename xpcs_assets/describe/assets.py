@@ -1,0 +1,46 @@
+"""Dagster bindings of step 4: ``metadata``."""
+
+import hashlib
+from typing import Any
+
+from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, MetadataValue
+
+from xpcs_assets.orchestrate.bindings import Bound, materialised, table
+
+
+def build(bound: Bound) -> list[AssetsDefinition]:
+    """The assets of this step for one beamline."""
+
+    @bound.asset(
+        "metadata",
+        description="The run's record: every field of its metadata, typed, with units.",
+        after=("staged_copy",),
+        kinds={"json"},
+    )
+    def metadata(context: AssetExecutionContext) -> MaterializeResult:
+        from xpcs_assets.describe.describing import describe
+
+        key = context.partition_key
+        with bound.step(key, "metadata"):
+            bound.beamline.plain_key_only(key, "metadata")
+            record, path = describe(bound.beamline, key)
+        groups: dict[str, Any] = {
+            f"{name}_fields": table(
+                [{"field": entry.name, "value": str(entry.value), "unit": entry.unit} for entry in entries]
+            )
+            for name, entries in record.groups.items()
+            if entries
+        }
+        return materialised(
+            {
+                "record": MetadataValue.path(str(path)),
+                "version": record.version,
+                "fields": len(record.fields),
+                "complete": record.complete,
+                "missing": "; ".join(record.missing) or "nothing",
+                **groups,
+            },
+            digest="sha256:" + hashlib.sha256(record.to_json().encode()).hexdigest(),
+        )
+
+    return [metadata]

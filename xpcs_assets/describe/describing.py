@@ -1,0 +1,45 @@
+"""Describe a run of a beamline: its typed record, made from the staged copy and written beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.describe.record import Record, build_record, write_record
+from xpcs_assets.errors import InputError, NotFoundError
+from xpcs_assets.readers.metadata import find_metadata
+from xpcs_assets.readers.recognise import is_raw_name, open_raw
+from xpcs_assets.readers.series import SeriesInfo
+
+
+def describe(beamline: OpenBeamline, key: str) -> tuple[Record, Path]:
+    """Make and write the record of run ``key``. What is missing or damaged is said in it and stops nothing.
+
+    Raises
+    ------
+    NotFoundError
+        The run was never taken or is not staged.
+    CopyError
+        The record could not be written.
+    """
+    version = beamline.latest(key)
+    folder = beamline.staged(version)
+    if not folder.manifest.exists():
+        raise NotFoundError("the run is not staged", where=folder.path, remedy="Materialise staged_copy first")
+    raw = [folder.raw / entry.path for entry in version.manifest.files if is_raw_name(Path(entry.path).name)]
+    info: SeriesInfo | None = None
+    metadata: Path | None = None
+    problems: list[str] = []
+    if raw:
+        try:
+            with open_raw(raw[0] if len(raw) == 1 else raw) as series:
+                info = series.info
+        except InputError as error:
+            problems.append(str(error))
+        try:
+            metadata = find_metadata(raw[0])
+        except InputError as error:
+            problems.append(str(error))
+    record = build_record(version, info=info, metadata=metadata, problems=problems)
+    write_record(record, folder.record)
+    return record, folder.record

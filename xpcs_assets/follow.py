@@ -1,0 +1,178 @@
+"""Where a run is: from the ledger alone, so that asking is quick and works when Dagster is down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.copies.ledger import Arrival, ArrivalState, Event
+from xpcs_assets.errors import NotFoundError
+from xpcs_assets.runs.key import split_analysis_key
+
+RAW_STEPS = ("raw_file", "staged_copy", "metadata", "catalog_entry")
+RESULT_STEPS = ("correlation", "plots", "result_entry")
+ASKED = "asked for"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One asset of a run: ``done``, ``failed`` or ``waiting``, since when, and why it failed."""
+
+    asset: str
+    state: str
+    at: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run is.
+
+    Attributes
+    ----------
+    key
+        The partition key that was asked for.
+    arrival
+        What is known of it at its source; None for a run rebuilt from its data.
+    version
+        The newest version that was taken; 0 before the first.
+    steps
+        Its assets in order.
+    timeline
+        Everything that was noted.
+    """
+
+    key: str
+    arrival: Arrival | None
+    version: int
+    steps: tuple[Step, ...]
+    timeline: tuple[Event, ...] = field(repr=False, default=())
+
+    @property
+    def failed(self) -> tuple[Step, ...]:
+        """The steps that failed."""
+        return tuple(step for step in self.steps if step.state == "failed")
+
+    @property
+    def done(self) -> bool:
+        """Whether every step is done."""
+        return all(step.state == "done" for step in self.steps)
+
+    @property
+    def word(self) -> str:
+        """One word for lists: waiting, incomplete, refused, submitted, working, done or failed."""
+        if not self.version and self.arrival is not None:
+            return self.arrival.state.value
+        if self.failed:
+            return "failed"
+        return "done" if self.done else "working"
+
+    @property
+    def reason(self) -> str:
+        """Why it is not done, in words; empty when it is."""
+        if not self.version and self.arrival is not None:
+            return self.arrival.reason
+        if self.failed:
+            return f"{self.failed[0].asset}: {self.failed[0].reason}"
+        ahead = [step.asset for step in self.steps if step.state == "waiting"]
+        return f"waits for {ahead[0]}" if ahead else ""
+
+
+def steps_of(beamline: OpenBeamline, key: str) -> tuple[str, ...]:
+    """The assets that a partition key has at this beamline, in the order they come."""
+    pipeline = beamline.settings.pipeline
+    analysis = RESULT_STEPS if pipeline.correlate is not None else ()
+    if split_analysis_key(key)[1] is not None:
+        return analysis
+    return (*RAW_STEPS[:2], *analysis[:2], *RAW_STEPS[2:], *analysis[2:], *(("archive",) if pipeline.archive else ()))
+
+
+def state_of(beamline: OpenBeamline, key: str) -> RunState:
+    """Where run ``key`` is.
+
+    Raises
+    ------
+    NotFoundError
+        No such run was seen or taken.
+    """
+    run, _ = split_analysis_key(key)
+    arrival = beamline.ledger.arrival(beamline.name, run)
+    latest = beamline.ledger.latest(beamline.name, run)
+    if arrival is None and latest is None:
+        raise NotFoundError(
+            "no such run", where=f"{beamline.name}/{run}", remedy=f"`xpcs-assets status {beamline.name}` lists them"
+        )
+    timeline = beamline.ledger.timeline(beamline.name, run)
+    if run != key and not any(event.detail.get("partition") == key for event in timeline):
+        raise NotFoundError(
+            "no such reprocessing was asked for",
+            where=f"{beamline.name}/{key}",
+            remedy=f"`xpcs-assets reprocess {beamline.name} {run} --name NAME` asks for one",
+        )
+    seen: dict[str, Step] = {}
+    for event in timeline:
+        if event.step == "raw_file" and event.what.endswith("taken"):
+            seen.clear()  # a new version begins anew
+        if event.detail.get("partition") == key and not event.what.startswith(("refused: ", ASKED)):
+            failed = event.what.startswith("failed: ")
+            reason = event.what.removeprefix("failed: ") if failed else ""
+            seen[event.step] = Step(event.step, "failed" if failed else "done", event.at, reason)
+    steps = tuple(seen.get(asset, Step(asset, "waiting")) for asset in steps_of(beamline, key))
+    return RunState(key, arrival, latest.version if latest else 0, steps, timeline)
+
+
+def wait(
+    beamline: OpenBeamline,
+    key: str,
+    *,
+    asset: str = "",
+    timeout_s: float,
+    told: Callable[[RunState], None] = lambda _: None,
+) -> int:
+    """Wait until a run, or one of its assets, is done: 0 done, 1 failed, 3 timed out.
+
+    Raises
+    ------
+    NotFoundError
+        No such run or asset: exit code 2.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    wanted = [asset] if asset else [step for step in steps_of(beamline, key) if step != "archive"]
+    if asset and asset not in steps_of(beamline, key):
+        there_are = f"It has {', '.join(steps_of(beamline, key))}"
+        raise NotFoundError(f"run {key} has no asset {asset!r}", where=beamline.name, remedy=there_are)
+    while True:
+        state = state_of(beamline, key)
+        told(state)
+        steps = [step for step in state.steps if step.asset in wanted]
+        if all(step.state == "done" for step in steps):
+            return 0
+        given_up = not state.version and state.word in {"refused", "incomplete"}
+        if given_up or _is_over(state, wanted):
+            return 1
+        if time.monotonic() > deadline_s:
+            return 3
+        time.sleep(0.25)
+
+
+# A failed step is followed by no success of those behind it; the others go on.
+_BEHIND = {
+    "raw_file": {"staged_copy", "metadata", "catalog_entry", "correlation", "plots", "result_entry", "archive"},
+    "staged_copy": {"metadata", "catalog_entry", "correlation", "plots", "result_entry", "archive"},
+    "correlation": {"plots", "result_entry"},
+    "plots": {"result_entry"},
+    "metadata": {"catalog_entry", "result_entry"},
+    "catalog_entry": {"result_entry"},
+}
+
+
+def _is_over(state: RunState, wanted: list[str]) -> bool:
+    """Whether some wanted step has failed, or waits behind one that has, and nothing else is still to come."""
+    retaken = state.arrival is not None and state.arrival.state in {ArrivalState.WAITING, ArrivalState.SUBMITTED}
+    failed = {step.asset for step in state.failed}
+    hopeless = failed | {behind for asset in failed for behind in _BEHIND.get(asset, set())}
+    open_ones = [step.asset for step in state.steps if step.asset in wanted and step.state == "waiting"]
+    return not retaken and not hopeless.isdisjoint(wanted) and hopeless.issuperset(open_ones)

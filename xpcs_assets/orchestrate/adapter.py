@@ -1,0 +1,204 @@
+"""Every call into Dagster that is not public API, and the few queries the platform asks of its event log.
+
+Each has a test of its own, which an upgrade of Dagster must pass.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetKey,
+    AssetMaterialization,
+    AssetRecordsFilter,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRunStatus,
+    OpExecutionContext,
+    RunsFilter,
+)
+from dagster._core.definitions.metadata import RawMetadataValue, normalize_metadata_value
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.storage.tags import GRPC_INFO_TAG, PARTITION_NAME_TAG, RUN_KEY_TAG
+from dagster._grpc.client import DagsterGrpcClient
+
+DATA_VERSION_TAG = "dagster/data_version"
+PRIORITY_TAG = "dagster/priority"
+BEAMLINE_TAG = "beamline"
+
+_IN_PROGRESS = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass(frozen=True)
+class Materialised:
+    """The newest materialisation of one partition of an asset.
+
+    Attributes
+    ----------
+    storage_id
+        Rises with every event; tells which of two came later.
+    timestamp
+        Seconds since 1970, this machine's clock.
+    data_version
+        The digest it was materialised with; empty when it had none.
+    run_id
+        The Dagster run that made it.
+    """
+
+    storage_id: int
+    timestamp: float
+    data_version: str
+    run_id: str
+
+
+def newest(instance: DagsterInstance, key: AssetKey, partition: str | None = None) -> Materialised | None:
+    """The newest materialisation of an asset, of one partition when given."""
+    wanted = AssetRecordsFilter(asset_key=key, asset_partitions=[partition] if partition is not None else None)
+    records = instance.fetch_materializations(wanted, limit=1).records
+    if not records:
+        return None
+    record = records[0]
+    event = record.asset_materialization
+    tags = (event.tags if event else None) or {}
+    return Materialised(record.storage_id, record.timestamp, tags.get(DATA_VERSION_TAG, ""), record.run_id)
+
+
+def report_external(
+    instance: DagsterInstance,
+    key: AssetKey,
+    *,
+    data_version: str,
+    partition: str | None = None,
+    metadata: Mapping[str, RawMetadataValue] | None = None,
+) -> None:
+    """Report that an asset which no run makes (a q-map, a removed copy) has a new version.
+
+    It has to be a materialisation: an observation would leave everything downstream stale for ever.
+    """
+    instance.report_runless_asset_event(
+        AssetMaterialization(
+            asset_key=key, partition=partition, metadata=metadata or {}, tags={DATA_VERSION_TAG: data_version}
+        )
+    )
+
+
+def log_materialised(
+    context: OpExecutionContext,
+    key: AssetKey,
+    partition: str,
+    *,
+    data_version: str,
+    metadata: Mapping[str, RawMetadataValue],
+    check: str,
+    check_metadata: Mapping[str, RawMetadataValue],
+) -> None:
+    """Report from an op that it made one partition of an asset, and that a check of it passed."""
+    context.log_event(
+        AssetMaterialization(key, partition=partition, metadata=metadata, tags={DATA_VERSION_TAG: data_version})
+    )
+    context.instance.report_runless_asset_event(  # an op may log no evaluation of its own
+        AssetCheckEvaluation(
+            asset_key=key,
+            check_name=check,
+            passed=True,
+            metadata={name: normalize_metadata_value(value) for name, value in check_metadata.items()},
+            partition=partition,
+        )
+    )
+
+
+def report_failed_check(instance: DagsterInstance, key: AssetKey, check: str, partition: str, reason: str) -> None:
+    """Report that a check failed whose step made nothing to attach it to."""
+    instance.report_runless_asset_event(
+        AssetCheckEvaluation(
+            asset_key=key, check_name=check, passed=False, metadata={}, partition=partition, description=reason
+        )
+    )
+
+
+def runs_in_progress(instance: DagsterInstance, job_name: str, partition: str = "") -> int:
+    """How many runs of a job wait or work now; those for one partition when given."""
+    tags = {PARTITION_NAME_TAG: partition} if partition else {}
+    return instance.get_runs_count(RunsFilter(job_name=job_name, tags=tags, statuses=_IN_PROGRESS))
+
+
+def runs_so_far(instance: DagsterInstance, job_name: str) -> int:
+    """How many runs of a job there have been."""
+    return instance.get_runs_count(RunsFilter(job_name=job_name))
+
+
+def was_requested(instance: DagsterInstance, run_key: str) -> bool:
+    """Tell whether a sensor's request with this run key has made a run already; Dagster would drop it silently."""
+    return instance.get_runs_count(RunsFilter(tags={RUN_KEY_TAG: run_key})) > 0
+
+
+def runs_of_partition(instance: DagsterInstance, beamline: str, partition: str, limit: int = 20) -> Sequence[RunRow]:
+    """The newest Dagster runs of a partition at a beamline."""
+    records = instance.get_run_records(
+        RunsFilter(tags={PARTITION_NAME_TAG: partition, BEAMLINE_TAG: beamline}), limit=limit
+    )
+    return [
+        RunRow(r.dagster_run.run_id, r.dagster_run.job_name, r.dagster_run.status.value, r.start_time, r.end_time)
+        for r in records
+    ]
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One Dagster run, as the command line shows it. Times are seconds since 1970."""
+
+    run_id: str
+    job: str
+    status: str
+    start_time: float | None
+    end_time: float | None
+
+
+def failure_of_step(instance: DagsterInstance, run_id: str) -> list[tuple[str, str]]:
+    """Step and message of each step that failed in a run."""
+    connection = instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE)
+    failed = []
+    for record in connection.records:
+        event = record.event_log_entry.dagster_event
+        if event is None or event.step_key is None:
+            continue
+        data = event.step_failure_data
+        told = data.user_failure_data.description if data.user_failure_data else None
+        failed.append((event.step_key, told or (data.error.message.strip() if data.error else "failed")))
+    return failed
+
+
+def worker_process(instance: DagsterInstance, run_id: str) -> tuple[int, float] | None:
+    """Process id of a local run's worker, and when it said so (s since 1970); None before it has."""
+    connection = instance.get_records_for_run(run_id, of_type=DagsterEventType.ENGINE_EVENT)
+    for record in reversed(connection.records):
+        event = record.event_log_entry.dagster_event
+        metadata = event.engine_event_data.metadata if event is not None else {}
+        if "pid" in metadata:
+            return int(str(metadata["pid"].value)), record.event_log_entry.timestamp
+    return None
+
+
+def code_server_answers(run_tags: Mapping[str, str]) -> bool:
+    """Tell whether the code server that a run was launched on (or its successor there) can be reached."""
+    told = run_tags.get(GRPC_INFO_TAG)
+    if told is None:
+        return False
+    where = json.loads(told)
+    client = DagsterGrpcClient(
+        port=where.get("port"), socket=where.get("socket"), host=where.get("host"), use_ssl=bool(where.get("use_ssl"))
+    )
+    try:
+        client.ping("")
+    except DagsterUserCodeUnreachableError:
+        return False
+    return True

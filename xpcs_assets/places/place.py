@@ -1,0 +1,101 @@
+"""What every storage back end can do, and the values it answers with. Paths are relative to the place's root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from xpcs_assets.places.files import Written
+from xpcs_assets.places.reading import Signature
+
+
+class Presence(StrEnum):
+    """Whether something is there. Unknown never counts as a copy, and never as absence."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Stat:
+    """What a place says of a path without reading it.
+
+    Attributes
+    ----------
+    presence
+        Whether a regular file is there.
+    signature
+        What it is, when it is there.
+    reason
+        Why not, or why nothing can be said.
+    """
+
+    presence: Presence
+    signature: Signature | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies below a folder.
+
+    Attributes
+    ----------
+    presence
+        Whether the folder is there; on unknown the rest says nothing.
+    files
+        Regular files, sorted, relative to the place's root.
+    others
+        Links, devices and partials, likewise.
+    reason
+        Why nothing can be said.
+    """
+
+    presence: Presence
+    files: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class RemovalPermit(Protocol):
+    """What a place asks before it removes anything; ``prune.proof.RemovalProof`` is one."""
+
+    def allow(self, place: str, path: str) -> None:
+        """Return if this file may go now; raise RemovalRefusedError if not."""
+
+
+class Place(Protocol):
+    """A place where bytes live."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the site's settings."""
+
+    @property
+    def failure_domain(self) -> str:
+        """What is lost together with it; asked now. CopyError when that cannot be known."""
+
+    @property
+    def holds_bundles(self) -> bool:
+        """Whether a copy here is bundles (an archive) and not the run's files."""
+
+    def stat(self, path: str) -> Stat:
+        """Whether a file is there, and what it is."""
+
+    def digest(self, path: str) -> tuple[str, Signature]:
+        """Read a file now: sha256 and what it was when read; NotFoundError or CopyError when it cannot be."""
+
+    def read(self, path: str, offset_bytes: int = 0) -> Iterator[bytes]:
+        """The bytes of a file from an offset on."""
+
+    def put(self, path: str, chunks: Iterable[bytes], *, sha256: str = "", mtime_ns: int | None = None) -> Written:
+        """Write a file that never overwrites other bytes; see ``places.files.write_file_safely``."""
+
+    def remove(self, path: str, permit: RemovalPermit) -> bool:
+        """Remove a file that the permit allows to go; False when it was not there."""
+
+    def list(self, folder: str = "") -> Listing:
+        """What lies below a folder."""

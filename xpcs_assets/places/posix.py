@@ -1,0 +1,145 @@
+"""A place that is a folder of a mounted file system."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from xpcs_assets.errors import CopyError
+from xpcs_assets.places import files, reading
+from xpcs_assets.places.files import Written
+from xpcs_assets.places.place import Listing, Presence, RemovalPermit, Stat
+from xpcs_assets.places.reading import Signature
+from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
+from xpcs_assets.runs.manifest import resolve_under
+
+
+class PosixPlace:
+    """A folder.
+
+    Parameters
+    ----------
+    name
+        Its name in the site's settings.
+    root
+        The folder. While it is not there everything in it is unknown.
+    failure_domain
+        What is lost together with it; empty means the device that the folder lies on.
+    calls
+        The system calls to use.
+    """
+
+    holds_bundles = False
+
+    def __init__(self, name: str, root: Path, failure_domain: str = "", calls: Syscalls = SYSCALLS) -> None:
+        self.name = name
+        self.root = root
+        self.calls = calls
+        self._failure_domain = failure_domain
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.root!s})"
+
+    @property
+    def failure_domain(self) -> str:
+        """The one given, or the device of the root as it is mounted now.
+
+        Raises
+        ------
+        CopyError
+            The root is not there.
+        """
+        if reason := self._why_unknown():
+            raise CopyError(f"place {self.name!r} is unavailable: {reason}", where=self.root, remedy="Mount it")
+        return self._failure_domain or f"device {self.root.stat().st_dev}"
+
+    def path(self, path: str) -> Path:
+        """Where a relative path lies; NotVerifiedError when it would leave the root."""
+        return resolve_under(self.root, path) if path else self.root
+
+    def stat(self, path: str) -> Stat:
+        """Whether a regular file is there; unknown when root or file cannot be asked."""
+        try:
+            found = self.calls.lstat(self.path(path))
+        except (FileNotFoundError, NotADirectoryError):
+            reason = self._why_unknown()
+            return Stat(Presence.UNKNOWN, reason=reason) if reason else Stat(Presence.NO, reason="it is not there")
+        except OSError as error:
+            return Stat(Presence.UNKNOWN, reason=error.strerror or str(error))
+        if not stat.S_ISREG(found.st_mode):
+            return Stat(Presence.NO, reason="it is no regular file")
+        return Stat(Presence.YES, Signature.of(found))
+
+    def digest(self, path: str) -> tuple[str, Signature]:
+        """Read a file from the disk now; see :func:`xpcs_assets.places.reading.hash_file`."""
+        return reading.hash_file(self.path(path), self.calls)
+
+    def read(self, path: str, offset_bytes: int = 0) -> Iterator[bytes]:
+        """The bytes of a file from an offset on."""
+        with reading.open_regular(self.path(path), self.calls) as descriptor:
+            self.calls.seek(descriptor, offset_bytes)
+            yield from reading.chunks_of(descriptor, self.calls)
+
+    def put(self, path: str, chunks: Iterable[bytes], *, sha256: str = "", mtime_ns: int | None = None) -> Written:
+        """Write a file; CopyError when the root is not there, so that nothing lands below an empty mount point."""
+        if reason := self._why_unknown():
+            raise CopyError(f"place {self.name!r} is unavailable: {reason}", where=self.root, remedy="Mount it")
+        return files.write_file_safely(self.path(path), chunks, sha256=sha256, mtime_ns=mtime_ns, calls=self.calls)
+
+    def remove(self, path: str, permit: RemovalPermit) -> bool:
+        """Remove a file that the permit allows to go; folders that are empty then go with it."""
+        target = self.path(path)
+        permit.allow(self.name, path)
+        with reading.told_as_copy_error(target):
+            try:
+                self.calls.unlink(target)
+            except FileNotFoundError:
+                return False
+            files.sync_folder(target.parent, self.calls)
+        self._remove_empty_folders(target.parent)
+        return True
+
+    def list(self, folder: str = "") -> Listing:
+        """What lies below a folder; unknown when any of it cannot be read."""
+        if reason := self._why_unknown():
+            return Listing(Presence.UNKNOWN, reason=reason)
+        regular: tuple[str, ...] = ()
+        others: tuple[str, ...] = ()
+        start = self.path(folder)
+        try:
+            if not reading.exists(start, self.calls):
+                return Listing(Presence.NO, reason="it is not there")
+            for path, mode in self._walk(start):
+                relative = path.relative_to(self.root).as_posix()
+                if stat.S_ISREG(mode) and not files.is_partial(path.name):
+                    regular += (relative,)
+                else:
+                    others += (relative,)
+        except OSError as error:
+            return Listing(Presence.UNKNOWN, reason=error.strerror or str(error))
+        return Listing(Presence.YES, tuple(sorted(regular)), tuple(sorted(others)))
+
+    def _walk(self, folder: Path) -> Iterator[tuple[Path, int]]:
+        for name in self.calls.names(folder):
+            path = folder / name
+            mode = self.calls.lstat(path).st_mode
+            if stat.S_ISDIR(mode):
+                yield from self._walk(path)
+            else:
+                yield path, mode
+
+    def _why_unknown(self) -> str:
+        """Why nothing can be said about this place now; empty when something can."""
+        try:
+            names_a_folder = stat.S_ISDIR(self.root.stat().st_mode)
+        except OSError as error:
+            return error.strerror or str(error)
+        return "" if names_a_folder else "it is no folder"
+
+    def _remove_empty_folders(self, folder: Path) -> None:
+        with suppress(OSError):  # not empty: somebody's files stay
+            while folder != self.root:
+                self.calls.rmdir(folder)
+                folder = folder.parent

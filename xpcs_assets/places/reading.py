@@ -1,0 +1,116 @@
+"""Reading data files: regular files only, never through a link, and every error of the system told with its cause."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from xpcs_assets.errors import CopyError, NoRoomError, NotFoundError
+from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
+
+CHUNK_BYTES = 4 << 20
+_NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up"}
+_CAUSES = {
+    errno.EACCES: ("there is no permission", "Give this user the right to it"),
+    errno.EPERM: ("the system does not permit it", "See who owns it and whether it is immutable"),
+    errno.EROFS: ("the file system is read-only", "Mount it writable, or choose another place"),
+    errno.EIO: ("the device reports an input/output error", "Have the disk looked at; the source is untouched"),
+    errno.ENAMETOOLONG: ("the name is too long for this file system", "Rename it at the source"),
+    errno.ELOOP: ("the name is a symbolic link, which is never followed", "Put the file itself there"),
+}
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What of a file changes when its bytes do: compared to tell whether it is still the file that was read."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Signature:
+        """The signature in an answer of ``stat``."""
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def exists(path: Path, calls: Syscalls = SYSCALLS) -> bool:
+    """Whether anything has this name; an error that leaves it open is raised, never taken for a no."""
+    try:
+        calls.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+@contextmanager
+def open_regular(path: Path, calls: Syscalls = SYSCALLS) -> Iterator[int]:
+    """Open a regular file to read it; a link, FIFO, device or folder is refused without blocking.
+
+    Raises
+    ------
+    NotFoundError
+        Nothing has this name.
+    CopyError
+        It is no regular file, or cannot be opened.
+    """
+    with told_as_copy_error(path):
+        descriptor = calls.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if not stat.S_ISREG(calls.fstat(descriptor).st_mode):
+                raise CopyError("it is no regular file", where=path, remedy="Only files are copied")
+            yield descriptor
+        finally:
+            calls.close(descriptor)
+
+
+def chunks_of(descriptor: int, calls: Syscalls = SYSCALLS) -> Iterator[bytes]:
+    """The rest of an open file, piece by piece."""
+    while data := calls.read(descriptor, CHUNK_BYTES):
+        yield data
+
+
+def hash_file(path: Path, calls: Syscalls = SYSCALLS) -> tuple[str, Signature]:
+    """Read a file from the disk (as far as the kernel follows the advice): its sha256, and what it was when read.
+
+    Raises
+    ------
+    NotFoundError, CopyError
+        It is not there, no regular file, cannot be read or changed while it was read.
+    """
+    with open_regular(path, calls) as descriptor:
+        before = Signature.of(calls.fstat(descriptor))
+        with suppress(OSError):
+            calls.drop_cache(descriptor)
+        digest = hashlib.sha256()
+        for data in chunks_of(descriptor, calls):
+            digest.update(data)
+        if Signature.of(calls.fstat(descriptor)) != before:
+            raise CopyError("it changed while it was read", where=path, remedy="Read it again when nobody writes it")
+    return digest.hexdigest(), before
+
+
+@contextmanager
+def told_as_copy_error(path: Path) -> Iterator[None]:
+    """Turn what the system says about ``path`` into the package's errors, with cause and remedy."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFoundError(
+            "no such file", where=error.filename or path, remedy="See whether its disk is mounted"
+        ) from error
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise NoRoomError(
+                _NO_ROOM[error.errno], where=path, remedy="Make room and repeat; nothing partial was left"
+            ) from error
+        cause, remedy = _CAUSES.get(error.errno or 0, (error.strerror or str(error), "Repeat when that is mended"))
+        raise CopyError(cause, where=error.filename or path, remedy=remedy) from error

@@ -1,0 +1,73 @@
+"""Ask for an analysis of a run with another recipe, under a name of its own."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.errors import QmapError, RefusedError
+from xpcs_assets.follow import ASKED
+from xpcs_assets.orchestrate.launch import launch
+from xpcs_assets.runs.key import analysis_key
+from xpcs_assets.runs.recipe import AnalysisSettings
+
+ASSETS = ("correlation", "plots", "result_entry")
+# The run's own: they follow from the data or the engine, not from a scientist's wish.
+_FIXED = frozenset({"analysis_type", "scheme", "frames"})
+
+
+def ask_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, changes: list[str]) -> str:
+    """Launch the analysis on the running site; the analysis key it will have.
+
+    Parameters
+    ----------
+    changes
+        ``key=value`` of :class:`~xpcs_assets.runs.recipe.AnalysisSettings`; what is not named is the beamline's.
+
+    Raises
+    ------
+    NotFoundError
+        The run was never taken.
+    RefusedError
+        A setting is unknown, or nothing would be different.
+    QmapError
+        The q-map is not there.
+    ComputeError
+        The site is not running.
+    """
+    beamline.latest(run_key)
+    if qmap is not None and not qmap.is_file():
+        raise QmapError("the q-map is not there", where=qmap, remedy="Name a file that is")
+    config: dict[str, str | int] = dict(_setting(change) for change in changes)
+    if qmap is not None:
+        config["qmap"] = str(qmap.resolve())
+    if not config:
+        raise RefusedError("nothing would be different", where=run_key, remedy="Give --qmap or --set key=value")
+    key = analysis_key(run_key, name)
+    name_of_op = f"{beamline.name.replace('-', '_')}__correlation"
+    run = launch(
+        beamline.site,
+        f"{beamline.settings.dagster_name}_runs",
+        key,
+        [(beamline.name, asset) for asset in ASSETS],
+        {"ops": {name_of_op: {"config": config}}},
+    )
+    detail = {"partition": key, "settings": config, "dagster_run": run}
+    beamline.ledger.note(beamline.name, run_key, "reprocess", f"{ASKED} as {key}", detail)
+    return key
+
+
+def _setting(change: str) -> tuple[str, str | int]:
+    """One ``key=value`` with the type that the recipe has for it."""
+    known = {item.name: item.default for item in fields(AnalysisSettings) if item.name not in _FIXED}
+    name, equals, value = change.partition("=")
+    if not equals or name not in known:
+        raise RefusedError(
+            f"{change!r} sets nothing of a recipe", remedy=f"Write key=value with one of: {', '.join(known)}"
+        )
+    if not isinstance(known[name], int):
+        return name, value
+    if not value.removeprefix("-").isdigit():
+        raise RefusedError(f"{name} is a whole number, not {value!r}", remedy=f"Write {name}=N")
+    return name, int(value)

@@ -1,0 +1,273 @@
+"""What a beamline file and a site file may say: typed, unknown keys refused, every key documented.
+
+Relative paths start at the site's home. Secrets are never written here, only referred to.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from xpcs_assets.errors import CorrelationError, SettingsError
+from xpcs_assets.runs.key import run_key
+from xpcs_assets.runs.recipe import AnalysisSettings
+from xpcs_assets.runs.retention import Retention
+from xpcs_assets.units import Seconds, SizeBytes
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+NAME_RULE = "a beamline's name has lower-case letters, digits and '-', such as aps-8-id-i"
+FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class PlaceSettings(_Settings):
+    """Where bytes live."""
+
+    kind: Literal["posix", "tape"] = Field(description="posix: a folder; tape: a folder that plays tape")
+    root: Path = Field(description="The folder; relative paths start at the site's home")
+    failure_domain: str = Field(
+        "", description="What dies together (a disk, a room). Copies in one domain count once; empty: the file system"
+    )
+
+
+class CompleteWhen(_Settings):
+    """When a run counts as complete."""
+
+    quiet: Seconds = Field(5.0, description="Files must not change for this long, as seen by this machine's clock")
+    marker: str = Field("", description="A file with this name says that the run is complete; then quiet is not waited")
+    frames_recorded: bool = Field(
+        default=False,
+        description="Wait until the raw file holds as many frames as the metadata (runs.frames_from) promise",
+    )
+    give_up_after: Seconds = Field(600.0, description="After this long without change it is shown as incomplete")
+
+
+class RunsFrom(_Settings):
+    """Where runs come from."""
+
+    watch: str = Field(description="The place whose folder is watched")
+    path: str = Field("{run}/", description="Path of a run below it; ends in / when a run is a folder")
+    complete_when: CompleteWhen = Field(CompleteWhen(), description="When a run counts as complete")
+
+    @field_validator("path")
+    @classmethod
+    def _has_fields(cls, value: str) -> str:
+        parts = value.strip("/").split("/")
+        names = FIELD.findall(value)
+        if not names or len(set(names)) != len(names) or any(part in {"", ".", ".."} for part in parts):
+            raise ValueError("needs fields such as {run}, each once, and no empty part, '.' or '..'")
+        return value
+
+
+class Owner(_Settings):
+    """Whose run it is. Values may hold the path's fields, such as ``{experiment}``."""
+
+    proposal: str = Field("", description="Proposal number")
+    experiment: str = Field("", description="Experiment")
+    groups: tuple[str, ...] = Field((), description="Groups that own the run, the owning group first")
+    embargo_until: str = Field("", description="ISO date until which only the groups see the run")
+
+
+class Runs(_Settings):
+    """What a run is at this beamline."""
+
+    source: RunsFrom = Field(alias="from", description="Where runs come from")
+    key: str = Field("{run}", description="Run key from the path's fields, such as {experiment}_{run}")
+    expect: tuple[str, ...] = Field(
+        ("*_metadata.hdf",), description="Name patterns of files that every run has beside its raw file"
+    )
+    ignore: tuple[str, ...] = Field((".*", "*.tmp", "*.partial"), description="Name patterns of files to leave alone")
+    refuse: tuple[str, ...] = Field((), description="Runs whose path holds one of these words are refused")
+    frames_from: str = Field("", description="HDF5 path of the number of frames in the metadata file")
+    owner: Owner = Field(Owner(), description="Whose run it is; values may hold the path's fields")
+
+
+class QmapSource(_Settings):
+    """Which q-map a run is analysed with."""
+
+    in_run: str = Field("", description="Name pattern of a q-map among the run's own files")
+    path: Path | None = Field(None, description="One q-map for all runs; relative paths start at the site's home")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if bool(self.in_run) == (self.path is not None):
+            raise ValueError("give either in_run or path")
+        return self
+
+
+class Correlate(_Settings):
+    """The beamline's own recipe, and how it is run."""
+
+    qmap: QmapSource = Field(description="Which q-map; give one of its two keys")
+    type: Literal["multitau"] = Field("multitau", description="Kind of correlation")
+    begin_frame: Annotated[int, Field(ge=0)] = Field(0, description="First frame, from 0")
+    end_frame: Annotated[int, Field(ge=-1)] = Field(-1, description="One past the last frame; -1: the end of the run")
+    stride: Annotated[int, Field(ge=1)] = Field(1, description="Take every n-th frame")
+    average: Annotated[int, Field(ge=1)] = Field(1, description="Then average so many of those into one")
+    dynamic_bins: str = Field("", description="Dynamic bins to analyse, such as 1,2,5-7; empty: all")
+    delays_per_level: Annotated[int, Field(ge=1)] = Field(4, description="Delays in each level of the scheme")
+    empty_bins: Literal["excluded", "zero"] = Field(
+        "excluded", description="Whether a static bin without counts is left out of the mean or enters it as 0"
+    )
+    error_rule: Literal["influence", "boost"] = Field(
+        "influence", description="Error bars from the spread of each pixel's influence on g2, or as boost_corr has them"
+    )
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where the worker computes")
+    time_limit: Seconds = Field(3600.0, description="A worker that takes longer is stopped and the run fails")
+
+    @model_validator(mode="after")
+    def _is_an_analysis(self) -> Self:
+        try:
+            self.settings  # noqa: B018 - making them checks them
+        except CorrelationError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def settings(self) -> AnalysisSettings:
+        """The recipe's settings as the engine takes them."""
+        return AnalysisSettings(
+            analysis_type=self.type,
+            begin_frame=self.begin_frame,
+            end_frame=self.end_frame,
+            stride=self.stride,
+            average=self.average,
+            dynamic_bins=self.dynamic_bins,
+            delays_per_level=self.delays_per_level,
+            empty_bins=self.empty_bins,
+            error_rule=self.error_rule,
+        )
+
+
+class StageTo(_Settings):
+    """Where runs are copied to."""
+
+    to: str = Field(description="A place of kind posix")
+
+
+class Bundling(_Settings):
+    """How files are put together for tape."""
+
+    alone_over: SizeBytes = Field(65_000_000_000, description="Bigger files are bundled alone")
+    up_to: SizeBytes = Field(2_000_000_000_000, description="Largest bundle")
+
+
+class Archive(_Settings):
+    """Where runs are archived."""
+
+    to: str = Field(description="A place of kind tape")
+    bundle: Bundling = Field(Bundling(), description="How files are put together for tape")
+
+
+class Pipeline(_Settings):
+    """What is done with a run."""
+
+    stage: StageTo = Field(description="Where runs are copied to")
+    correlate: Correlate | None = Field(None, description="Leave it out for a beamline that only keeps data")
+    catalog: tuple[Literal["embedded"], ...] = Field(("embedded",), description="Catalogs that get an entry")
+    archive: Archive | None = Field(None, description="Leave it out where nothing is archived")
+
+
+class RetentionSettings(_Settings):
+    """How long copies stay in a place."""
+
+    keep_for: Seconds = Field(gt=0, description="A younger copy stays")
+    min_copies: Annotated[int, Field(ge=1)] = Field(description="Other verified copies that must remain; at least 1")
+    needs: tuple[Literal["archive", "catalog"], ...] = Field(
+        ("archive", "catalog"),
+        description="What must be done first: the raw data read back from the archive, catalogued",
+    )
+
+    @property
+    def rule(self) -> Retention:
+        """The value that the pruning rules take."""
+        return Retention(self.keep_for, self.min_copies, "archive" in self.needs, "catalog" in self.needs)
+
+
+class Queue(_Settings):
+    """The beamline's share of the run queue."""
+
+    max_runs: Annotated[int, Field(ge=1)] = Field(
+        4, description="Runs of this beamline that may work at a time, beside the limit of all in dagster/dagster.yaml"
+    )
+    priority: int = Field(0, description="A beamline with a higher number comes first")
+
+
+class Alerts(_Settings):
+    """When to call somebody."""
+
+    silent_for: Seconds = Field(86400.0, ge=60, description="No run for this long: the raw_file asset turns stale")
+
+
+class Beamline(_Settings):
+    """One instrument: its places, pipeline, queue and retention."""
+
+    beamline: str = Field(description="Its name, which is the file's: lower-case letters, digits and '-'")
+    title: str = Field("", description="What people call it")
+    places: dict[str, PlaceSettings] = Field(description="Where bytes live, by name")
+    runs: Runs = Field(description="What a run is")
+    pipeline: Pipeline = Field(description="What is done with a run")
+    retention: dict[str, RetentionSettings] = Field(
+        {}, description="How long copies stay, by place; in a place that is not named here nothing is ever deleted"
+    )
+    queue: Queue = Field(Queue(), description="The beamline's share of the run queue")
+    alerts: Alerts = Field(Alerts(), description="When to call somebody")
+
+    @field_validator("beamline")
+    @classmethod
+    def _is_name(cls, value: str) -> str:
+        if NAME.fullmatch(value) is None:
+            raise ValueError(NAME_RULE)
+        return value
+
+    @model_validator(mode="after")
+    def _places_exist(self) -> Self:
+        wanted: dict[str, str] = dict.fromkeys(self.retention, "")
+        wanted |= {self.runs.source.watch: "posix", self.pipeline.stage.to: "posix"}
+        archive = {self.pipeline.archive.to: "tape"} if self.pipeline.archive else {}
+        for name, kind in [*wanted.items(), *archive.items()]:
+            if name not in self.places:
+                raise ValueError(f"no place is called {name!r}; there are {', '.join(self.places)}")
+            if kind not in {"", self.places[name].kind}:
+                raise ValueError(
+                    f"place {name!r} is of kind {self.places[name].kind}; one of kind {kind} is needed here"
+                )
+        fields = dict.fromkeys(FIELD.findall(self.runs.source.path), "x")
+        try:
+            run_key(self.runs.key, fields)
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def dagster_name(self) -> str:
+        """The name for Dagster's groups, jobs and sensors, which take no hyphen."""
+        return self.beamline.replace("-", "_")
+
+
+class Webserver(_Settings):
+    """Where the Dagster UI listens."""
+
+    host: str = Field("127.0.0.1", description="Loopback unless told so: the UI has no login of its own")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(3000, description="Its port; 0: any that is free")
+
+
+class SiteSettings(_Settings):
+    """What beamlines share."""
+
+    title: str = Field("", description="What people call the site")
+    database: str = Field("", description="SQLAlchemy URL of ledger and catalog; empty: SQLite in the home")
+    webserver: Webserver = Field(Webserver(), description="Where the Dagster UI listens")
+
+
+def beamline_schema() -> str:
+    """The JSON schema of a beamline file, for editors; shipped as ``templates/beamline.schema.json``."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Beamline.model_json_schema()}
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"

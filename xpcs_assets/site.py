@@ -1,0 +1,132 @@
+"""A site: the folder (its *home*) with ``site.yaml`` and one YAML file a beamline in ``beamlines/``.
+
+What cannot be read is a :class:`~xpcs_assets.errors.SettingsError` that names the file and the key.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from xpcs_assets.errors import NotFoundError, SettingsError
+from xpcs_assets.settings import Beamline, SiteSettings
+
+HOME_VARIABLE = "XPCS_ASSETS_HOME"
+SITE_FILE = "site.yaml"
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Site:
+    """A home folder with its settings; broken beamline files are kept apart, the others run.
+
+    Attributes
+    ----------
+    home
+        The site's folder, absolute.
+    settings
+        What ``site.yaml`` says.
+    beamlines
+        The beamlines that could be read, by name.
+    broken
+        The error of each beamline file that could not, by the file's stem.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.resolve()
+        self.settings = _load(self.home / SITE_FILE, SiteSettings)
+        self.beamlines: dict[str, Beamline] = {}
+        self.broken: dict[str, SettingsError] = {}
+        for path in sorted((self.home / "beamlines").glob("*.yaml")):
+            try:
+                beamline = load_beamline(path)
+            except SettingsError as error:
+                self.broken[path.stem] = error
+            else:
+                self.beamlines[beamline.beamline] = beamline
+
+    def beamline(self, name: str) -> Beamline:
+        """The beamline of that name.
+
+        Raises
+        ------
+        NotFoundError, SettingsError
+            There is none, or its file is broken.
+        """
+        if name in self.broken:
+            raise self.broken[name]
+        if name not in self.beamlines:
+            there_are = f"There are: {', '.join(self.beamlines) or 'none'}"
+            raise NotFoundError(f"no beamline {name!r}", where=self.home / "beamlines", remedy=there_are)
+        return self.beamlines[name]
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's own folder. Apart from the site's: Dagster removes ``logs`` in its home as it likes."""
+        return self.home / "dagster"
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the ledger and the embedded catalog."""
+        return self.settings.database or f"sqlite:///{self.home / 'ledger.db'}"
+
+    def path(self, relative: Path) -> Path:
+        """A path of the settings, made absolute."""
+        return self.home / relative
+
+
+def load_beamline(path: Path) -> Beamline:
+    """Read one beamline file.
+
+    Raises
+    ------
+    SettingsError
+        It cannot be read, is no YAML, a key is missing, unknown or wrong, or it is not named after its beamline.
+    """
+    beamline = _load(path, Beamline)
+    if beamline.beamline != path.stem:
+        raise SettingsError(
+            f"the file says beamline {beamline.beamline!r}", where=path, remedy="Give file and beamline one name"
+        )
+    return beamline
+
+
+def find_home(home: Path | None = None) -> Path:
+    """The site's home: as given, or ``XPCS_ASSETS_HOME``, or around ``DAGSTER_HOME``, or this folder.
+
+    Raises
+    ------
+    SettingsError
+        None of them is a site.
+    """
+    named = [home] if home else [Path(value) for value in [os.environ.get(HOME_VARIABLE, "")] if value]
+    if not named and os.environ.get("DAGSTER_HOME"):
+        named = [Path(os.environ["DAGSTER_HOME"]).parent]
+    for candidate in named or [Path.cwd(), Path.cwd() / "site"]:
+        if (candidate / SITE_FILE).is_file():
+            return candidate.resolve()
+    raise SettingsError(
+        "no site here",
+        where=(named or [Path.cwd()])[0],
+        remedy=f"Make one with `xpcs-assets init HOME`, or name one with --home or {HOME_VARIABLE}",
+    )
+
+
+def _load(path: Path, model: type[M]) -> M:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the file cannot be read ({error})", where=path, remedy="Give it back") from error
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError is an impossible date
+        raise SettingsError(f"this is no YAML: {error}", where=path, remedy="Mend the line it names") from error
+    try:
+        return model.model_validate(content or {})
+    except ValidationError as error:
+        lines = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg']}" for item in error.errors()
+        )
+        raise SettingsError(lines, where=path, remedy="docs/reference/beamline-file.md has every key") from error

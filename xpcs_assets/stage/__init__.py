@@ -1,0 +1,1 @@
+"""Step 2: copy once, hash, verify."""

@@ -1,0 +1,236 @@
+"""Simulated runs of known beta and tau(q), written as a beamline writes them: raw file, metadata, q-map, truth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from xpcs_assets.errors import RefusedError
+from xpcs_assets.readers import imm, rigaku
+from xpcs_assets.readers.metadata import SUFFIX as METADATA_SUFFIX
+from xpcs_assets.readers.qmap import write_qmap
+from xpcs_assets.runs.folders import PARTIAL_SUFFIX
+from xpcs_assets.testing.scene import (
+    DETECTORS,
+    DISTANCE_M,
+    ENERGY_KEV,
+    Format,
+    Sample,
+    Scene,
+    make_sample,
+    make_scene,
+    photons,
+)
+from xpcs_assets.testing.writers import AcquisitionFacts, write_imm, write_metadata, write_nexus, write_rigaku
+
+FRAMES_FIELD = "/entry/instrument/detector_1/number_of_frames"
+"""Where the metadata say how many frames the run was meant to have, dark ones included."""
+
+_TAUS_IN_RUN = 20
+_LAW = "g2 = 1 + beta_eff * exp(-2 * t / tau_q), tau_q = 1 / (D * q^2)"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The law of a simulated run: g2 = 1 + beta_eff exp(-2 t / tau_q), tau_q = 1 / (D q^2).
+
+    Attributes
+    ----------
+    frames
+        Frames of scattering the run was meant to have: what its name says.
+    frames_recorded
+        Frames in the raw file, dark ones included.
+    dark_frames
+        Dark frames at its head.
+    frame_time_s
+        s.
+    d_a2_per_s
+        Diffusion coefficient, Å²/s.
+    q_inv_angstrom
+        Mean q of each dynamic bin, Å⁻¹.
+    tau_q_s
+        1 / (D mean q^2) of each dynamic bin, s.
+    beta_eff
+        Contrast of each dynamic bin.
+    mean_counts
+        Expected counts a pixel and frame in the mask.
+    seed
+        Of the generator.
+    """
+
+    frames: int
+    frames_recorded: int
+    dark_frames: int
+    frame_time_s: float
+    d_a2_per_s: float
+    q_inv_angstrom: list[float]
+    tau_q_s: list[float]
+    beta_eff: list[float]
+    mean_counts: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class SimulatedRun:
+    """Where a simulated run lies, its truth, and the sample that :func:`photons` makes its frames of."""
+
+    name: str
+    format: Format
+    folder: Path
+    raw: Path
+    metadata: Path
+    qmap: Path
+    truth: Truth
+    scene: Scene
+    sample: Sample
+
+
+def simulate(
+    folder: Path,
+    *,
+    format: Format,  # noqa: A002  the word of the command line
+    frames: int,
+    name: str = "",
+    shape: tuple[int, int] | None = None,
+    beta: float = 0.25,
+    d_a2_per_s: float | None = None,
+    frame_time_s: float | None = None,
+    mean_counts: float | None = None,
+    seed: int = 0,
+    dark_frames: int = 0,
+    missing_tail: int = 0,
+    n_dynamic: int = 8,
+    n_static: int = 40,
+) -> SimulatedRun:
+    """Write a run of Brownian spheres into ``folder/<name>/``; the raw file appears last and whole.
+
+    Parameters
+    ----------
+    folder
+        The detector's folder.
+    format
+        Raw format: IMM sparse or dense, Rigaku 500k, Eiger (uint32, bitshuffle) or Lambda (uint16, lz4) HDF5.
+    frames
+        Frames the run is meant to have: what its name and metadata say.
+    name
+        Run name; by default made as at APS 8-ID, such as ``A001_sim_a0001_f000600_r00001``.
+    shape
+        Detector rows and columns; Rigaku's are fixed.
+    beta
+        Speckle contrast.
+    d_a2_per_s
+        Diffusion coefficient, Å²/s; by default the slowest ring's tau is a twentieth of the run.
+    frame_time_s
+        s; by default 1 ms, Rigaku 20 µs.
+    mean_counts
+        Counts a pixel and frame, mean over the mask; by default 0.5, Rigaku 0.1.
+    seed
+        The same arguments give the same photons.
+    dark_frames
+        Dark frames written before the others, named in the metadata.
+    missing_tail
+        Frames at the end that the detector never recorded.
+    n_dynamic, n_static
+        Rings of the q-map.
+
+    Raises
+    ------
+    RefusedError
+        The numbers make no run, or a raw file of that name is there already.
+    QmapError
+        The rings do not fit the detector.
+    """
+    detector = DETECTORS[format]
+    shape = shape or detector.shape
+    frame_time_s = detector.frame_time_s if frame_time_s is None else frame_time_s
+    mean_counts = detector.mean_counts if mean_counts is None else mean_counts
+    if format == "rigaku500k" and shape != rigaku.SHAPE:
+        raise RefusedError(f"a Rigaku 500k has {rigaku.SHAPE} pixels", remedy="Leave its shape out")
+    _check(frames, dark_frames, missing_tail, {"beta": beta, "frame time": frame_time_s, "counts": mean_counts})
+    scene = make_scene(detector, shape, n_dynamic, n_static, seed)
+    q_squared = scene.per_bin(scene.q**2)
+    if d_a2_per_s is None:
+        d_a2_per_s = _TAUS_IN_RUN / (frames * frame_time_s * float(q_squared.min()))
+    truth = Truth(
+        frames=frames,
+        frames_recorded=dark_frames + frames - missing_tail,
+        dark_frames=dark_frames,
+        frame_time_s=frame_time_s,
+        d_a2_per_s=d_a2_per_s,
+        q_inv_angstrom=scene.per_bin(scene.q).tolist(),
+        tau_q_s=(1 / (d_a2_per_s * q_squared)).tolist(),
+        beta_eff=[beta] * scene.partition.n_dynamic,
+        mean_counts=mean_counts,
+        seed=seed,
+    )
+    sample = make_sample(
+        scene,
+        mean_counts=mean_counts,
+        diffusion_a2=d_a2_per_s * frame_time_s,
+        beta=beta,
+        dark=dark_frames,
+        frames=frames - missing_tail,
+        seed=seed,
+    )
+    name = name or f"A{seed % 1000:03d}_sim_a0001_f{frames:06d}_r00001"
+    base = folder / name / name
+    raw, metadata, qmap = (base.with_name(name + end) for end in (detector.suffix, METADATA_SUFFIX, "_qmap.hdf"))
+    run = SimulatedRun(name, format, folder / name, raw, metadata, qmap, truth, scene, sample)
+    _write(run)
+    return run
+
+
+def _check(frames: int, dark_frames: int, missing_tail: int, positive: dict[str, float]) -> None:
+    wrong = [f"{name} {value} is not above 0" for name, value in positive.items() if not value > 0]
+    if min(dark_frames, missing_tail) < 0 or frames - missing_tail < 1:
+        wrong.append(f"{frames} frames less {missing_tail}, with {dark_frames} dark ones")
+    if wrong:
+        raise RefusedError(f"these numbers make no run: {wrong[0]}", remedy="Choose others")
+
+
+def _write(run: SimulatedRun) -> None:
+    if run.raw.exists():
+        raise RefusedError("this raw file is there already", where=run.raw, remedy="Choose another name or seed")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_metadata(run.metadata, _facts(run))
+    write_qmap(run.qmap, run.scene.partition, source_file=run.raw.name)
+    truth = {"format": run.format, "law": _LAW, **asdict(run.truth)}
+    (run.folder / f"{run.name}_truth.json").write_text(json.dumps(truth, indent=1) + "\n")
+    partial = run.raw.with_name(run.raw.name + PARTIAL_SUFFIX)
+    _write_raw(run, partial)
+    partial.rename(run.raw)
+
+
+def _facts(run: SimulatedRun) -> AcquisitionFacts:
+    partition = run.scene.partition
+    return AcquisitionFacts(
+        detector_name=run.format,
+        frames=run.truth.frames,
+        frame_time_s=run.truth.frame_time_s,
+        count_time_s=run.truth.frame_time_s,
+        energy_kev=ENERGY_KEV,
+        beam_centre_yx=partition.beam_centre_yx,
+        pixel_size_m=partition.pixel_size_m,
+        detector_distance_m=DISTANCE_M,
+        start_time=datetime.now(UTC).isoformat(timespec="seconds"),
+        sample="simulated Brownian spheres",
+        dark_frames=run.truth.dark_frames,
+    )
+
+
+def _write_raw(run: SimulatedRun, path: Path) -> None:
+    shape, frames = run.scene.partition.shape, photons(run.sample)
+    frame_time_s = run.truth.frame_time_s
+    match run.format:
+        case "imm":
+            write_imm(path, shape, frames, frame_time_s=frame_time_s, compression=imm.SPARSE)
+        case "imm-dense":
+            write_imm(path, shape, frames, frame_time_s=frame_time_s, compression=imm.DENSE)
+        case "rigaku500k":
+            write_rigaku(path, frames)
+        case "eiger":
+            write_nexus(path, shape, frames, dtype="uint32", masked=run.scene.dead)
+        case "lambda":
+            write_nexus(path, shape, frames, dtype="uint16", lz4=True, masked=run.scene.dead)

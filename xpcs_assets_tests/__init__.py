@@ -1,0 +1,1 @@
+"""The tests, mirroring the package. Names are sentences; servers are real wherever one can be started here."""

@@ -1,0 +1,122 @@
+"""A site whose jobs run in this process: what Dagster does with a run, without its daemon."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from xpcs_assets.arrive.submit import submit
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.definitions import build_defs
+from xpcs_assets.follow import RunState, state_of
+from xpcs_assets.new_site import init
+from xpcs_assets.site import Site
+from xpcs_assets.testing.simulate import SimulatedRun, simulate
+
+# Drawing takes longer than all else; most tests are about something else.
+TO_G2 = ("raw_file", "staged_copy", "correlation")
+TO_CATALOG = ("raw_file", "staged_copy", "metadata", "catalog_entry")
+
+
+@dataclass
+class Pipeline:
+    """A beamline, and its jobs on an instance of their own."""
+
+    site: Site
+    beamline: OpenBeamline
+    repository: dg.RepositoryDefinition
+    instance: dg.DagsterInstance
+    aside: Path
+
+    def simulated(self, seed: int = 1, **options: Any) -> SimulatedRun:
+        """A small run beside the detector's folder."""
+        settings = {"format": "imm", "frames": 200, "shape": (48, 64), "n_dynamic": 4, "n_static": 12} | options
+        return simulate(self.aside, seed=seed, **settings)
+
+    def drop(self, folder: Path, name: str = "") -> str:
+        """Move a run's folder into the detector's, submit it as it is, and make it a partition; its key."""
+        target = self.beamline.source_root / (name or folder.name)
+        shutil.move(folder, target)
+        key = submit(self.beamline, target, as_is=True).key
+        self.instance.add_dynamic_partitions("xpcs_runs", [key])
+        return key
+
+    def run(
+        self, job: str, key: str, run_config: dict[str, Any] | None = None, only: tuple[str, ...] = ()
+    ) -> dg.ExecuteInProcessResult:
+        """Run a job, or only some of its assets, for one partition; a step that fails does not raise."""
+        definition = self.repository.get_job(f"xpcs_{job}")
+        return definition.execute_in_process(
+            instance=self.instance,
+            partition_key=key,
+            run_config=run_config,
+            raise_on_error=False,
+            asset_selection=[dg.AssetKey(["xpcs", name]) for name in only] or None,
+        )
+
+    def ingest(self, folder: Path, only: tuple[str, ...] = ()) -> RunState:
+        """Drop a run, ingest it (all assets, or some) and archive it; where it is then."""
+        key = self.drop(folder)
+        self.run("ingest", key, only=only)
+        self.archive(key)
+        return state_of(self.beamline, key)
+
+    def archive(self, *keys: str) -> dg.ExecuteInProcessResult:
+        """Run the archive job for some runs."""
+        config = {"ops": {"xpcs_archive_runs": {"config": {"run_keys": list(keys)}}}}
+        job = self.repository.get_job("xpcs_archive")
+        return job.execute_in_process(instance=self.instance, run_config=config, raise_on_error=False)
+
+    def prune(self, **which: Any) -> dg.ExecuteInProcessResult:
+        """Run the prune job for one copy."""
+        config = {"ops": {"xpcs_prune_copy": {"config": which}}}
+        job = self.repository.get_job("xpcs_prune")
+        return job.execute_in_process(instance=self.instance, run_config=config, raise_on_error=False)
+
+    def check(self, asset: str, name: str, key: str) -> dg.AssetCheckEvaluation:
+        """The newest evaluation of a check for one partition."""
+        records = self.instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(dg.AssetKey(["xpcs", asset]), name), limit=50
+        )
+        for record in records:
+            event = record.event.dagster_event if record.event else None
+            if event is not None and event.asset_check_evaluation_data.partition == key:
+                return event.asset_check_evaluation_data
+        raise AssertionError(f"check {name} of {asset} was never evaluated for {key}")
+
+
+def edit(site_home: Path, old: str, new: str) -> None:
+    """Change the beamline file; the text to change must be there."""
+    file = site_home / "beamlines" / "xpcs.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A new site's folder."""
+    init(tmp_path / "site")
+    return tmp_path / "site"
+
+
+@pytest.fixture
+def pipeline(home: Path) -> Iterator[Pipeline]:
+    """The site's jobs. A test that edits the beamline file asks for ``home`` first."""
+    yield from open_pipeline(home)
+
+
+def open_pipeline(home: Path) -> Iterator[Pipeline]:
+    """Load the site's definitions and give them an instance."""
+    site = Site(home)
+    aside = home / "aside"
+    aside.mkdir()
+    with dg.instance_for_test() as instance:
+        repository = build_defs(site).get_repository_def()
+        yield Pipeline(site, OpenBeamline(site, site.beamlines["xpcs"]), repository, instance, aside)

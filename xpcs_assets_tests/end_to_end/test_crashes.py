@@ -1,0 +1,83 @@
+"""What is killed in the middle of a run comes back, and the run ends once, with one result."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance, RunsFilter
+
+from xpcs_assets_tests.end_to_end.conftest import Running, eventually
+
+pytestmark = pytest.mark.end_to_end
+
+
+def worker_of(key: str) -> int | None:
+    """Process id of the correlation's worker for a run."""
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        if b"xpcs_assets.correlate" in words and any(key.encode() in word for word in words):
+            return int(folder.name)
+    return None
+
+
+def parent_of(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[1])
+
+
+def stop_in_mid_correlation(key: str) -> tuple[int, int]:
+    """The worker, stopped, and the Dagster run's process that waits for it."""
+    worker = eventually(lambda: worker_of(key), 60)
+    os.kill(worker, signal.SIGSTOP)
+    return worker, parent_of(worker)
+
+
+def runs_of(running: Running, key: str) -> list[str]:
+    with DagsterInstance.from_config(str(running.site.dagster_home)) as instance:
+        return [run.status.value for run in instance.get_runs(RunsFilter(tags={"dagster/partition": key}))]
+
+
+def assert_one_result(running: Running, key: str) -> None:
+    results = running.beamline.ledger.results("xpcs", key)
+    assert len(results) == 1
+    folder = running.beamline.result_path(results[0]).parent
+    assert [path.name for path in folder.glob("*.hdf*")] == [f"{key}_results.hdf"]
+
+
+def test_a_run_whose_worker_is_killed_in_mid_correlation_is_retried_and_ends_once(running: Running) -> None:
+    key = running.drop(running.simulated())
+    worker, dagster_run = stop_in_mid_correlation(key)
+    os.kill(dagster_run, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    assert running.wait(key) == 0
+    assert_one_result(running, key)
+    statuses = eventually(lambda: (found := runs_of(running, key)) and "SUCCESS" in found and found, 30)
+    assert sorted(statuses)[:2] == ["FAILURE", "SUCCESS"]
+
+
+def test_a_worker_that_outlives_its_killed_run_is_waited_for_and_its_result_taken(running: Running) -> None:
+    key = running.drop(running.simulated())
+    worker, dagster_run = stop_in_mid_correlation(key)
+    os.kill(dagster_run, signal.SIGKILL)
+    os.kill(worker, signal.SIGCONT)
+    assert running.wait(key) == 0
+    assert_one_result(running, key)
+    assert running.beamline.ledger.results("xpcs", key)[0].report["reused"] is True
+
+
+def test_a_run_survives_the_death_of_worker_and_code_server_together(running: Running) -> None:
+    key = running.drop(running.simulated())
+    worker, dagster_run = stop_in_mid_correlation(key)
+    os.killpg(running.services.pid("code-location"), signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: not Path(f"/proc/{dagster_run}").exists(), 10)
+    assert running.wait(key, timeout_s=150) == 0
+    assert_one_result(running, key)

@@ -1,0 +1,182 @@
+"""Staging, archiving and pruning killed at every system call and every commit; then done again by a fresh process."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from xpcs_assets.archive.bundle import read_bundle
+from xpcs_assets.copies.ledger import CopyState, RemovalKind
+from xpcs_assets.errors import RefusedError
+from xpcs_assets.places.files import is_partial
+from xpcs_assets.prune.remove import LEASE_S
+from xpcs_assets.testing.faults import KILLED, DieAt, Fault, FaultySyscalls, count_commits, in_children, partials_below
+from xpcs_assets_tests.storage import BEAMLINE, FILES, KEEP_S, RUN, Storage
+
+
+@dataclass
+class Killed:
+    """What a process that died at step ``number`` left behind."""
+
+    number: int
+    root: Path
+
+
+def prepared(folder: Path, prepare: Callable[[Storage], object]) -> Path:
+    storage = Storage.build(folder / "prepared")
+    prepare(storage)
+    storage.close()
+    return storage.root
+
+
+def killed_everywhere(start: Path, operation: Callable[[Storage], object]) -> Iterator[Killed]:
+    """Run ``operation`` on copies of ``start``, killed at each of its steps in turn, until it has no more.
+
+    Gives what each left behind; once only what several left alike, as those do that died in a row of mere reads.
+    """
+    seen: set[object] = set()
+    for number in count(1):
+        root = start.parent / f"killed at {number}"
+        shutil.copytree(start, root)
+        (status,) = in_children(lambda root=root, number=number: _run(root, operation, DieAt(number)))  # type: ignore[misc]
+        if status == 0:
+            assert number > 30, "the operation has hardly any steps: the faults are not where they should be"
+            return
+        assert status == KILLED, f"the operation failed by itself before step {number}"
+        left = _state(root)
+        if left not in seen:
+            seen.add(left)
+            yield Killed(number, root)
+        shutil.rmtree(root)
+
+
+def _state(root: Path) -> object:
+    """Every file with its bytes and number of names, a partial's random name aside; and all that the ledger says."""
+    files = []
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root)
+        if path.is_file() and relative.parts[0] != "ledger.db" and not path.name.startswith("ledger.db-"):
+            name = str(relative.parent / "partial" if is_partial(path.name) else relative)
+            files.append((name, path.read_bytes(), path.stat().st_nlink))
+        elif path.is_dir():
+            files.append((str(relative), b"", 0))
+    with closing(sqlite3.connect(root / "ledger.db")) as connection:
+        return tuple(sorted(files)), tuple(connection.iterdump())
+
+
+def _run(root: Path, operation: Callable[[Storage], object], fault: Fault) -> None:
+    storage = Storage(root, FaultySyscalls(fault))
+    storage.clock.advance(KEEP_S)
+    count_commits(storage.engine, fault)
+    operation(storage)
+
+
+def _opened(root: Path) -> Storage:
+    """The storage as another process opens it, when the lease of the dead has run out."""
+    storage = Storage(root)
+    storage.clock.advance(KEEP_S + LEASE_S)
+    return storage
+
+
+def whole_or_absent(storage: Storage, place: str) -> bool:
+    """No final name with wrong bytes: what is there is right."""
+    return all(FILES[path] == data for path, data in storage.files_at(place).items())
+
+
+def test_f01_f02_staging_killed_anywhere_ends_well(quick_folder: Path) -> None:
+    start = prepared(quick_folder, lambda storage: storage.take())
+    steps = 0
+    for killed in killed_everywhere(start, lambda storage: storage.stage()):
+        storage = _opened(killed.root)
+        steps = killed.number
+        assert whole_or_absent(storage, "disk")
+        assert len(partials_below(storage.disk.root)) <= 1
+        if storage.target.manifest.exists():
+            assert storage.files_at("disk") == FILES
+        recorded = [copy.place for copy in storage.ledger.copies(BEAMLINE, RUN)]
+        if "disk" in recorded:
+            assert storage.target.manifest.exists()
+        storage.stage()
+        assert storage.files_at("disk") == FILES
+        assert partials_below(storage.root) == ()
+        assert storage.files_at("detector") == FILES
+        assert storage.copy("disk").state is CopyState.PRESENT
+        storage.close()
+    assert steps > 60
+
+
+def test_archiving_killed_anywhere_gives_one_archive(quick_folder: Path) -> None:
+    def prepare(storage: Storage) -> None:
+        storage.take()
+        storage.stage()
+
+    start = prepared(quick_folder, prepare)
+    whole = Storage(shutil.copytree(start, quick_folder / "whole"))
+    whole.archive()
+    expected = _on_tape(whole)
+    whole.close()
+    assert len(expected) == 4  # two bundles and an index beside each
+    for killed in killed_everywhere(start, lambda storage: storage.archive()):
+        storage = _opened(killed.root)
+        found = _on_tape(storage)
+        assert found.items() <= expected.items(), "a final name has other bytes than it should have"
+        assert len(partials_below(storage.tape.root)) <= 1
+        for bundle in storage.ledger.bundles(BEAMLINE, RUN):
+            read_bundle(storage.tape.read(bundle.name), where=bundle.name)
+        if any(copy.place == "tape" for copy in storage.ledger.copies(BEAMLINE, RUN)):
+            assert len(storage.ledger.bundles(BEAMLINE, RUN)) == 2
+        storage.archive()
+        assert _on_tape(storage) == expected
+        assert len(storage.ledger.bundles(BEAMLINE, RUN)) == 2
+        assert partials_below(storage.root) == ()
+        storage.close()
+
+
+def _on_tape(storage: Storage) -> dict[str, bytes]:
+    return {path: (storage.tape.root / path).read_bytes() for path in storage.tape.list().files}
+
+
+@pytest.mark.parametrize("place", ["detector", "disk"])
+def test_f40_pruning_killed_anywhere_never_goes_below_min_copies(quick_folder: Path, place: str) -> None:
+    other = {"detector": "disk", "disk": "detector"}[place]
+    start = prepared(quick_folder, lambda storage: storage.fill())
+    before_the_tombstone = True
+    on_tape = _on_tape(Storage(start))
+    for killed in killed_everywhere(start, lambda storage: storage.prune(place)):
+        storage = _opened(killed.root)
+        assert whole_or_absent(storage, place)
+        assert storage.files_at(other) == FILES
+        missing = FILES.keys() - storage.files_at(place).keys()
+        kinds = [line.kind for line in storage.ledger.removals(BEAMLINE, RUN)]
+        if missing:
+            assert RemovalKind.TOMBSTONE in kinds
+            assert storage.copy(place).state in {CopyState.PART_REMOVED, CopyState.REMOVED}
+            before_the_tombstone = False
+        if storage.copy(place).state is CopyState.REMOVED:
+            assert missing == FILES.keys()
+        else:
+            assert storage.prune(place, holder="another process").copy.state is CopyState.REMOVED
+        assert storage.files_at(place) == {}
+        assert storage.files_at(other) == FILES
+        assert _on_tape(storage) == on_tape
+        storage.close()
+    assert not before_the_tombstone, "no kill fell after the first unlink"
+
+
+def test_a_lease_of_the_dead_is_refused_until_it_expires(quick_folder: Path) -> None:
+    start = prepared(quick_folder, lambda storage: storage.fill())
+    assert in_children(lambda: _run(start, lambda storage: storage.prune(), DieAt(20))) == [KILLED]
+    storage = Storage(start)
+    storage.clock.advance(KEEP_S)
+    with pytest.raises(RefusedError, match="works on it"):
+        storage.prune(holder="another process")
+    storage.clock.advance(LEASE_S)
+    assert storage.prune(holder="another process").files == 3
+    storage.close()

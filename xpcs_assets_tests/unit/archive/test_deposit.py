@@ -1,0 +1,120 @@
+"""Putting runs into an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from xpcs_assets.archive.deposit import RAW, RESULTS, deposit, record_deposit
+from xpcs_assets.copies.ledger import Evidence
+from xpcs_assets.errors import ConflictingBytesError, NotVerifiedError
+from xpcs_assets.runs.manifest import Manifest
+from xpcs_assets.stage.copy import take_manifest
+from xpcs_assets_tests.storage import BEAMLINE, FILES, RUN, Storage
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    storage = Storage.build(tmp_path)
+    storage.take()
+    storage.stage()
+    yield storage
+    storage.close()
+
+
+def tars(storage: Storage) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(storage.tape.root.rglob("*.tar"))}
+
+
+def result_of(storage: Storage, recipe: str, data: bytes) -> tuple[Manifest, Path]:
+    file = storage.target.result(recipe)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+    return take_manifest(RUN, file.parent, [file.name]), file.parent
+
+
+def test_a_deposit_is_read_back_and_recorded(storage: Storage) -> None:
+    done = storage.archive()
+    assert (done.members, done.written, done.evidence) == (3, 2, Evidence.READ_BACK)
+    found = {path.name: sha256(data).hexdigest() for path, data in tars(storage).items()}
+    recorded = storage.ledger.bundles(BEAMLINE, RUN, 1)
+    assert {bundle.name.rsplit("/", 1)[1]: bundle.sha256 for bundle in recorded} == found
+    assert done.size_bytes == sum(len(data) for data in tars(storage).values())
+    members = [member.path for bundle in recorded for member in storage.ledger.members("tape", bundle.name)]
+    assert sorted(members) == sorted(FILES)
+    copy = storage.copy("tape")
+    assert (copy.path, copy.evidence, copy.failure_domain) == (done.folder, Evidence.READ_BACK, "tape vault")
+
+
+def test_the_index_lies_beside_each_bundle(storage: Storage) -> None:
+    for bundle in storage.archive().bundles:
+        beside = storage.tape.root / f"{BEAMLINE}/{RUN}/v1/raw/{bundle.plan.name}.index.json"
+        assert beside.read_bytes() == bundle.found.index == bundle.plan.index
+        assert bundle.index_digest == "sha256:" + sha256(bundle.plan.index).hexdigest()
+
+
+def test_archiving_again_writes_nothing_and_reads_all_of_it_back(storage: Storage) -> None:
+    storage.archive()
+    before = {path: path.stat() for path in storage.tape.root.rglob("*")}
+    read: list[int] = []
+    again = deposit(storage.tape, BEAMLINE, 1, RAW, storage.manifest, storage.target.raw, on_bytes=read.append)
+    third = storage.archive()
+    assert third.written == 0
+    assert again.written == 1  # bundled by other sizes: a bundle of another name, the old ones stay
+    assert all(path.stat().st_mtime_ns == seen.st_mtime_ns for path, seen in before.items() if path.is_file())
+
+
+def test_a_pruned_run_is_still_read_back(storage: Storage) -> None:
+    storage.archive()
+    for path in FILES:
+        (storage.target.raw / path).unlink()
+    assert storage.archive().members == 3
+
+
+def test_results_come_as_they_are_made_and_old_ones_stay(storage: Storage) -> None:
+    folder = f"{BEAMLINE}/{RUN}/v1/results"
+    for recipe, data in (("aaa", b"g2"), ("bbb", b"g2"), ("aaa", b"g2")):
+        record_deposit(storage.ledger, deposit(storage.tape, BEAMLINE, 1, RESULTS, *result_of(storage, recipe, data)))
+    first = set(tars(storage))
+    assert {path.parent for path in first} == {storage.tape.root / folder}
+    deposit(storage.tape, BEAMLINE, 1, RESULTS, *result_of(storage, "aaa", b"corrected"))
+    assert first < set(tars(storage))
+    assert {bundle.content for bundle in storage.ledger.bundles(BEAMLINE, RUN)} == {"results"}
+    assert "tape" not in {copy.place for copy in storage.ledger.copies(BEAMLINE, RUN)}
+
+
+def test_a_staged_file_with_other_bytes_is_not_archived(storage: Storage) -> None:
+    (storage.target.raw / "A001.imm").write_bytes(b"frames" * 4999 + b"others")
+    with pytest.raises(NotVerifiedError, match=r"A001\.imm.*not what its manifest says"):
+        storage.archive()
+    assert all(b"others" not in data for data in tars(storage).values())
+    assert storage.ledger.bundles(BEAMLINE, RUN) == ()
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_f37_a_bundle_that_rots_on_the_tape_no_longer_counts(storage: Storage, damage: str) -> None:
+    storage.archive()
+    path, data = next(iter(tars(storage).items()))
+    path.write_bytes({"flip": data[:600] + b"?" + data[601:], "cut": data[:-2000], "empty": b""}[damage])
+    with pytest.raises(NotVerifiedError, match="tape:"):
+        storage.archive()
+
+
+def test_a_sound_bundle_of_other_files_under_the_name_does_not_count(storage: Storage) -> None:
+    (one, other) = storage.archive().bundles
+    folder = storage.tape.root / f"{BEAMLINE}/{RUN}/v1/raw"
+    (folder / one.plan.name).write_bytes((folder / other.plan.name).read_bytes())
+    with pytest.raises(NotVerifiedError, match="not what was put there"):
+        storage.archive()
+
+
+def test_an_index_of_other_bytes_is_a_conflict(storage: Storage) -> None:
+    storage.archive()
+    beside = next(storage.tape.root.rglob("*.index.json"))
+    beside.write_text("{}")
+    with pytest.raises(ConflictingBytesError, match=r"index\.json"):
+        storage.archive()
+    assert beside.read_text() == "{}"

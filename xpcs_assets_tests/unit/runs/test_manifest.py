@@ -1,0 +1,103 @@
+"""A manifest's digest follows from names, sizes and hashes; a damaged manifest or a path that climbs is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xpcs_assets.errors import NotVerifiedError
+from xpcs_assets.runs.manifest import FileEntry, Manifest, check_relative, resolve_under
+
+ENTRY = FileEntry("A001.imm", 6, "ab" * 32, 17)
+OTHER = FileEntry("sub/A001 é.hdf", 0, "cd" * 32, 18)
+MANIFEST = Manifest.of("A001", [OTHER, ENTRY])
+
+
+def test_files_in_any_order_make_one_manifest() -> None:
+    assert Manifest.of("A001", [ENTRY, OTHER]) == MANIFEST
+    assert [entry.path for entry in MANIFEST.files] == ["A001.imm", "sub/A001 é.hdf"]
+    assert MANIFEST.size_bytes == 6
+
+
+def test_times_do_not_change_the_digest() -> None:
+    assert Manifest.of("A001", [replace(ENTRY, mtime_ns=99), OTHER]).digest == MANIFEST.digest
+
+
+@pytest.mark.parametrize("change", [{"path": "A002.imm"}, {"size_bytes": 7}, {"sha256": "ac" * 32}])
+def test_names_sizes_and_hashes_change_the_digest(change: dict[str, object]) -> None:
+    assert Manifest.of("A001", [replace(ENTRY, **change), OTHER]).digest != MANIFEST.digest  # type: ignore[arg-type]
+
+
+def test_another_run_of_the_same_files_has_another_digest() -> None:
+    assert Manifest.of("A002", MANIFEST.files).digest != MANIFEST.digest
+
+
+def test_what_was_stored_is_read_back() -> None:
+    assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+
+
+@given(st.data())
+def test_a_stored_manifest_with_any_byte_changed_is_never_taken_for_another(data: st.DataObject) -> None:
+    text = MANIFEST.to_json()
+    at = data.draw(st.integers(0, len(text) - 1))
+    damaged = text[:at] + data.draw(st.characters(codec="ascii")) + text[at + 1 :]
+    try:
+        read = Manifest.from_json(damaged)
+    except NotVerifiedError:
+        return
+    assert read.digest == MANIFEST.digest
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", "[]", "{}", '"a"', "7", '{"run_key": "A001", "files": 3}'])
+def test_what_is_no_manifest_is_refused_with_its_place(text: str) -> None:
+    with pytest.raises(NotVerifiedError, match=r"^here: the manifest cannot be read .* Do not delete anything"):
+        Manifest.from_json(text, where="here")
+
+
+def test_a_manifest_cut_short_is_refused() -> None:
+    with pytest.raises(NotVerifiedError):
+        Manifest.from_json(MANIFEST.to_json()[:-20])
+
+
+def test_a_file_less_than_the_digest_says_is_refused() -> None:
+    content = json.loads(MANIFEST.to_json())
+    content["files"].pop()
+    with pytest.raises(NotVerifiedError, match="does not match its own digest"):
+        Manifest.from_json(json.dumps(content))
+
+
+CLIMBING = ["", "/etc/passwd", "../a", "a/../../b", "a/..", "a//b", "./a", "a/", "a\0b", ".."]
+
+
+@pytest.mark.parametrize("path", CLIMBING)
+def test_a_path_that_leaves_its_run_is_refused(path: str) -> None:
+    with pytest.raises(NotVerifiedError, match="is no path inside a run's folder"):
+        check_relative(path)
+
+
+@pytest.mark.parametrize("path", CLIMBING)
+def test_a_stored_manifest_with_a_path_that_leaves_its_run_is_refused(path: str) -> None:
+    content = json.loads(MANIFEST.to_json())
+    content["files"][0]["path"] = path
+    with pytest.raises(NotVerifiedError):
+        Manifest.from_json(json.dumps(content))
+
+
+def test_a_link_on_the_way_does_not_lead_outside(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "inside").mkdir(parents=True)
+    (root / "out").symlink_to(tmp_path)
+    assert resolve_under(root, "inside/a.imm") == root / "inside" / "a.imm"
+    with pytest.raises(NotVerifiedError, match="leaves its root through a link"):
+        resolve_under(root, "out/a.imm")
+
+
+def test_names_with_dots_blanks_and_percent_signs_are_carried_as_they_are() -> None:
+    names = ["..a", "a..", "%2e%2e", "a b", " ", "-a", "a\nb", "Düse"]
+    manifest = Manifest.of("A001", [FileEntry(name, 1, "ab" * 32) for name in names])
+    assert {entry.path for entry in Manifest.from_json(manifest.to_json()).files} == set(names)

@@ -1,0 +1,87 @@
+"""Asking for another recipe: what is sent to the running site, and what is refused before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xpcs_assets import reprocess
+from xpcs_assets.arrive.submit import submit
+from xpcs_assets.arrive.take import take
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.errors import ComputeError, NotFoundError, QmapError, RefusedError
+from xpcs_assets.follow import state_of
+from xpcs_assets_tests.unit.conftest import Drop
+
+
+@pytest.fixture
+def run(beamline: OpenBeamline, drop: Drop) -> str:
+    key = submit(beamline, drop(beamline, "A001"), as_is=True).key
+    take(beamline, key)
+    return key
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    calls: list[tuple[Any, ...]] = []
+
+    def launch(*arguments: Any) -> str:
+        calls.append(arguments[1:])
+        return "run-1"
+
+    monkeypatch.setattr(reprocess, "launch", launch)
+    return calls
+
+
+def test_only_the_analysis_is_asked_for_with_typed_settings(
+    beamline: OpenBeamline, run: str, launched: list[tuple[Any, ...]]
+) -> None:
+    assert (
+        reprocess.ask_for(beamline, run, "wide", None, ["stride=2", "dynamic_bins=1,3-4", "end_frame=-1"])
+        == "A001~wide"
+    )
+    partitions, key, assets, config = launched[0]
+    assert (partitions, key) == ("xpcs_runs", "A001~wide")
+    assert assets == [("xpcs", "correlation"), ("xpcs", "plots"), ("xpcs", "result_entry")]
+    wanted = {"stride": 2, "dynamic_bins": "1,3-4", "end_frame": -1}
+    assert config == {"ops": {"xpcs__correlation": {"config": wanted}}}
+    assert state_of(beamline, "A001~wide").word == "working"
+
+
+def test_another_qmap_is_named_by_its_whole_path(
+    beamline: OpenBeamline, run: str, launched: list[tuple[Any, ...]], tmp_path: Path
+) -> None:
+    qmap = tmp_path / "q.hdf"
+    qmap.write_bytes(b"x")
+    reprocess.ask_for(beamline, run, "q2", qmap, [])
+    assert launched[0][-1]["ops"]["xpcs__correlation"]["config"] == {"qmap": str(qmap)}
+
+
+@pytest.mark.parametrize("change", ["stride", "strides=2", "stride=two", "frames=5", "analysis_type=twotime"])
+def test_what_sets_nothing_of_a_recipe_is_refused(
+    beamline: OpenBeamline, run: str, launched: list[tuple[Any, ...]], change: str
+) -> None:
+    with pytest.raises(RefusedError):
+        reprocess.ask_for(beamline, run, "wide", None, [change])
+    assert not launched
+
+
+def test_a_recipe_without_a_change_a_missing_qmap_and_an_unknown_run_are_refused(
+    beamline: OpenBeamline, run: str, launched: list[tuple[Any, ...]], tmp_path: Path
+) -> None:
+    with pytest.raises(RefusedError, match="nothing would be different"):
+        reprocess.ask_for(beamline, run, "same", None, [])
+    with pytest.raises(QmapError):
+        reprocess.ask_for(beamline, run, "same", tmp_path / "none.hdf", [])
+    with pytest.raises(NotFoundError):
+        reprocess.ask_for(beamline, "A002", "wide", None, ["stride=2"])
+    assert not launched
+
+
+def test_a_site_that_is_not_up_is_said_and_nothing_is_noted(beamline: OpenBeamline, run: str) -> None:
+    with pytest.raises(ComputeError, match="does not answer"):
+        reprocess.ask_for(beamline, run, "wide", None, ["stride=2"])
+    with pytest.raises(NotFoundError):
+        state_of(beamline, "A001~wide")

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xpcs_assets.testing.dynamics import intensities, sphere_form_factor
+
+
+@pytest.mark.parametrize("beta", [0.05, 0.25, 1.0])
+def test_intensities_have_unit_mean_and_the_variance_asked_for(beta: float) -> None:
+    rho = np.full(20_000, 0.6)
+    frames = np.array(list(intensities(rho, beta, 12, np.random.default_rng(1))))
+    assert frames.mean() == pytest.approx(1, abs=0.01)
+    for frame in (frames[0], frames[-1]):
+        assert frame.var() == pytest.approx(beta, rel=0.05)
+    assert frames.min() >= 0
+
+
+def test_intensities_forget_as_rho_says() -> None:
+    rho = np.repeat([0.0, 0.5, 0.9, 0.99], 20_000)
+    frames = np.array(list(intensities(rho, 0.25, 6, np.random.default_rng(2)))).reshape(6, 4, 20_000) - 1
+    for lag in (1, 3):
+        correlation = (frames[:-lag] * frames[lag:]).mean(axis=(0, 2)) / 0.25
+        np.testing.assert_allclose(correlation, np.array([0.0, 0.5, 0.9, 0.99]) ** lag, atol=0.02)
+
+
+def test_a_spheres_scattering_begins_at_one_and_has_its_first_zero_at_4_49() -> None:
+    form = sphere_form_factor(np.array([0.0, 4.4934 / 400, 0.005]), 400.0)
+    assert form[0] == pytest.approx(1)
+    assert form[1] == pytest.approx(0, abs=1e-9)
+    # Guinier: exp(-(q R)^2 / 5) is right to second order
+    assert sphere_form_factor(np.array([0.0005]), 400.0)[0] == pytest.approx(np.exp(-0.04 / 5), rel=1e-4)
