@@ -132,11 +132,18 @@ def sweep_partials(folder: Path, calls: Syscalls = SYSCALLS) -> int:
     with told_as_copy_error(folder):
         for name in calls.names(folder) if exists(folder, calls) else ():
             path = folder / name
-            if stat.S_ISDIR(calls.lstat(path).st_mode):
+            if _is_folder(path, calls):
                 swept += sweep_partials(path, calls)
             elif is_partial(name):
                 swept += _sweep(path, calls)
     return swept
+
+
+def _is_folder(path: Path, calls: Syscalls) -> bool:
+    try:
+        return stat.S_ISDIR(calls.lstat(path).st_mode)
+    except FileNotFoundError:  # a name that another writer has taken away since the folder was listed
+        return False
 
 
 def is_partial(name: str) -> bool:

@@ -268,3 +268,14 @@ def test_a_sparse_file_hashes_like_its_zeros(tmp_path: Path) -> None:
     with (tmp_path / "x").open("wb") as file:
         file.truncate(100_000)
     assert hash_file(tmp_path / "x")[0] == sha256(bytes(100_000))
+
+
+def test_f16_a_partial_that_its_writer_takes_away_while_the_folder_is_swept_is_no_fault(tmp_path: Path) -> None:
+    class NamesOfAMomentAgo(Syscalls):
+        def names(self, folder: Path) -> tuple[str, ...]:
+            return (*super().names(folder), ".0123456789ab-0123456789ab.xpcs-partial")
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "kept").write_bytes(b"x")
+    assert sweep_partials(tmp_path, NamesOfAMomentAgo()) == 0
+    assert (tmp_path / "run" / "kept").read_bytes() == b"x"
