@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.errors import QmapError, RefusedError
@@ -12,9 +13,11 @@ from xpcs_assets.orchestrate.launch import launch
 from xpcs_assets.runs.key import analysis_key
 from xpcs_assets.runs.recipe import AnalysisSettings
 
+Setting = str | int | float | bool
+
 ASSETS = ("correlation", "plots", "result_entry")
-# The run's own: they follow from the data or the engine, not from a scientist's wish.
-_FIXED = frozenset({"analysis_type", "scheme", "frames"})
+# A run's own: it follows from the data, not from a scientist's wish.
+_FIXED = frozenset({"frames"})
 
 
 def ask_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, changes: list[str]) -> str:
@@ -39,7 +42,7 @@ def ask_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, 
     beamline.latest(run_key)
     if qmap is not None and not qmap.is_file():
         raise QmapError("the q-map is not there", where=qmap, remedy="Name a file that is")
-    config: dict[str, str | int] = dict(_setting(change) for change in changes)
+    config: dict[str, Setting] = dict(_setting(change) for change in changes)
     if qmap is not None:
         config["qmap"] = str(qmap.resolve())
     if not config:
@@ -58,16 +61,23 @@ def ask_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, 
     return key
 
 
-def _setting(change: str) -> tuple[str, str | int]:
+def _setting(change: str) -> tuple[str, Setting]:
     """One ``key=value`` with the type that the recipe has for it."""
-    known = {item.name: item.default for item in fields(AnalysisSettings) if item.name not in _FIXED}
+    known: dict[str, Any] = {item.name: item.default for item in fields(AnalysisSettings) if item.name not in _FIXED}
     name, equals, value = change.partition("=")
     if not equals or name not in known:
         raise RefusedError(
             f"{change!r} sets nothing of a recipe", remedy=f"Write key=value with one of: {', '.join(known)}"
         )
-    if not isinstance(known[name], int):
+    if isinstance(known[name], bool):
+        if value not in ("true", "false"):
+            raise RefusedError(f"{name} is true or false, not {value!r}", remedy=f"Write {name}=true")
+        return name, value == "true"
+    if isinstance(known[name], str):
         return name, value
-    if not value.removeprefix("-").isdigit():
-        raise RefusedError(f"{name} is a whole number, not {value!r}", remedy=f"Write {name}=N")
-    return name, int(value)
+    kind: type[int | float] = type(known[name])
+    try:
+        return name, kind(value)
+    except ValueError as error:
+        word = "whole number" if kind is int else "number"
+        raise RefusedError(f"{name} is a {word}, not {value!r}", remedy=f"Write {name}=N") from error

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 
 from xpcs_assets.errors import CorrelationError, SettingsError
 from xpcs_assets.runs.key import run_key
-from xpcs_assets.runs.recipe import AnalysisSettings
+from xpcs_assets.runs.recipe import AnalysisSettings, AnalysisType, described
 from xpcs_assets.runs.retention import Retention
 from xpcs_assets.units import Seconds, SizeBytes
 
@@ -102,23 +103,30 @@ class QmapSource(_Settings):
         return self
 
 
-class Correlate(_Settings):
-    """The beamline's own recipe, and how it is run."""
+if TYPE_CHECKING:
+
+    class _RecipeSettings(_Settings):
+        type: AnalysisType
+else:
+    _KINDS = get_type_hints(AnalysisSettings)
+    _RecipeSettings = create_model(
+        "_RecipeSettings",
+        __base__=_Settings,
+        **{
+            "type" if item.name == "analysis_type" else item.name: (
+                _KINDS[item.name],
+                Field(item.default, description=described()[item.name].capitalize()),
+            )
+            for item in fields(AnalysisSettings)
+            if item.name != "frames"  # a run's own
+        },
+    )
+
+
+class Correlate(_RecipeSettings):
+    """The beamline's own recipe, and how it is run. Files are named relative to the site's home."""
 
     qmap: QmapSource = Field(description="Which q-map; give one of its two keys")
-    type: Literal["multitau"] = Field("multitau", description="Kind of correlation")
-    begin_frame: Annotated[int, Field(ge=0)] = Field(0, description="First frame, from 0")
-    end_frame: Annotated[int, Field(ge=-1)] = Field(-1, description="One past the last frame; -1: the end of the run")
-    stride: Annotated[int, Field(ge=1)] = Field(1, description="Take every n-th frame")
-    average: Annotated[int, Field(ge=1)] = Field(1, description="Then average so many of those into one")
-    dynamic_bins: str = Field("", description="Dynamic bins to analyse, such as 1,2,5-7; empty: all")
-    delays_per_level: Annotated[int, Field(ge=1)] = Field(4, description="Delays in each level of the scheme")
-    empty_bins: Literal["excluded", "zero"] = Field(
-        "excluded", description="Whether a static bin without counts is left out of the mean or enters it as 0"
-    )
-    error_rule: Literal["influence", "boost"] = Field(
-        "influence", description="Error bars from the spread of each pixel's influence on g2, or as boost_corr has them"
-    )
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where the worker computes")
     time_limit: Seconds = Field(3600.0, description="A worker that takes longer is stopped and the run fails")
 
@@ -133,17 +141,8 @@ class Correlate(_Settings):
     @property
     def settings(self) -> AnalysisSettings:
         """The recipe's settings as the engine takes them."""
-        return AnalysisSettings(
-            analysis_type=self.type,
-            begin_frame=self.begin_frame,
-            end_frame=self.end_frame,
-            stride=self.stride,
-            average=self.average,
-            dynamic_bins=self.dynamic_bins,
-            delays_per_level=self.delays_per_level,
-            empty_bins=self.empty_bins,
-            error_rule=self.error_rule,
-        )
+        said = {name: getattr(self, name) for name in _RecipeSettings.model_fields if name != "type"}
+        return AnalysisSettings(analysis_type=self.type, **said)
 
 
 class StageTo(_Settings):

@@ -106,7 +106,7 @@ def analyse(
     from xpcs_assets.correlate.result import open_result
 
     found = inputs(beamline, key, qmap)
-    recipe = Recipe(settings, found.qmap_digest, ENGINE)
+    recipe = Recipe.of(settings, found.qmap_digest, ENGINE)
     path = found.folder.result(recipe.folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     device, time_limit_s = _how(beamline)
@@ -157,12 +157,7 @@ def _arguments(
     return (
         *(str(raw) for raw in found.raw),
         *("--qmap", str(found.qmap), "--metadata", str(found.metadata), "--output", str(path)),
-        *("--type", settings.analysis_type, "--device", device),
-        *("--begin-frame", str(settings.begin_frame), "--end-frame", str(settings.end_frame)),
-        *("--stride", str(settings.stride), "--average", str(settings.average)),
-        *("--dpl", str(settings.delays_per_level), "--dq", settings.dynamic_bins),
-        *("--empty-bins", settings.empty_bins, "--errors", settings.error_rule),
-        *(("--frames", str(settings.frames)) if settings.frames else ()),
+        *("--device", device, *settings.arguments()),
         *(("--frames-field", frames_field) if frames_field else ()),
         *digests,
     )

@@ -21,19 +21,10 @@ from xpcs_assets.errors import RefusedError
 from xpcs_assets.orchestrate.adapter import newest, report_external
 from xpcs_assets.orchestrate.bindings import Bound, check, materialised, table
 from xpcs_assets.runs.key import split_analysis_key
-from xpcs_assets.runs.recipe import AnalysisSettings
+from xpcs_assets.runs.recipe import AnalysisSettings, described
 
-# What a scientist may set when re-materialising; the rest of a recipe is the beamline's.
-_CHOICES = {
-    "begin_frame": "first frame, 0-based",
-    "end_frame": "one past the last frame; -1 is the end of the run",
-    "stride": "take every n-th frame",
-    "average": "then average so many frames into one",
-    "dynamic_bins": "dynamic bins such as 1,2,5-7; empty is all",
-    "delays_per_level": "delays in each level of the multi-tau scheme",
-    "empty_bins": "excluded or zero: how a static bin without counts enters the mean",
-    "error_rule": "influence or boost",
-}
+# What a scientist may set when re-materialising: all but what is a run's own.
+_CHOICES = {name: text for name, text in described().items() if name != "frames"}
 
 
 def build(bound: Bound) -> list[AssetsDefinition]:

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -220,22 +221,8 @@ class _Progress:
 
 
 def _job(arguments: argparse.Namespace) -> Job:
-    if arguments.type != "multitau":
-        raise CorrelationError(
-            f"--type {arguments.type} is not done yet: two-time correlation comes with a later version",
-            remedy="Use --type multitau",
-        )
-    settings = AnalysisSettings(
-        begin_frame=arguments.begin_frame,
-        end_frame=arguments.end_frame,
-        stride=arguments.stride,
-        average=arguments.average,
-        dynamic_bins=arguments.dq,
-        delays_per_level=arguments.dpl,
-        empty_bins=arguments.empty_bins,
-        error_rule=arguments.errors,
-        frames=arguments.frames,
-    )
+    names = [item.name for item in fields(AnalysisSettings)]
+    settings = AnalysisSettings(**{name: getattr(arguments, name) for name in names})
     return Job(
         raw=tuple(arguments.raw),
         qmap=arguments.qmap,
@@ -268,21 +255,27 @@ def _parser() -> argparse.ArgumentParser:
     add("--qmap", metavar="FILE", type=Path, required=True, help="mask and bins, as pySimpleMask saves them")
     add("--output", metavar="FILE", type=Path, required=True, help="result file to make; its report lies beside it")
     add("--metadata", metavar="FILE", type=Path, help="companion file (default: beside the raw file)")
-    add("--type", choices=("multitau", "twotime", "both"), default="multitau", help="multitau; others come later")
-    add("--begin-frame", metavar="N", type=int, default=0, help="first frame, from 0")
-    add("--end-frame", metavar="N", type=int, default=-1, help="one past the last frame; -1: all")
-    add("--stride", metavar="N", type=int, default=1, help="take every N-th frame")
-    add("--average", metavar="N", type=int, default=1, help="then average N of them into one")
-    add("--dq", metavar="BINS", default="", help="dynamic bins, such as 1,2,5-7 (default: all)")
-    add("--dpl", metavar="N", type=int, default=4, help="delays per level")
-    add("--frames", metavar="N", type=int, default=0, help="number of frames of the run, where no file tells it right")
     add("--frames-field", metavar="PATH", default="", help="metadata field that holds the number of frames")
-    add("--empty-bins", choices=("excluded", "zero"), default="excluded", help="static bins without counts")
-    add("--errors", choices=("influence", "boost"), default="influence", help="rule of the error bars")
     add("--raw-digest", metavar="SHA256", action="append", default=[], help="known sha256 of each raw file")
     add("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where to compute")
     add("--memory", metavar="SIZE", type=_size_bytes, default=0, help="bound on the sums (default: half of the memory)")
+    for item in fields(AnalysisSettings):
+        _add_setting(parser, item)
     add("--overwrite", action="store_true", help="replace another result of this name")
     add("--dry-run", action="store_true", help="check all inputs, print what would be done, write nothing")
     add("--progress", choices=("auto", "json", "none"), default="auto", help="how to report progress on stderr")
     return parser
+
+
+def _add_setting(parser: argparse.ArgumentParser, item: Field[Any]) -> None:
+    option, text, choices = (item.metadata[key] for key in ("option", "text", "choices"))
+    if isinstance(item.default, bool):
+        parser.add_argument(option, dest=item.name, action="store_true", help=text)
+        return
+    kind = type(item.default)
+    metavar = None if choices else {int: "N", float: "X"}.get(kind, "TEXT")
+    shown = f"{text} (default: {item.default})" if item.default != "" else text
+    parser.add_argument(
+        option, dest=item.name, type=kind, default=item.default, choices=choices or None, metavar=metavar,
+        help=shown.replace("%", "%%"),
+    )  # fmt: skip

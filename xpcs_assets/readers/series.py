@@ -50,8 +50,9 @@ class Frames:
     begin
         Number of the first frame, 0-based as recorded.
     counts
-        (n, rows * columns) integer or float32, in the detector's units. A pixel at its type's maximum
-        has already been turned to -1: masked or overflowed.
+        (n, rows * columns), in the detector's units. Integer: negative means masked or overflowed (a pixel at its
+        type's maximum has been turned to -1). float32: NaN means masked or overflowed, and negative values count:
+        dark-subtracted detector units are signed.
     valid
         (n,) bool, False for frames that do not count in time.
     """
@@ -69,7 +70,7 @@ class Frames:
 Chunk = Events | Frames
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SeriesInfo:
     """What a reader knows of a series before reading it all.
 
@@ -89,6 +90,17 @@ class SeriesInfo:
         The raw files, in reading order.
     frame_time_s
         Frame period if the raw file itself tells it, s.
+    good_pixels
+        (rows, columns) bool, the detector's own mask, False for bad pixels and gaps; None where the file has none.
+    time_s
+        (n_recorded,) float64, when each frame was taken, s from any origin, NaN where the file does not tell; None
+        where it has no time stamps.
+    shutter_open
+        (n_recorded,) bool; None where the file does not tell.
+    frames_per_burst
+        Frames taken in one go where the file holds several such bursts; 0 for an evenly spaced series.
+    integrating
+        Whether counts are detector units of an integrating detector rather than photons.
     extra
         What else the file says (compression, ``immversion``, occupancy, ...), plain values with units in names.
     """
@@ -100,6 +112,11 @@ class SeriesInfo:
     dtype: str
     files: tuple[Path, ...]
     frame_time_s: float | None = None
+    good_pixels: NDArray[np.bool_] | None = None
+    time_s: NDArray[np.float64] | None = None
+    shutter_open: NDArray[np.bool_] | None = None
+    frames_per_burst: int = 0
+    integrating: bool = False
     extra: dict[str, str | int | float] = field(default_factory=dict)
 
 
