@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from xpcs_assets.correlate.cache_folder import cache_folder
+from xpcs_assets.cache_folder import cache_folder
 from xpcs_assets.errors import CorrelationError
 
 _NVIDIA = Path("/proc/driver/nvidia/version")

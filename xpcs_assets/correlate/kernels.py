@@ -22,7 +22,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate.cache_folder import cache_folder
+from xpcs_assets.cache_folder import cache_folder
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
     numba.config.CACHE_DIR = str(cache_folder("numba"))  # type: ignore[attr-defined]

@@ -110,7 +110,7 @@ def _join(first: Chunk, second: Chunk) -> Chunk:
     if isinstance(first, Frames) and isinstance(second, Frames):
         return Frames(first.begin, np.concatenate((first.counts, second.counts)), valid)
     if isinstance(first, Events) and isinstance(second, Events):
-        frame = np.concatenate((first.frame, second.frame))
+        frame: NDArray[Any] = np.concatenate((first.frame, second.frame))
         pixel = np.concatenate((first.pixel, second.pixel))
         return Events(first.begin, second.end, frame, pixel, np.concatenate((first.count, second.count)), valid)
     raise CorrelationError("a series gave both frames and events", remedy="Report this reader's fault")

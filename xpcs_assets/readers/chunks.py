@@ -1,4 +1,4 @@
-"""What every reader does to a chunk before it hands it out: ranges checked, counts signed, events in order."""
+"""What every reader does to a chunk before it hands it out: ranges checked, counts signed, no event twice."""
 
 from __future__ import annotations
 
@@ -43,51 +43,48 @@ def check_recorded(end: int, n_recorded: int, where: Path) -> None:
 
 
 def signed_counts(values: NDArray[Any]) -> NDArray[np.int32] | NDArray[np.float32]:
-    """Stored values as int32, or float32 where they are floats, with what is no count turned negative.
+    """Stored values as int32, or float32 where they are floats, with what is no count marked.
 
     The largest value of an integer type marks a masked or overflowed pixel; it and all that exceeds int32
-    become -1 (from uint32 some other negative number). NaN and infinities become -1.
+    become -1 (from uint32 some other negative number). Infinities become NaN; negative floats are values.
     """
     if values.dtype.kind == "f":
         counts = values.astype(np.float32)
-        counts[~np.isfinite(counts)] = -1
+        counts[~np.isfinite(counts)] = np.nan
         return counts
     if values.dtype == np.uint32:
         # Reinterpreted, not copied: 2**32 - 1 is -1, and whatever exceeds int32 is negative.
         return values.view(np.int32)
+    if values.dtype.kind == "u" and values.dtype.itemsize < 4:
+        # One more than the largest is 0: -1 in the end, without a comparison.
+        signed: NDArray[np.int32] = (values + values.dtype.type(1)).astype(np.int32)
+        signed -= 1
+        return signed
     top = np.iinfo(values.dtype).max
     signed = values.astype(np.int32)
     signed[(values == top) | (values > _INT32_MAX)] = -1
     return signed
 
 
-def events_in_order(chunk: Events, n_pixels: int, where: str) -> Events:
-    """The chunk with each frame's pixels ascending; sorted only where the file had them otherwise.
+def events_once(chunk: Events, n_pixels: int, where: str) -> tuple[Events, int]:
+    """The chunk with the events of one pixel in one frame summed into one, and how many were added to another.
 
     Raises
     ------
     RawDataError
-        A pixel lies outside the detector or comes twice in one frame.
+        A pixel lies outside the detector.
     """
-    outside = chunk.pixel.view(np.uint32) >= n_pixels
-    if outside.any():
-        first = int(np.argmax(outside))
-        what = f"pixel {int(chunk.pixel[first])} lies outside the detector of {n_pixels} pixels"
-        raise RawDataError(what, where=f"{where}, frame {int(chunk.frame[first])}", remedy=_DAMAGED)
-    if _rising(chunk.frame, chunk.pixel).all():
-        return chunk
-    order = np.lexsort((chunk.pixel, chunk.frame))
-    frame, pixel, count = chunk.frame[order], chunk.pixel[order], chunk.count[order]
-    twice = ~_rising(frame, pixel)
-    if twice.any():
-        first = int(np.argmax(twice))
-        what = f"pixel {int(pixel[first])} comes twice in one frame"
-        raise RawDataError(what, where=f"{where}, frame {int(frame[first])}", remedy=_DAMAGED)
-    return Events(chunk.begin, chunk.end, frame, pixel, count, chunk.valid)
+    from xpcs_assets.readers import event_loops
+
+    order = event_loops.pixels_rise(chunk.frame, chunk.pixel, n_pixels)
+    if order > 1:
+        what = f"pixel {int(chunk.pixel[order - 2])} lies outside the detector of {n_pixels} pixels"
+        raise RawDataError(what, where=f"{where}, frame {int(chunk.frame[order - 2])}", remedy=_DAMAGED)
+    if not order:
+        return chunk, 0
+    frame, pixel, count = chunk.frame.copy(), chunk.pixel.copy(), chunk.count.copy()
+    n = event_loops.join_repeats(frame, pixel, count, np.full(n_pixels, -1, np.int32))
+    return Events(chunk.begin, chunk.end, frame[:n], pixel[:n], count[:n], chunk.valid), len(frame) - n
 
 
 _DAMAGED = "The file is damaged or of another detector: copy it anew from the detector"
-
-
-def _rising(frame: NDArray[np.int64], pixel: NDArray[np.int32]) -> NDArray[np.bool_]:
-    return (pixel[1:] > pixel[:-1]) | (frame[1:] > frame[:-1])

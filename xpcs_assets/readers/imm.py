@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.errors import RawDataError
-from xpcs_assets.readers.chunks import MAX_PIXELS, check_range, check_recorded, events_in_order, signed_counts
+from xpcs_assets.readers.chunks import MAX_PIXELS, check_range, check_recorded, events_once, signed_counts
 from xpcs_assets.readers.rawfile import RawFile, at
 from xpcs_assets.readers.series import Chunk, Events, Frames, SeriesInfo
 
@@ -178,7 +178,11 @@ def frame_numbers(buffer_number: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 class ImmSeries:
-    """An open IMM file; made by :func:`open_imm`. Sparse files give events, dense files frames."""
+    """An open IMM file; made by :func:`open_imm`. Sparse files give events, dense files frames.
+
+    A pixel that comes twice in a sparse frame has its counts summed; ``info.extra["repeated_pixels"]`` tells how
+    often that was so in what has been read.
+    """
 
     def __init__(self, file: RawFile, index: _Index) -> None:
         first = index.first
@@ -186,6 +190,7 @@ class ImmSeries:
         self._index = index
         self._value = np.dtype(f"<u{first.value_bytes}")
         self._n_pixels = first.rows * first.cols
+        self._counted_to = self._n_repeated = 0
         n_recorded = int(index.number[-1]) + 1
         self.info = SeriesInfo(
             format="imm",
@@ -198,6 +203,7 @@ class ImmSeries:
                 "compression": first.compression,
                 "immversion": first.immversion,
                 "dropped_frames": n_recorded - index.number.size,
+                "repeated_pixels": 0,
                 "occupancy": float(index.dlen.sum()) / (index.dlen.size * self._n_pixels),
             },
         )
@@ -266,7 +272,12 @@ class ImmSeries:
         count = signed_counts(value).astype(np.int32, copy=False)
         chunk = Events(begin, end, frame, pixel, count, self._valid(begin, end))
         where = at(self._file.path, int(self._index.offset[low]) if low < high else self._file.size_bytes)
-        return events_in_order(chunk, self._n_pixels, where)
+        chunk, n_repeated = events_once(chunk, self._n_pixels, where)
+        if low >= self._counted_to:
+            self._n_repeated += n_repeated
+            self.info.extra["repeated_pixels"] = self._n_repeated
+        self._counted_to = max(self._counted_to, high)
+        return chunk
 
     def _frames(self, begin: int, end: int) -> Frames:
         low, high = self._stored(begin, end)

@@ -24,7 +24,7 @@ class Events:
     begin, end
         The frames this chunk covers, 0-based as recorded; frames without events are covered too.
     frame
-        (E,) int64, frame number of each event, begin <= frame < end, ascending.
+        (E,) int32 or int64, frame number of each event, begin <= frame < end, ascending.
     pixel
         (E,) int32, flat pixel index, row * columns + column.
     count
@@ -35,7 +35,7 @@ class Events:
 
     begin: int
     end: int
-    frame: NDArray[np.int64]
+    frame: NDArray[np.int32] | NDArray[np.int64]
     pixel: NDArray[np.int32]
     count: NDArray[np.int32]
     valid: NDArray[np.bool_]

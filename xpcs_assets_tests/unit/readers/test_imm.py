@@ -197,22 +197,32 @@ def test_a_pixel_outside_the_detector_names_the_frame(sparse_imm: Path, pixel: i
     assert "frame 6" in caught.value.where
 
 
-def test_a_pixel_that_comes_twice_in_a_frame_is_refused(sparse_imm: Path) -> None:
-    pixels = sparse_frames(42)[6][0]
+def test_a_pixel_that_comes_twice_in_a_frame_is_summed_and_counted_once_however_often_it_is_read(
+    sparse_imm: Path,
+) -> None:
+    pixels, counts = sparse_frames(42)[6]
     patch(sparse_imm, frame_offset(6) + imm.HEADER_BYTES, int(pixels[1]))
-    with open_raw(sparse_imm) as series, pytest.raises(RawDataError, match="comes twice"):
-        list(series.chunks(0, N_FRAMES))
+    with open_raw(sparse_imm) as series:
+        assert series.info.extra["repeated_pixels"] == 0
+        for _ in range(2):
+            (chunk,) = series.chunks(0, N_FRAMES)
+        assert series.info.extra["repeated_pixels"] == 1
+    assert isinstance(chunk, Events)
+    np.testing.assert_array_equal(chunk.pixel[chunk.frame == 6], pixels[1:])
+    np.testing.assert_array_equal(chunk.count[chunk.frame == 6], [counts[0] + counts[1], *counts[2:]])
+    np.testing.assert_array_equal(chunk.pixel[chunk.frame == 7], sparse_frames(42)[7][0])
 
 
-def test_pixels_out_of_order_come_sorted(sparse_imm: Path) -> None:
+def test_pixels_out_of_order_keep_their_counts(sparse_imm: Path) -> None:
     pixels = sparse_frames(42)[6][0]
     start = frame_offset(6) + imm.HEADER_BYTES
     patch(sparse_imm, start, int(pixels[1]))
     patch(sparse_imm, start + 4, int(pixels[0]))
     with open_raw(sparse_imm) as series:
         (chunk,) = series.chunks(0, N_FRAMES)
+        assert series.info.extra["repeated_pixels"] == 0
     assert isinstance(chunk, Events)
-    np.testing.assert_array_equal(chunk.pixel[chunk.frame == 6], pixels)
+    np.testing.assert_array_equal(chunk.pixel[chunk.frame == 6], [pixels[1], pixels[0], *pixels[2:]])
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused(sparse_imm: Path) -> None:

@@ -131,10 +131,59 @@ def test_a_file_that_ends_in_mid_word_names_the_offset(rigaku_bin: Path) -> None
     assert caught.value.where == f"{rigaku_bin}, byte {len(whole) - 8}"
 
 
-def test_a_word_written_twice_is_refused(tmp_path: Path) -> None:
-    path = write_words(tmp_path / "a.bin", [word(0, 7, 1), word(0, 7, 2)])
-    with pytest.raises(RawDataError, match="comes twice"):
-        read(path, 0, 1)
+def test_a_pixel_written_twice_in_a_frame_is_summed_and_counted(tmp_path: Path) -> None:
+    words = [(0, 7, 1), (0, 9, 5), (0, 7, 2), (1, 7, 4), (1, 7, 4095), (1, 7, 1), (2, 9, 1)]
+    path = write_words(tmp_path / "a.bin", [word(*event) for event in words])
+    assert read(path, 0, 3)[0] == [(0, 7, 3), (0, 9, 5), (1, 7, 4100), (2, 9, 1)]
+    with open_raw(path) as series:
+        for _ in range(2):  # a second pass counts nothing twice
+            list(series.chunks(0, 3))
+        assert series.info.extra["repeated_pixels"] == 3
+
+
+def test_a_stream_puts_its_pixels_where_it_is_told_and_leaves_some_out(tmp_path: Path) -> None:
+    path = write_words(tmp_path / "a.bin", [word(0, 7, 1), word(0, 9, 2), word(3, 8, 3), word(4, 7, 4)])
+    place = np.full(512 * 1024, -1, np.int32)
+    place[[7, 8]] = [3_000_000, 5]
+    with rigaku.RigakuStream(path, place) as stream:
+        chunk = stream.events(0, 4)
+        assert (stream.n_words, stream.n_recorded) == (4, 5)
+        assert stream.events(4, 9).count.tolist() == [4]
+    assert (chunk.begin, chunk.end, chunk.valid.tolist()) == (0, 4, [True] * 4)
+    assert chunk.frame.tolist() == [0, 3]
+    assert chunk.pixel.tolist() == [3_000_000, 5]
+    assert chunk.count.tolist() == [1, 3]
+
+
+def test_a_stream_is_cut_where_a_frame_ends_near_the_wanted_number_of_events(tmp_path: Path) -> None:
+    path = write_words(tmp_path / "a.bin", [word(frame, pixel, 1) for frame in (0, 1, 5) for pixel in range(10)])
+    with rigaku.RigakuStream(path) as stream:
+        assert stream.next_frame(0, 6, 15) == 1
+        assert stream.next_frame(0, 6, 25) == 5
+        assert stream.next_frame(0, 6, 1) == 1  # a frame is never cut
+        assert stream.next_frame(1, 100, 60) == 61
+        assert stream.events(1, 5).pixel.tolist() == list(range(10))
+
+
+def test_streams_of_several_modules_merge_in_order_of_frames(tmp_path: Path) -> None:
+    events = [
+        [(0, 3, 1), (2, 4, 1), (2, 5, 1)],
+        [(1, 3, 2), (2, 0, 2)],
+        [(0, 8, 3), (5, 1, 3)],
+    ]
+    parts = []
+    for number, module in enumerate(events):
+        path = write_words(tmp_path / f"{number}.bin", [word(*event) for event in module])
+        place = (np.arange(512 * 1024) + 1_000_000 * number).astype(np.int32)
+        with rigaku.RigakuStream(path, place) as stream:
+            parts.append(stream.events(0, 6))
+    merged = rigaku.merge_streams(parts)
+    expected = sorted(
+        ((f, p + 1_000_000 * number, c) for number, module in enumerate(events) for f, p, c in module),
+        key=lambda event: event[0],
+    )
+    assert list(zip(merged.frame.tolist(), merged.pixel.tolist(), merged.count.tolist(), strict=True)) == expected
+    assert (merged.begin, merged.end, merged.valid.all()) == (0, 6, True)
 
 
 def test_a_file_is_found_by_content_without_its_name(tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""How loops are compiled: by numba, without the GIL, once a machine and user.
+
+Import it only where a loop is about to run: loading numba takes a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+from xpcs_assets.cache_folder import cache_folder
+
+if not os.environ.get("NUMBA_CACHE_DIR"):
+    numba.config.CACHE_DIR = str(cache_folder("numba"))  # type: ignore[attr-defined]
+
+_Loop = TypeVar("_Loop", bound=Callable[..., Any])
+
+# What may be done to sums that are exact, or short enough, in any order. NaN and infinities stay what they are.
+_IN_ANY_ORDER = {"reassoc", "contract", "nsz"}
+
+
+def compiled(loop: _Loop) -> _Loop:
+    """Compile a function; sums are added up in the order that is written."""
+    return cast("_Loop", numba.njit(cache=True, nogil=True)(loop))
+
+
+def reordered(loop: _Loop) -> _Loop:
+    """Compile a function whose sums may be added up in any order, several at a time."""
+    return cast("_Loop", numba.njit(cache=True, nogil=True, fastmath=_IN_ANY_ORDER)(loop))
