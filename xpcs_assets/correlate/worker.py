@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from xpcs_assets.correlate import stop
-from xpcs_assets.correlate.job import Job, Prepared, carry_out, prepare
+from xpcs_assets.correlate.carry_out import carry_out
+from xpcs_assets.correlate.job import Job, Prepared, prepare
 from xpcs_assets.correlate.result import open_result
 from xpcs_assets.correlate.write_result import write_atomically
 from xpcs_assets.errors import (
@@ -233,6 +234,7 @@ def _job(arguments: argparse.Namespace) -> Job:
         raw_digests=tuple(arguments.raw_digest),
         device=arguments.device,
         memory_bytes=arguments.memory,
+        kernel=arguments.kernel,
     )
 
 
@@ -259,6 +261,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--raw-digest", metavar="SHA256", action="append", default=[], help="known sha256 of each raw file")
     add("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where to compute")
     add("--memory", metavar="SIZE", type=_size_bytes, default=0, help="bound on the sums (default: half of the memory)")
+    add(
+        "--kernel",
+        choices=("auto", "frames", "events"),
+        default="auto",
+        help="form of the engine (default: by occupancy)",
+    )
     for item in fields(AnalysisSettings):
         _add_setting(parser, item)
     add("--overwrite", action="store_true", help="replace another result of this name")

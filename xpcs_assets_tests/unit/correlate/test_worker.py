@@ -128,8 +128,8 @@ def test_known_raw_digests_are_not_computed_again(
     imm: SimulatedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[Path] = []
-    real = job_module._sha256
-    monkeypatch.setattr(job_module, "_sha256", lambda path, kind: (hashed.append(path), real(path, kind))[1])
+    real = job_module.sha256_of
+    monkeypatch.setattr(job_module, "sha256_of", lambda path, kind: (hashed.append(path), real(path, kind))[1])
     digest = "ab" * 32
     assert main(command(imm, tmp_path / "out.hdf", "--raw-digest", digest)) == 0
     assert imm.raw not in hashed
