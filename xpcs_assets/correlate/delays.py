@@ -24,7 +24,9 @@ class Plan:
     n_frames
         Frames of the series, T.
     delays_per_level
-        Delays a level adds; level 0 has twice as many.
+        Delays a level adds, m; level 0 has twice as many, in the scheme ``skbeam`` one less.
+    history
+        Frames of a level that a new frame may pair with: the largest lag of the scheme.
     delay
         (D,) int64, base frames.
     level, lag
@@ -37,6 +39,7 @@ class Plan:
 
     n_frames: int
     delays_per_level: int
+    history: int
     delay: NDArray[np.int64]
     level: NDArray[np.int64]
     lag: NDArray[np.int64]
@@ -53,37 +56,39 @@ class Plan:
         """Number of levels that have a delay."""
         return len(self.level_start) - 1
 
-    @property
-    def history(self) -> int:
-        """Frames of a level that a new frame may pair with: the largest lag."""
-        return 2 * self.delays_per_level
-
 
 def make_plan(n_frames: int, delays_per_level: int = 4, scheme: Scheme = "boost") -> Plan:
     """Make the delays of ``n_frames`` frames.
 
-    The ``boost`` scheme is the one of APS 8-ID's engine, boost_corr: lags 1 to 2m at level 0, then m + 1 to 2m at
-    each level, m being ``delays_per_level``, until a lag reaches the frames of its level. With m = 4: 1..8, 10, 12,
-    14, 16, 20, 24, 28, 32, 40, ...
+    With m ``delays_per_level``, and each until a lag reaches the frames of its level:
+
+    ``boost``
+        boost_corr, the engine of APS 8-ID: lags 1 to 2m at level 0, then m + 1 to 2m at each level. With m = 4:
+        1..8, 10, 12, 14, 16, 20, 24, 28, 32, 40, ...
+    ``skbeam``
+        scikit-beam with ``num_bufs = 2 m``: lags 1 to 2m - 1 at level 0, then m to 2m - 1 at each level. With m = 4:
+        1..7, 8, 10, 12, 14, 16, 20, 24, 28, 32, ... Its lag 0 is left out: there a photon pairs with itself, and
+        g2 holds the shot noise, 1 / counts, beside the contrast.
+
+    The same delay may lie at another level: delay 8 is lag 8 of level 0 in ``boost`` and lag 4 of level 1 in
+    ``skbeam``, whose frames are twice as long and smear the decay more.
 
     Raises
     ------
     CorrelationError
-        There are fewer than 2 frames, or the scheme is unknown.
+        There are fewer than 2 frames, less than 1 delay a level, or the scheme is unknown.
     """
-    if scheme != "boost":
-        raise CorrelationError(f"the level scheme {scheme!r} is unknown", remedy="Use the scheme boost")
     if n_frames < 2:
         raise CorrelationError(
             f"{n_frames} frames make no pair", remedy="Correlate at least 2 frames: check begin, end, stride, average"
         )
+    first, largest = _lags(delays_per_level, scheme)
     chosen: list[tuple[int, int]] = []
     starts = [0]
-    level, largest = 0, 2 * delays_per_level
+    level = 0
     while True:
         n_level = n_frames >> level
-        first = 1 if level == 0 else delays_per_level + 1
-        chosen += [(level, lag) for lag in range(first, min(largest, n_level - 1) + 1)]
+        chosen += [(level, lag) for lag in range(first if level else 1, min(largest, n_level - 1) + 1)]
         if len(chosen) > starts[-1]:
             starts.append(len(chosen))
         if n_level <= largest:
@@ -93,9 +98,22 @@ def make_plan(n_frames: int, delays_per_level: int = 4, scheme: Scheme = "boost"
     return Plan(
         n_frames=n_frames,
         delays_per_level=delays_per_level,
+        history=largest,
         delay=lags << levels,
         level=levels,
         lag=lags,
         n_pairs=(n_frames >> levels) - lags,
         level_start=np.array(starts, np.int64),
     )
+
+
+def _lags(delays_per_level: int, scheme: Scheme) -> tuple[int, int]:
+    """First and last lag of every level but the first, which begins at 1."""
+    if delays_per_level < 1:
+        raise CorrelationError(f"{delays_per_level} delays a level", remedy="Ask for at least 1")
+    match scheme:
+        case "boost":
+            return delays_per_level + 1, 2 * delays_per_level
+        case "skbeam":
+            return delays_per_level, 2 * delays_per_level - 1
+    raise CorrelationError(f"the level scheme {scheme!r} is unknown", remedy="Use the scheme boost or skbeam")

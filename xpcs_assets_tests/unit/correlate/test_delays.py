@@ -38,6 +38,36 @@ def test_fewer_than_two_frames_are_refused(n_frames: int) -> None:
         make_plan(n_frames)
 
 
+@pytest.mark.parametrize(
+    ("m", "delays"),
+    [
+        (4, [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56]),
+        (1, [1, 2, 4, 8, 16, 32]),
+        (3, [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48]),
+    ],
+)
+def test_the_delays_of_skbeam_are_those_of_multi_tau_lags_without_lag_0(m: int, delays: list[int]) -> None:
+    assert make_plan(64, m, "skbeam").delay.tolist() == delays
+
+
+@pytest.mark.parametrize("n_frames", [2, 3, 7, 8, 9, 17, 257, 1025, 99_999])
+@pytest.mark.parametrize("m", [1, 3, 4])
+def test_every_level_of_skbeam_runs_as_far_as_its_frames_or_its_buffers(n_frames: int, m: int) -> None:
+    plan = make_plan(n_frames, m, "skbeam")
+    assert plan.n_pairs.min() >= 1
+    assert plan.history == 2 * m - 1
+    assert np.all(np.diff(plan.delay) > 0)
+    for level in range(plan.n_levels):
+        lags = plan.lag[plan.level_start[level] : plan.level_start[level + 1]].tolist()
+        assert lags == list(range(m if level else 1, min(2 * m - 1, (n_frames >> level) - 1) + 1))
+    assert n_frames >> plan.n_levels <= m
+
+
 def test_an_unknown_scheme_is_refused() -> None:
-    with pytest.raises(CorrelationError, match="skbeam"):
-        make_plan(100, 4, "skbeam")  # type: ignore[arg-type]
+    with pytest.raises(CorrelationError, match="pychx"):
+        make_plan(100, 4, "pychx")  # type: ignore[arg-type]
+
+
+def test_no_delays_a_level_are_refused() -> None:
+    with pytest.raises(CorrelationError, match="0 delays a level"):
+        make_plan(100, 0)
