@@ -15,7 +15,8 @@ from xpcs_assets import __version__
 from xpcs_assets.describe.groups import GROUPS
 
 if TYPE_CHECKING:
-    from xpcs_assets.correlate.fit import BinFit, PowerLaw
+    from xpcs_assets.correlate.fit import BinFit
+    from xpcs_assets.correlate.power_law import PowerLaw
     from xpcs_assets.describe.quality import Quality
     from xpcs_assets.describe.record import Entry, Record
     from xpcs_assets.runs.recipe import Recipe

@@ -1,22 +1,26 @@
-"""Fits of g2 over delay and of tau over q. The only module that needs scipy; the worker does without it.
+"""Fits of g2 over delay, bin by bin. Only here is scipy needed; the worker does without it.
 
 Errors of parameters are those of the covariance scaled by the reduced chi^2 (scipy's ``absolute_sigma=False``, the
-viewer's convention): the points' error bars weigh them among each other and do not set the scale.
+viewer's convention): the points' error bars weigh them among each other and do not set the scale. Neighbouring delays
+share frames and are taken as independent of each other, as everybody does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import OptimizeResult, least_squares
+from scipy.optimize import least_squares
 
+from xpcs_assets.correlate.fit_laws import PARAMETERS, FitKind, fast_first, starts, values
 from xpcs_assets.errors import CorrelationError
 
 MIN_PAIRS = 4
 """Delays with fewer pairs carry no weight: with one pair every lit pixel has the same G / (IP IF)."""
+SIGMA = "covariance scaled by the reduced chi^2; delays with fewer than 4 pairs carry no weight"
+"""The convention of the errors, as stored with fits."""
 _AT_BOUND = 1e-3
 _SIGNIFICANT = 2.0
 
@@ -28,18 +32,21 @@ class Bounds:
     Attributes
     ----------
     contrast, exponent, baseline
-        No unit.
+        No unit; both exponents of a double law.
     tau_s
-        s.
+        s; both times of a double law.
+    fraction
+        Weight of the faster decay of a double law in the field's correlation.
     """
 
     contrast: tuple[float, float] = (0.0, 2.0)
     tau_s: tuple[float, float] | None = None
     exponent: tuple[float, float] = (0.2, 2.5)
     baseline: tuple[float, float] = (0.5, 2.0)
+    fraction: tuple[float, float] = (0.0, 1.0)
 
-    def arrays(self, delay_s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(2, 4): low and high of contrast, tau, baseline, exponent.
+    def arrays(self, kind: FitKind, delay_s: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(2, parameters): low and high, in the order of the law's parameters.
 
         Raises
         ------
@@ -47,28 +54,38 @@ class Bounds:
             A low bound is not below its high one.
         """
         tau_s = self.tau_s or (float(delay_s[0]) / 20, float(delay_s[-1]) * 100)
-        bounds = np.array([self.contrast, tau_s, self.baseline, self.exponent], np.float64).T
-        if not np.all(bounds[0] < bounds[1]) or bounds[0, 1] <= 0:
+        each = {
+            "contrast": self.contrast,
+            "tau_s": tau_s,
+            "baseline": self.baseline,
+            "exponent": self.exponent,
+            "fraction": self.fraction,
+            "slow_tau_s": tau_s,
+            "slow_exponent": self.exponent,
+        }
+        bounds = np.array([each[name] for name in PARAMETERS[kind]], np.float64).T
+        if not np.all(bounds[0] < bounds[1]) or tau_s[1] <= 0:
             raise CorrelationError(f"{self} bounds nothing", remedy="Each low bound is below its high one, tau above 0")
         return bounds
 
 
 @dataclass(frozen=True, eq=False)
 class BinFit:
-    """The law ``g2 = contrast exp(-2 (t / tau)**exponent) + baseline`` of one dynamic bin.
+    """The law of one dynamic bin, by default ``g2 = contrast exp(-2 (t / tau)**exponent) + baseline``.
 
-    Mind the 2: tau is the decay time of the field's correlation, 1 / (D q**2) for diffusion.
+    Mind the 2: tau is the decay time of the field's correlation, 1 / (D q**2) for diffusion. The laws are in
+    :mod:`xpcs_assets.correlate.fit_laws`.
 
     Attributes
     ----------
     contrast, baseline, exponent
         No unit; the exponent is 1 where it was not fitted. NaN when nothing could be fitted.
     tau_s
-        s.
+        s; of a double law the shorter time.
     contrast_error, tau_error_s, baseline_error, exponent_error
         One standard deviation; 0 for an exponent that was not fitted.
     covariance
-        (3, 3) or (4, 4) float64 of contrast, tau, baseline and exponent.
+        (k, k) float64 of the free parameters, in the order of ``PARAMETERS[kind]``.
     reduced_chi2
         chi^2 over degrees of freedom, with the points' own error bars.
     n_points
@@ -77,6 +94,12 @@ class BinFit:
         Whether the numbers may be used.
     reason
         Why not.
+    kind
+        Which law.
+    fraction, fraction_error
+        Weight of the faster decay in the field's correlation; 1 and 0 for one decay.
+    slow_tau_s, slow_tau_error_s, slow_exponent, slow_exponent_error
+        The slower decay of a double law; NaN for one decay.
     """
 
     contrast: float
@@ -92,39 +115,27 @@ class BinFit:
     n_points: int
     ok: bool
     reason: str = ""
+    kind: FitKind = "single"
+    fraction: float = 1.0
+    fraction_error: float = 0.0
+    slow_tau_s: float = float("nan")
+    slow_tau_error_s: float = float("nan")
+    slow_exponent: float = float("nan")
+    slow_exponent_error: float = float("nan")
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """(k,) float64, the free parameters in the order of ``PARAMETERS[kind]``."""
+        return np.array([getattr(self, name) for name in PARAMETERS[self.kind]])
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """(k,) float64, one standard deviation of each of :attr:`values`."""
+        return np.array([getattr(self, _error_name(name)) for name in PARAMETERS[self.kind]])
 
     def curve(self, delay_s: NDArray[np.floating]) -> NDArray[np.float64]:
         """The law at these delays, s."""
-        return _law(np.array([self.contrast, self.tau_s, self.baseline, self.exponent]), np.asarray(delay_s, float))
-
-
-@dataclass(frozen=True, eq=False)
-class PowerLaw:
-    """``tau = amplitude q**exponent``: exponent -2 is diffusion, -1 ballistic motion.
-
-    Attributes
-    ----------
-    amplitude, amplitude_error
-        s at q = 1 / Å.
-    exponent, exponent_error
-        No unit.
-    reduced_chi2
-        Of the logarithms; NaN with two bins.
-    n_bins
-        Bins it goes through.
-    """
-
-    amplitude: float
-    amplitude_error: float
-    exponent: float
-    exponent_error: float
-    reduced_chi2: float
-    n_bins: int
-
-    def curve(self, q_inv_angstrom: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Correlation time in s at these q, 1/Å."""
-        tau_s: NDArray[np.float64] = self.amplitude * np.asarray(q_inv_angstrom, float) ** self.exponent
-        return tau_s
+        return values(self.kind, self.values, np.asarray(delay_s, np.float64))
 
 
 def fit_bins(
@@ -133,13 +144,11 @@ def fit_bins(
     error: NDArray[np.float64],
     n_pairs: NDArray[np.int64],
     *,
-    stretched: bool = False,
+    kind: FitKind = "single",
     bounds: Bounds | None = None,
 ) -> list[BinFit]:
     """Fit every column of g2 (T, Nd); see :func:`fit_g2`."""
-    return [
-        fit_g2(delay_s, g2[:, b], error[:, b], n_pairs, stretched=stretched, bounds=bounds) for b in range(g2.shape[1])
-    ]
+    return [fit_g2(delay_s, g2[:, b], error[:, b], n_pairs, kind=kind, bounds=bounds) for b in range(g2.shape[1])]
 
 
 def fit_g2(
@@ -148,17 +157,17 @@ def fit_g2(
     error: NDArray[np.float64],
     n_pairs: NDArray[np.int64],
     *,
-    stretched: bool = False,
+    kind: FitKind = "single",
     bounds: Bounds | None = None,
 ) -> BinFit:
-    """Fit one exponential, weighted by ``error``.
+    """Fit one law, weighted by ``error``.
 
     Parameters
     ----------
     delay_s, g2, error, n_pairs
         (T,) each. Delays with fewer than 4 pairs, without g2 or without a finite error above 0 carry no weight.
-    stretched
-        Fit the exponent too.
+    kind
+        ``single``, ``stretched``, ``double`` or ``double-stretched``.
     bounds
         Limits of the parameters.
 
@@ -169,104 +178,77 @@ def fit_g2(
     Raises
     ------
     CorrelationError
-        The bounds bound nothing.
+        There is no such law, or the bounds bound nothing.
     """
+    if kind not in PARAMETERS:
+        raise CorrelationError(f"there is no law {kind!r}", remedy=f"Use {', '.join(PARAMETERS)}")
     used = (n_pairs >= MIN_PAIRS) & np.isfinite(g2) & np.isfinite(error) & (error > 0)
-    free = 4 if stretched else 3
+    free = len(PARAMETERS[kind])
     n_points = int(np.count_nonzero(used))
     if n_points <= free:
-        return _failed(free, n_points, f"{n_points} delays with weight are too few for {free} parameters")
+        return _failed(kind, n_points, f"{n_points} delays with weight are too few for {free} parameters")
     t, y, sigma = delay_s[used], g2[used], error[used]
-    limits = (bounds or Bounds()).arrays(t)[:, :free]
+    limits = (bounds or Bounds()).arrays(kind, t)
+    room = 1e-6 * (limits[1] - limits[0])
 
     def residuals(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (_law(parameters, t) - y) / sigma
+        return (values(kind, parameters, t) - y) / sigma
 
     attempts = [
-        least_squares(residuals, start, bounds=(limits[0], limits[1]), x_scale="jac")
-        for start in _starts(t, y, limits, free)
+        least_squares(
+            residuals,
+            np.clip(start, limits[0] + room, limits[1] - room),
+            bounds=(limits[0], limits[1]),
+            x_scale="jac",
+        )
+        for start in starts(kind, t, y)
     ]
     best = min(attempts, key=lambda attempt: float(attempt.cost))
-    return _judged(best, limits, n_points)
+    if not best.success or not _settled(best.jac):
+        return _failed(kind, n_points, "the fit does not settle on one answer")
+    chi2 = 2 * float(best.cost) / (n_points - free)
+    covariance = np.linalg.inv(best.jac.T @ best.jac) * chi2
+    return _judged(kind, *fast_first(kind, best.x, covariance), limits, chi2, n_points)
 
 
-def fit_power_law(q_inv_angstrom: NDArray[np.float64], fits: Sequence[BinFit]) -> PowerLaw | None:
-    """Fit tau(q) through the good fits, weighted by their errors of log tau; None with fewer than 3 of them."""
-    good = [
-        (q, fit.tau_s, fit.tau_error_s)
-        for q, fit in zip(q_inv_angstrom.tolist(), fits, strict=True)
-        if fit.ok and np.isfinite(q) and q > 0
-    ]
-    if len(good) < 3 or len({q for q, _, _ in good}) < 2:
-        return None
-    q, tau_s, error_s = np.array(good).T
-    weight = tau_s / error_s
-    design = np.stack([np.ones(len(q)), np.log(q)], axis=1) * weight[:, None]
-    solution, _, _, _ = np.linalg.lstsq(design, np.log(tau_s) * weight, rcond=None)
-    rest = design @ solution - np.log(tau_s) * weight
-    chi2 = float(rest @ rest) / (len(q) - 2)
-    deviation = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * chi2)
-    amplitude = float(np.exp(solution[0]))
-    return PowerLaw(amplitude, amplitude * float(deviation[0]), float(solution[1]), float(deviation[1]), chi2, len(q))
-
-
-def _law(parameters: NDArray[np.float64], delay_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    contrast, tau_s, baseline = parameters[:3]
-    reduced = delay_s / tau_s
-    if len(parameters) == 4:
-        reduced = reduced ** parameters[3]
-    law: NDArray[np.float64] = contrast * np.exp(-2 * reduced) + baseline
-    return law
-
-
-def _starts(
-    t: NDArray[np.float64], y: NDArray[np.float64], limits: NDArray[np.float64], free: int
-) -> list[NDArray[np.float64]]:
-    """Where to begin: tau from the delay at which g2 has fallen to 1/e of its range, and the middle of the bounds."""
-    baseline = float(np.median(y[-max(3, len(y) // 4) :]))
-    contrast = max(float(np.median(y[:3])) - baseline, 1e-3)
-    below = np.flatnonzero(y < baseline + contrast / np.e)
-    guess = 2 * float(t[below[0]] if below.size else t[-1])
-    room = 1e-6 * (limits[1] - limits[0])
-    return [
-        np.clip(np.array([contrast, tau, baseline, 1.0])[:free], limits[0] + room, limits[1] - room)
-        for tau in (guess, float(np.sqrt(t[0] * t[-1])))
-    ]
-
-
-def _judged(solution: OptimizeResult, limits: NDArray[np.float64], n_points: int) -> BinFit:
-    free = len(solution.x)
-    degrees = n_points - free
-    curvature = solution.jac.T @ solution.jac
-    if not solution.success or not _settled(solution.jac):
-        return _failed(free, n_points, "the fit does not settle on one answer")
-    chi2 = 2 * float(solution.cost) / degrees
-    covariance = np.linalg.inv(curvature) * chi2
-    values = [*map(float, solution.x), 1.0][:4]
-    errors = [*map(float, np.sqrt(np.maximum(np.diag(covariance), 0))), 0.0][:4]
+def _judged(
+    kind: FitKind,
+    parameters: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    limits: NDArray[np.float64],
+    chi2: float,
+    n_points: int,
+) -> BinFit:
+    names = PARAMETERS[kind]
+    value = dict(zip(names, map(float, parameters), strict=True))
+    error = dict(zip(names, map(float, np.sqrt(np.maximum(np.diag(covariance), 0))), strict=True))
     reason = ""
+    times = [name for name in ("tau_s", "slow_tau_s") if name in names]
     tau_low, tau_high = limits[:, 1]
-    if not tau_low * (1 + _AT_BOUND) < values[1] < tau_high * (1 - _AT_BOUND):
+    if not all(tau_low * (1 + _AT_BOUND) < value[name] < tau_high * (1 - _AT_BOUND) for name in times):
         reason = "tau is at its bound"
-    elif values[0] <= _SIGNIFICANT * errors[0]:
+    elif value["contrast"] <= _SIGNIFICANT * error["contrast"]:
         reason = "no decay stands out of the noise"
-    elif values[1] <= errors[1]:
+    elif any(value[name] <= error[name] for name in times):
         reason = "tau is less than its error"
-    return BinFit(
-        contrast=values[0],
-        contrast_error=errors[0],
-        tau_s=values[1],
-        tau_error_s=errors[1],
-        baseline=values[2],
-        baseline_error=errors[2],
-        exponent=values[3],
-        exponent_error=errors[3],
-        covariance=covariance,
-        reduced_chi2=chi2,
-        n_points=n_points,
-        ok=not reason,
-        reason=reason,
+    elif len(times) == 2 and not _two_decays(value, error):
+        reason = "no second decay stands out"
+    given: dict[str, Any] = (
+        {"exponent": 1.0, "exponent_error": 0.0} | value | {_error_name(name): error[name] for name in names}
     )
+    if kind == "double":
+        given |= {"slow_exponent": 1.0, "slow_exponent_error": 0.0}
+    return BinFit(
+        **given, covariance=covariance, reduced_chi2=chi2, n_points=n_points, ok=not reason, reason=reason, kind=kind
+    )
+
+
+def _two_decays(value: dict[str, float], error: dict[str, float]) -> bool:
+    """Whether both decays have a weight, and times of their own."""
+    aside = min(value["fraction"], 1 - value["fraction"])
+    apart = np.log(value["slow_tau_s"] / value["tau_s"])
+    apart_error = np.hypot(error["tau_s"] / value["tau_s"], error["slow_tau_s"] / value["slow_tau_s"])
+    return aside > _SIGNIFICANT * error["fraction"] and bool(apart > _SIGNIFICANT * apart_error)
 
 
 def _settled(jacobian: NDArray[np.float64]) -> bool:
@@ -275,20 +257,22 @@ def _settled(jacobian: NDArray[np.float64]) -> bool:
     return bool(np.all(lengths > 0)) and int(np.linalg.matrix_rank(jacobian / lengths)) == jacobian.shape[1]
 
 
-def _failed(free: int, n_points: int, reason: str) -> BinFit:
+def _error_name(name: str) -> str:
+    return f"{name.removesuffix('_s')}_error_s" if name.endswith("_s") else f"{name}_error"
+
+
+def _failed(kind: FitKind, n_points: int, reason: str) -> BinFit:
     nothing = float("nan")
+    free = len(PARAMETERS[kind])
+    single = ("contrast", "tau_s", "baseline", "exponent")
     return BinFit(
-        contrast=nothing,
-        contrast_error=nothing,
-        tau_s=nothing,
-        tau_error_s=nothing,
-        baseline=nothing,
-        baseline_error=nothing,
-        exponent=nothing,
-        exponent_error=nothing,
+        **dict.fromkeys((*single, *(_error_name(name) for name in single)), nothing),
         covariance=np.full((free, free), nothing),
         reduced_chi2=nothing,
         n_points=n_points,
         ok=False,
         reason=reason,
+        kind=kind,
+        fraction=1.0 if free < 5 else nothing,
+        fraction_error=0.0 if free < 5 else nothing,
     )

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from xpcs_assets.correlate.g2_table import G2Table
 from xpcs_assets.errors import ResultError
 from xpcs_assets.readers.h5file import damage, open_hdf5
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from xpcs_assets.correlate.fit import BinFit, Bounds, PowerLaw
 
 _REMEDY = "Correlate the run again, or open another file"
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class Result(G2Table):
     """Arrays of a correlation with their units. T delays, Nd dynamic and Ns static bins, S segments, N frames.
 
     Attributes
@@ -92,45 +86,8 @@ class Result:
         """Name of the run: the file's, without ``_results``."""
         return self.path.stem.removesuffix("_results")
 
-    def fit(self, *, stretched: bool = False, bounds: Bounds | None = None) -> list[BinFit]:
-        """Fit an exponential to g2 of every dynamic bin; see :func:`xpcs_assets.correlate.fit.fit_g2`."""
-        from xpcs_assets.correlate.fit import fit_bins
-
-        return fit_bins(self.delay_s, self.g2, self.g2_error, self.n_pairs, stretched=stretched, bounds=bounds)
-
-    def fit_tau_q(self, fits: Sequence[BinFit] | None = None) -> PowerLaw | None:
-        """Fit tau = a q**b through the good fits; None where fewer than 3 bins have one and a q."""
-        from xpcs_assets.correlate.fit import fit_power_law
-
-        return fit_power_law(self.q_inv_angstrom, self.fit() if fits is None else fits)
-
-    def plot(self, fits: Sequence[BinFit] | None = None) -> Figure:
-        """Draw g2 of all dynamic bins with fits and error bars."""
-        from xpcs_assets.plot.figures import g2_grid
-
-        return g2_grid(self, self.fit() if fits is None else fits)
-
-    def to_csv(self, path: str | Path) -> None:
-        """Write delay, g2 and error of every dynamic bin as columns; units and provenance are in the header."""
-        bins = [f"{column}_{number}" for number in range(1, self.g2.shape[1] + 1) for column in ("g2", "g2_error")]
-        header = [
-            f"run: {self.run}",
-            f"result: {self.path.name}",
-            f"recipe: {self.recipe.digest}",
-            f"engine: {self.recipe.engine}",
-            "delay_frames: analysed frames; delay_s: s; g2, g2_error: no unit, nan where undefined",
-            *(f"bin {number}: {label}" for number, label in enumerate(self.labels, start=1)),
-        ]
-        columns = np.stack([self.g2, self.g2_error], axis=2).reshape(len(self.delay_s), -1)
-        with Path(path).open("w", encoding="utf-8", newline="") as file:
-            file.writelines(f"# {line}\n" for line in header)
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(["delay_frames", "delay_s", "n_pairs", *bins])
-            for index in range(len(self.delay_s)):
-                values = [repr(float(value)) for value in columns[index]]
-                rows.writerow(
-                    [int(self.delay_frames[index]), repr(float(self.delay_s[index])), int(self.n_pairs[index]), *values]
-                )
+    def _origin(self) -> list[str]:
+        return [*super()._origin(), f"result: {self.path.name}"]
 
 
 def open_result(path: str | Path) -> Result:

@@ -14,8 +14,9 @@ from xpcs_assets.plot import style
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpcs_assets.correlate.fit import BinFit, PowerLaw
-    from xpcs_assets.correlate.result import Result
+    from xpcs_assets.correlate.fit import BinFit
+    from xpcs_assets.correlate.g2_table import G2Table
+    from xpcs_assets.correlate.power_law import PowerLaw
 
 # A mean of fewer pairs of frames than this is hollow: its own scatter is of the order of a speckle's contrast.
 FEW_PAIRS = 10
@@ -25,7 +26,7 @@ _REASON_LENGTH = 48
 
 
 def draw_g2(
-    axes: Axes, result: Result, fits: Sequence[BinFit], bins: Sequence[int], limits: tuple[float, float]
+    axes: Axes, result: G2Table, fits: Sequence[BinFit], bins: Sequence[int], limits: tuple[float, float]
 ) -> None:
     """Draw g2 of dynamic bins that share a panel, with error bars and fits.
 
@@ -56,7 +57,7 @@ def draw_g2(
     style.note(axes, words)
 
 
-def g2_limits(result: Result, bins: Sequence[int]) -> tuple[float, float]:
+def g2_limits(result: G2Table, bins: Sequence[int]) -> tuple[float, float]:
     """Limits that show g2 of ``bins``, wild points at the end of the run left aside."""
     sound = result.n_pairs >= FEW_PAIRS
     values = result.g2[:, list(bins)]
@@ -119,7 +120,7 @@ def draw_tau(axes: Axes, q: NDArray[np.floating], fits: Sequence[BinFit], law: P
 
 
 def _draw_points(
-    axes: Axes, result: Result, number: int, colour: str, few: NDArray[np.bool_], limits: tuple[float, float]
+    axes: Axes, result: G2Table, number: int, colour: str, few: NDArray[np.bool_], limits: tuple[float, float]
 ) -> None:
     """Points with bars, hollow where the mean is over few pairs; undefined ones are not drawn."""
     g2, error = result.g2[:, number], result.g2_error[:, number]
@@ -161,7 +162,12 @@ def _fit_words(fit: BinFit, number: int, *, alone: bool) -> str:
     if not fit.ok:
         return f"{name}no good fit: {textwrap.shorten(fit.reason, _REASON_LENGTH, placeholder='...')}"
     words = f"{name}β {with_error(fit.contrast, fit.contrast_error)}, τ {with_error(fit.tau_s, fit.tau_error_s)} s"
-    return words + (f", γ {with_error(fit.exponent, fit.exponent_error)}" if fit.exponent_error > 0 else "")
+    if fit.exponent_error > 0:
+        words += f", γ {with_error(fit.exponent, fit.exponent_error)}"
+    if np.isfinite(fit.slow_tau_s):
+        words += f"\nτ₂ {with_error(fit.slow_tau_s, fit.slow_tau_error_s)} s"
+        words += f", f {with_error(fit.fraction, fit.fraction_error)}"
+    return words
 
 
 def with_error(value: float, error: float) -> str:

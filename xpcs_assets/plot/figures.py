@@ -25,7 +25,9 @@ from xpcs_assets.runs.recipe import selected_bins
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpcs_assets.correlate.fit import BinFit, PowerLaw
+    from xpcs_assets.correlate.fit import BinFit
+    from xpcs_assets.correlate.g2_table import G2Table
+    from xpcs_assets.correlate.power_law import PowerLaw
     from xpcs_assets.correlate.result import Result
 
 _WIDTH_CM = 24.0
@@ -34,7 +36,7 @@ PANELS_A_PAGE = 12
 _DRAWN_POINTS = 600
 
 
-def heading(result: Result, what: str) -> str:
+def heading(result: G2Table, what: str) -> str:
     """Two lines over a figure: run and recipe, then what is shown."""
     return f"{result.run}   recipe {result.recipe.folder}\n{what}"
 
@@ -105,7 +107,7 @@ def intensity_vs_time(result: Result) -> Figure:
     return figure
 
 
-def g2_grid(result: Result, fits: Sequence[BinFit], panels: Sequence[int] | None = None) -> Figure:
+def g2_grid(result: G2Table, fits: Sequence[BinFit], panels: Sequence[int] | None = None) -> Figure:
     """g2 of the dynamic bins with error bars and fits, a panel a q; curves of several phi share it.
 
     Parameters
@@ -138,7 +140,7 @@ def g2_grid(result: Result, fits: Sequence[BinFit], panels: Sequence[int] | None
     return figure
 
 
-def tau_q(result: Result, fits: Sequence[BinFit], law: PowerLaw | None) -> Figure:
+def tau_q(result: G2Table, fits: Sequence[BinFit], law: PowerLaw | None) -> Figure:
     """Correlation times over q, log-log; ``law`` goes through the good fits, None when too few are good."""
     figure = style.new_figure(12, 10, heading(result, "correlation time, g2 = baseline + β exp(-2 t / τ)"))
     axes = figure.subplots()
@@ -163,7 +165,7 @@ class QGroup:
     bins: tuple[int, ...]
 
 
-def q_groups(result: Result) -> list[QGroup]:
+def q_groups(result: G2Table) -> list[QGroup]:
     """The panels of a result, by rising q; bins without a q come last, each on its own. Only bins of the recipe."""
     chosen = selected_bins(result.recipe.settings.dynamic_bins)
     left_out = np.isin(np.arange(1, len(result.labels) + 1), chosen, invert=True) & bool(chosen)
@@ -177,7 +179,7 @@ def q_groups(result: Result) -> list[QGroup]:
     return together + [_single(result, int(index)) for index in np.flatnonzero(~np.isfinite(q) & ~left_out)]
 
 
-def _single(result: Result, index: int) -> QGroup:
+def _single(result: G2Table, index: int) -> QGroup:
     return QGroup(f"bin {index + 1}: {result.labels[index]}", (index,))
 
 

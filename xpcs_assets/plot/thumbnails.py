@@ -15,7 +15,8 @@ from xpcs_assets.places.files import write_file_safely
 from xpcs_assets.plot import figures, style
 
 if TYPE_CHECKING:
-    from xpcs_assets.correlate.fit import BinFit, PowerLaw
+    from xpcs_assets.correlate.fit import BinFit
+    from xpcs_assets.correlate.power_law import PowerLaw
     from xpcs_assets.correlate.result import Result
 
 LIMIT_BYTES = 100_000
