@@ -7,20 +7,23 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata as distributions
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import xpcs_assets
 from xpcs_assets.correlate import kernels, stop
 from xpcs_assets.correlate.job import Prepared, sha256_of
-from xpcs_assets.correlate.multitau import Moments, make_correlator
+from xpcs_assets.correlate.multitau import Correlator, Moments, make_correlator
 from xpcs_assets.correlate.normalise import normalise
 from xpcs_assets.correlate.partition import Partition
 from xpcs_assets.correlate.saxs import Scattering, ScatteringSums
 from xpcs_assets.correlate.write_result import ResultContent, result_bytes
-from xpcs_assets.errors import CorrelationError, QmapError
+from xpcs_assets.errors import QmapError
 from xpcs_assets.readers.series import Chunk
+
+if TYPE_CHECKING:
+    from xpcs_assets.correlate.twotime import TwoTime, TwotimeCorrelator
 
 REPORT_FORMAT = "xpcs-assets report 1"
 # Chunks of as many frames as the kernels take at once, where memory allows.
@@ -46,6 +49,15 @@ class Clock:
         return {**{phase: round(s, 3) for phase, s in self.seconds.items()}, "total": round(total, 3)}
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What all analyses of a run gave; None for those that were not asked for."""
+
+    scattering: Scattering
+    moments: Moments | None
+    twotime: TwoTime | None
+
+
 def carry_out(prepared: Prepared, progress: Callable[[float], None]) -> tuple[bytes, dict[str, Any], Clock]:
     """Read, correlate and make the result file's bytes.
 
@@ -66,27 +78,20 @@ def carry_out(prepared: Prepared, progress: Callable[[float], None]) -> tuple[by
         The raw data are damaged, or an input changed meanwhile.
     """
     clock = Clock()
-    moments, scattering = _correlate(prepared, clock, progress)
+    found = _analyse(prepared, clock, progress)
     since_s = time.monotonic()
-    g2 = normalise(moments, prepared.job.settings.empty_bins)
+    g2 = None if found.moments is None else normalise(found.moments, prepared.job.settings.empty_bins)
     clock.add("correlate", since_s)
-    used_s = {phase: clock.rounded()[phase] for phase in ("read", "correlate")}
-    report = {
-        "format": REPORT_FORMAT,
-        **prepared.summary(),
-        "n_saturated": moments.n_saturated,
-        "n_valid_frames": int(np.count_nonzero(np.isfinite(scattering.intensity))),
-        "versions": versions(),
-        "seconds": used_s,
-    }
     if sha256_of(prepared.job.qmap, QmapError) != prepared.qmap.digest:
         raise QmapError("the q-map changed while it was used", where=prepared.job.qmap, remedy="Correlate again")
+    report = _report(prepared, found, clock)
     content = ResultContent(
         recipe=prepared.recipe,
         plan=prepared.plan,
         selection=prepared.selection,
         g2=g2,
-        scattering=scattering,
+        twotime=found.twotime,
+        scattering=found.scattering,
         acquisition=prepared.acquisition,
         metadata=prepared.metadata,
         qmap=prepared.job.qmap,
@@ -100,28 +105,52 @@ def carry_out(prepared: Prepared, progress: Callable[[float], None]) -> tuple[by
     return image, report, clock
 
 
-def _correlate(prepared: Prepared, clock: Clock, progress: Callable[[float], None]) -> tuple[Moments, Scattering]:
-    settings, plan, qmap = prepared.job.settings, prepared.plan, prepared.qmap
-    sums = ScatteringSums(Partition.of(qmap.dynamic, qmap.static, qmap.mask), plan.n_frames, settings.average)
-    parts = list(prepared.partition.split(prepared.pixels_per_pass))
+def _report(prepared: Prepared, found: Found, clock: Clock) -> dict[str, Any]:
+    return {
+        "format": REPORT_FORMAT,
+        **prepared.summary(),
+        "n_saturated": 0 if found.moments is None else found.moments.n_saturated,
+        "n_valid_frames": int(np.count_nonzero(np.isfinite(found.scattering.intensity))),
+        "versions": versions(),
+        "seconds": {phase: clock.rounded()[phase] for phase in ("read", "correlate")},
+    }
+
+
+def _analyse(prepared: Prepared, clock: Clock, progress: Callable[[float], None]) -> Found:
+    """Send every chunk to every analysis: multi-tau in as many passes as memory asks for, the others in the first."""
+    settings, n_frames, parts = prepared.job.settings, prepared.selection.n_frames, prepared.passes()
+    sums = ScatteringSums(prepared.whole, n_frames, settings.average)
+    twotime = _twotime(prepared)
     moments: Moments | None = None
     for number, part in enumerate(parts):
-        correlator = make_correlator(plan, part, occupancy=prepared.occupancy, device=prepared.device)
+        correlator = None if part is None else _correlator(prepared, part)
+        analyses = [analysis for analysis in (correlator, *((sums, twotime) if number == 0 else ())) if analysis]
         since_s = time.monotonic()
         for chunk in _chunks(prepared):
             stop.check()
             since_s = clock.add("read", since_s)
-            correlator.push(chunk)
-            if number == 0:
-                sums.push(chunk)
+            for analysis in analyses:
+                analysis.push(chunk)
             since_s = clock.add("correlate", since_s)
-            progress((number + chunk.end / plan.n_frames) / len(parts))
-        of_part = correlator.finish()
-        moments = of_part if moments is None else moments + of_part
+            progress((number + chunk.end / n_frames) / len(parts))
+        if correlator is not None:
+            of_part = correlator.finish()
+            moments = of_part if moments is None else moments + of_part
         clock.add("correlate", since_s)
-    if moments is None:
-        raise CorrelationError("there is no pixel to correlate", where=prepared.job.qmap, remedy="Check its mask")
-    return moments, sums.finish()
+    return Found(sums.finish(), moments, None if twotime is None else twotime.finish())
+
+
+def _correlator(prepared: Prepared, part: Partition) -> Correlator:
+    return make_correlator(prepared.plan, part, occupancy=prepared.occupancy, device=prepared.device)
+
+
+def _twotime(prepared: Prepared) -> TwotimeCorrelator | None:
+    settings = prepared.job.settings
+    if settings.analysis_type == "multitau":
+        return None
+    from xpcs_assets.correlate.twotime import TwotimeCorrelator
+
+    return TwotimeCorrelator(prepared.twotime_partition, prepared.selection.n_frames, settings.smoothing)
 
 
 def _chunks(prepared: Prepared) -> Iterator[Chunk]:

@@ -96,6 +96,24 @@ class Prepared:
         n_passes = -(-int(each * self.partition.n_pixels) // limit)
         return max(1, -(-self.partition.n_pixels // max(n_passes, 1)))
 
+    @property
+    def whole(self) -> Partition:
+        """Every bin of the q-map, whichever are correlated."""
+        return Partition.of(self.qmap.dynamic, self.qmap.static, self.qmap.mask)
+
+    @property
+    def twotime_partition(self) -> Partition:
+        """The bins of the two-time maps."""
+        settings = self.job.settings
+        bins = selected_bins(settings.twotime_bins or settings.dynamic_bins)
+        return Partition.of(self.qmap.dynamic, self.qmap.static, self.qmap.mask, bins)
+
+    def passes(self) -> list[Partition | None]:
+        """The pixels of each pass over the run; a single None where no multi-tau is asked for."""
+        if self.job.settings.analysis_type == "twotime":
+            return [None]
+        return list(self.partition.split(self.pixels_per_pass))
+
     def summary(self) -> dict[str, Any]:
         """What will be done, as plain values."""
         return {
@@ -108,7 +126,7 @@ class Prepared:
             "device": "cpu" if self.device == "cpu" else "gpu",
             "n_delays": self.plan.n_delays,
             "n_pixels": self.partition.n_pixels,
-            "n_passes": -(-self.partition.n_pixels // self.pixels_per_pass),
+            "n_passes": len(self.passes()),
         }
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from xpcs_assets.correlate import kernels
 from xpcs_assets.correlate.multitau import as_kernel_type
 from xpcs_assets.correlate.partition import Partition
+from xpcs_assets.correlate.select import cut
 from xpcs_assets.correlate.threads import share
 from xpcs_assets.readers.series import Chunk, Events, Frames
 
@@ -67,32 +68,26 @@ class ScatteringSums:
 
     def push(self, chunk: Chunk) -> None:
         """Take the chunk that follows."""
-        low = chunk.begin
-        while low < chunk.end:
-            edge = self._edges[len(self._until_edge) + 1]
-            high = min(chunk.end, edge)
-            self._add(chunk, low, high)
-            if high == edge:
+        for piece in cut(chunk, self._edges):
+            self._add(piece)
+            if piece.end == self._edges[len(self._until_edge) + 1]:
                 self._until_edge.append(self._total[self.partition.pixel])
-            low = high
 
-    def _add(self, chunk: Chunk, low: int, high: int) -> None:
-        rows = slice(low - chunk.begin, high - chunk.begin)
-        valid = chunk.valid[rows]
+    def _add(self, chunk: Chunk) -> None:
+        frames, valid = slice(chunk.begin, chunk.end), chunk.valid
         if isinstance(chunk, Events):
-            intensity = np.zeros(high - low)
-            part = slice(*np.searchsorted(chunk.frame, (low, high)))
+            intensity = np.zeros(len(valid))
             kernels.sum_events(
-                chunk.frame[part], chunk.pixel[part], chunk.count[part], low, valid,
+                chunk.frame, chunk.pixel, chunk.count, chunk.begin, valid,
                 self.partition.position, self._total, self._saturated, intensity,
             )  # fmt: skip
         else:
-            intensity = self._add_frames(chunk, rows, valid)
-        self._valid[low:high] = valid
-        self._intensity[low:high] = np.where(valid, intensity, np.nan)
+            intensity = self._add_frames(chunk)
+        self._valid[frames] = valid
+        self._intensity[frames] = np.where(valid, intensity, np.nan)
 
-    def _add_frames(self, chunk: Frames, rows: slice, valid: NDArray[np.bool_]) -> NDArray[np.float64]:
-        counts = as_kernel_type(chunk.counts[rows])
+    def _add_frames(self, chunk: Frames) -> NDArray[np.float64]:
+        counts, valid = as_kernel_type(chunk.counts), chunk.valid
         parts: list[tuple[int, NDArray[np.float64]]] = []
 
         def add(begin: int, end: int) -> None:

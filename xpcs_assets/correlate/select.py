@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,10 +62,10 @@ class Selection:
         rest: Chunk | None = None
         for chunk in self._in_order(chunks):
             joined = chunk if rest is None else _join(rest, chunk)
-            cut = self.begin + (joined.end - self.begin) // self.step * self.step
-            if cut > joined.begin:
-                yield self._grouped(joined, cut)
-            rest = _tail(joined, cut) if cut < joined.end else None
+            whole = self.begin + (joined.end - self.begin) // self.step * self.step
+            if whole > joined.begin:
+                yield self._grouped(joined, whole)
+            rest = list(cut(joined, [whole]))[-1] if whole < joined.end else None
 
     def _in_order(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         expected = self.begin
@@ -88,6 +89,18 @@ class Selection:
         used = (chunk.frame < end) & (offset % self.stride == 0)
         frame = offset[used] // self.step
         return Events(begin, begin + n_groups, frame, chunk.pixel[used], chunk.count[used], valid)
+
+
+def cut(chunk: Chunk, edges: Sequence[int]) -> Iterator[Chunk]:
+    """Cut a chunk where a frame of ``edges`` (rising) begins; no copy is made."""
+    inner = [edge for edge in edges if chunk.begin < edge < chunk.end]
+    for begin, end in pairwise([chunk.begin, *inner, chunk.end]):
+        rows = slice(begin - chunk.begin, end - chunk.begin)
+        if isinstance(chunk, Frames):
+            yield Frames(begin, chunk.counts[rows], chunk.valid[rows])
+        else:
+            kept = slice(*np.searchsorted(chunk.frame, np.array((begin, end), chunk.frame.dtype)))
+            yield Events(begin, end, chunk.frame[kept], chunk.pixel[kept], chunk.count[kept], chunk.valid[rows])
 
 
 def _sum_groups(groups: NDArray[Any]) -> NDArray[Any]:
@@ -114,11 +127,3 @@ def _join(first: Chunk, second: Chunk) -> Chunk:
         pixel = np.concatenate((first.pixel, second.pixel))
         return Events(first.begin, second.end, frame, pixel, np.concatenate((first.count, second.count)), valid)
     raise CorrelationError("a series gave both frames and events", remedy="Report this reader's fault")
-
-
-def _tail(chunk: Chunk, begin: int) -> Chunk:
-    valid = chunk.valid[begin - chunk.begin :]
-    if isinstance(chunk, Frames):
-        return Frames(begin, chunk.counts[begin - chunk.begin :], valid)
-    kept = slice(int(np.searchsorted(chunk.frame, begin)), None)
-    return Events(begin, chunk.end, chunk.frame[kept], chunk.pixel[kept], chunk.count[kept], valid)

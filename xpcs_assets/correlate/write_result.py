@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -28,6 +28,9 @@ from xpcs_assets.readers.h5file import damage, open_hdf5
 from xpcs_assets.readers.metadata import COUNT_TIME, ENERGY, FRAME_TIME, START_TIME, Acquisition
 from xpcs_assets.runs.folders import PARTIAL_SUFFIX
 from xpcs_assets.runs.recipe import Recipe
+
+if TYPE_CHECKING:
+    from xpcs_assets.correlate.twotime import TwoTime
 
 _COMPRESSED_FROM = 1024
 _LINKS = {
@@ -52,8 +55,8 @@ class ResultContent:
     ----------
     recipe, plan, selection
         What was asked for.
-    g2, scattering
-        What came out.
+    g2, twotime, scattering
+        What came out; None for what was not asked for.
     acquisition
         How the run was taken; fills what the metadata file lacks for the viewer.
     metadata, qmap
@@ -67,7 +70,8 @@ class ResultContent:
     recipe: Recipe
     plan: Plan
     selection: Selection
-    g2: G2
+    g2: G2 | None
+    twotime: TwoTime | None
     scattering: Scattering
     acquisition: Acquisition
     metadata: Path
@@ -88,8 +92,14 @@ def result_bytes(content: ResultContent) -> bytes:
     with h5py.File("result", "w", driver="core", backing_store=False) as file:
         _copy_metadata(file, content)
         _copy_qmap(file, content.qmap)
-        _write_g2(file, content)
-        _write_config(file, content)
+        if content.g2 is not None:
+            _write_g2(file, content, content.g2)
+            _put_config(file, content, "multitau")
+        if content.twotime is not None:
+            from xpcs_assets.correlate.write_twotime import put_twotime
+
+            put_twotime(file, content.twotime, content)
+            _put_config(file, content, "twotime")
         _write_scattering(file, content.scattering)
         _put(file, "/xpcs/rawdata_path", ", ".join(content.raw_names))
         _put(file, "/xpcs/provenance/recipe", json.dumps(content.recipe.to_dict(), sort_keys=True))
@@ -160,8 +170,7 @@ def _copy_qmap(file: h5py.File, path: Path) -> None:
         group.attrs["hash"] = "none"
 
 
-def _write_g2(file: h5py.File, content: ResultContent) -> None:
-    g2 = content.g2
+def _write_g2(file: h5py.File, content: ResultContent, g2: G2) -> None:
     chosen, other = g2.error, g2.error_boost
     if content.recipe.settings.error_rule == "boost":
         chosen = other
@@ -179,7 +188,7 @@ def _write_g2(file: h5py.File, content: ResultContent) -> None:
         _put(file, f"/xpcs/multitau/{name}", value)
 
 
-def _write_config(file: h5py.File, content: ResultContent) -> None:
+def _put_config(file: h5py.File, content: ResultContent, kind: str) -> None:
     settings = content.recipe.settings
     config: dict[str, str | int | float | bool] = {
         "analysis_type": settings.analysis_type,
@@ -192,18 +201,18 @@ def _write_config(file: h5py.File, content: ResultContent) -> None:
         "end_frame": content.selection.read_end,
         "error_rule": settings.error_rule,
         "gpu_id": -1 if content.provenance.get("device") == "cpu" else 0,
-        "normalize_frame": False,
-        "num_partial_g2": 0,
+        "normalize_frame": settings.normalize == "frame",
+        "num_partial_g2": settings.partial_g2,
         "output": content.output_name,
         "qmap": content.qmap.name,
         "raw": ", ".join(content.raw_names),
-        "save_G2": False,
+        "save_G2": settings.save_g2,
         "scheme": settings.scheme,
-        "smooth": "none",
+        "smooth": settings.smoothing if kind == "twotime" else "none",
         "stride_frame": settings.stride,
     }
     for name, value in config.items():
-        _put(file, f"/xpcs/multitau/config/{name}", value)
+        _put(file, f"/xpcs/{kind}/config/{name}", value)
 
 
 def _write_scattering(file: h5py.File, scattering: Scattering) -> None:
