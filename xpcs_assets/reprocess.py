@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.errors import QmapError, RefusedError
+from xpcs_assets.compute.analyse import correlate_settings
+from xpcs_assets.errors import CorrelationError, QmapError, RefusedError
 from xpcs_assets.follow import ASKED
 from xpcs_assets.orchestrate.launch import launch
 from xpcs_assets.runs.key import analysis_key
@@ -33,7 +35,7 @@ def ask_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, 
     NotFoundError
         The run was never taken.
     RefusedError
-        A setting is unknown, or nothing would be different.
+        A setting is unknown, nothing would be different, or it makes no analysis.
     QmapError
         The q-map is not there.
     ComputeError
@@ -43,6 +45,7 @@ def ask_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, 
     if qmap is not None and not qmap.is_file():
         raise QmapError("the q-map is not there", where=qmap, remedy="Name a file that is")
     config: dict[str, Setting] = dict(_setting(change) for change in changes)
+    _check(beamline, config)
     if qmap is not None:
         config["qmap"] = str(qmap.resolve())
     if not config:
@@ -59,6 +62,13 @@ def ask_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, 
     detail = {"partition": key, "settings": config, "dagster_run": run}
     beamline.ledger.note(beamline.name, run_key, "reprocess", f"{ASKED} as {key}", detail)
     return key
+
+
+def _check(beamline: OpenBeamline, config: Mapping[str, Any]) -> None:
+    try:
+        replace(correlate_settings(beamline).settings, **config)
+    except CorrelationError as error:
+        raise RefusedError(error.what, where=beamline.name, remedy="Give --set another value") from error
 
 
 def _setting(change: str) -> tuple[str, Setting]:

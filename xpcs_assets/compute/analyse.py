@@ -106,6 +106,7 @@ def analyse(
     from xpcs_assets.correlate.result import open_result
 
     found = inputs(beamline, key, qmap)
+    settings = settings.with_files(beamline.site.path)
     recipe = Recipe.of(settings, found.qmap_digest, ENGINE)
     path = found.folder.result(recipe.folder)
     path.parent.mkdir(parents=True, exist_ok=True)

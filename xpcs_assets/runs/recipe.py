@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -121,6 +121,11 @@ class AnalysisSettings:
         for bins in (self.dynamic_bins, self.twotime_bins):
             selected_bins(bins)
         selected_frames(self.exclude_frames)
+
+    def with_files(self, resolve: Callable[[Path], Path]) -> Self:
+        """The same with every file that is named put through ``resolve``."""
+        named = {name: getattr(self, name) for name in _FILES if getattr(self, name)}
+        return replace(self, **{name: str(resolve(Path(path))) for name, path in named.items()})
 
     def arguments(self) -> tuple[str, ...]:
         """The worker's options that say the same; those at their default are left out."""

@@ -59,7 +59,7 @@ def test_another_qmap_is_named_by_its_whole_path(
     assert launched[0][-1]["ops"]["xpcs__correlation"]["config"] == {"qmap": str(qmap)}
 
 
-@pytest.mark.parametrize("change", ["stride", "strides=2", "stride=two", "frames=5", "analysis_type=twotime"])
+@pytest.mark.parametrize("change", ["stride", "strides=2", "stride=two", "frames=5", "analysis_type=threetime"])
 def test_what_sets_nothing_of_a_recipe_is_refused(
     beamline: OpenBeamline, run: str, launched: list[tuple[Any, ...]], change: str
 ) -> None:

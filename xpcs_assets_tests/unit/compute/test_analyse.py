@@ -17,7 +17,15 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute import analyse as analysing
 from xpcs_assets.compute.analyse import analyse, correlate_settings, inputs
 from xpcs_assets.compute.local import WorkerJob
-from xpcs_assets.errors import ComputeError, MetadataError, NotFoundError, QmapError, RawDataError, XpcsAssetsError
+from xpcs_assets.errors import (
+    ComputeError,
+    CorrelationError,
+    MetadataError,
+    NotFoundError,
+    QmapError,
+    RawDataError,
+    XpcsAssetsError,
+)
 from xpcs_assets.runs.recipe import AnalysisSettings
 from xpcs_assets.stage.staging import stage
 from xpcs_assets_tests.unit.conftest import Altered, Drop
@@ -186,7 +194,10 @@ def test_the_worker_is_given_the_whole_recipe(altered: Altered, drop: Drop, monk
         asked(beamline, monkeypatch, liar)
     (job,) = liar.jobs
     arguments = list(job.arguments)
-    options = {name: arguments[at + 1] for at, name in enumerate(arguments) if name.startswith("--")}
+    options = {
+        name: arguments[at + 1] for at, name in enumerate(arguments) if name.startswith("--") and "=" not in name
+    }
+    options |= dict(name.split("=", 1) for name in arguments if "=" in name)
     assert job.time_limit_s == 7
     assert options["--stride"] == "2"
     assert options["--frames"] == "50"
@@ -194,6 +205,20 @@ def test_the_worker_is_given_the_whole_recipe(altered: Altered, drop: Drop, monk
     assert options["--device"] == "cpu"
     assert options["--raw-digest"] == inputs(beamline, "A001").raw_digests[0]
     assert options["--output"] == str(job.report.with_suffix(".hdf"))
+
+
+def test_a_file_that_the_recipe_names_is_looked_for_from_the_sites_home(
+    beamline: OpenBeamline, drop: Drop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged(beamline, drop(beamline))
+    (beamline.site.home / "bad_frames.txt").write_text("3\n")
+    liar = Liar()
+    monkeypatch.setattr(analysing, "run", liar)
+    with pytest.raises(ComputeError):
+        analyse(beamline, "A001", AnalysisSettings(exclude_file="bad_frames.txt"), lambda _: None)
+    assert f"--exclude={beamline.site.home / 'bad_frames.txt'}" in liar.jobs[0].arguments
+    with pytest.raises(CorrelationError, match=r"dark\.h5: it cannot be read"):
+        analyse(beamline, "A001", AnalysisSettings(dark_file="dark.h5"), lambda _: None)
 
 
 def test_a_run_is_correlated_once_and_only_its_own_recipe_is_promoted(beamline: OpenBeamline, drop: Drop) -> None:
