@@ -1,4 +1,4 @@
-"""The q-map file in today's layout of APS 8-ID and pySimpleMask: one HDF5 group ``/qmap``; read and written."""
+"""The q-map file: read in today's layout of APS 8-ID and pySimpleMask and in the old one, written in today's."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.chunks import MAX_PIXELS
-from xpcs_assets.readers.h5file import H5_ERRORS, check_heaps, damage, is_plain, said
+from xpcs_assets.readers.h5file import H5_ERRORS, check_heaps, damage, open_hdf5, said
+from xpcs_assets.readers.qmap_group import QmapGroup
+from xpcs_assets.readers.qmap_old import OLD_GROUP, parse_old
+from xpcs_assets.readers.qpartition import QPartition, check_bins
 from xpcs_assets.readers.rawfile import cannot_open
-from xpcs_assets.readers.rings import QPartition
+from xpcs_assets.runs.folders import PARTIAL_SUFFIX
 
 VERSION = "xpcs-assets 1"
 
 _MAX_BYTES = 1 << 30
-_GIVE = "Give a q-map file of the /qmap layout that pySimpleMask saves"
-_REMAKE = "Save the q-map anew with pySimpleMask"
+_GIVE = "Give a q-map file: of the /qmap layout that pySimpleMask saves, or of its old /data layout"
+_REMAKE = "Save the q-map anew with pySimpleMask, or make one with xpcs-assets qmap"
 _COMPRESSED_FROM = 1024
+_ROTATION = ("rotation_x", "rotation_y", "rotation_z")
+_SWING = ("swing_angle_horizontal", "swing_angle_vertical")
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,10 @@ class Qmap(QPartition):
 
 
 def read_qmap(path: Path) -> Qmap:
-    """Read and check a q-map. The digest is of the very bytes that were read.
+    """Read and check a q-map of either layout. The digest is of the very bytes that were read.
+
+    The old layout says nothing of distance, pixel size and energy: these are NaN then, and
+    :func:`xpcs_assets.readers.qmap_old.with_geometry` fills them in.
 
     Raises
     ------
@@ -58,13 +65,23 @@ def read_qmap(path: Path) -> Qmap:
     except H5_ERRORS as failure:
         raise QmapError(f"this is no HDF5 file ({said(failure)})", where=path, remedy=_GIVE) from failure
     with file, damage(path, "the q-map cannot be read", QmapError, _REMAKE):
-        group = file.get("qmap")
-        if not isinstance(group, h5py.Group):
-            older = " (but the older /data layout, which is not read)" if "data" in file else ""
-            raise QmapError(f"there is no group /qmap{older}", where=path, remedy=_GIVE)
-        qmap = _parsed(_Group(group, path), digest)
-    _check(qmap, path)
-    return qmap
+        partition, hash_ = _either_layout(file, path)
+    try:
+        check_bins(partition)
+    except QmapError as error:
+        raise QmapError(error.what, where=path, remedy=_REMAKE) from error
+    return Qmap(**vars(partition), digest=digest, hash=hash_)
+
+
+def _either_layout(file: h5py.File, path: Path) -> tuple[QPartition, str]:
+    group = file.get("qmap")
+    if isinstance(group, h5py.Group):
+        today = QmapGroup(group, path, _REMAKE)
+        return _parsed(today), today.attribute("hash")
+    group = file.get(OLD_GROUP)
+    if isinstance(group, h5py.Group) and "dynamicMap" in group:
+        return parse_old(QmapGroup(group, path, _REMAKE)), ""
+    raise QmapError("there is neither a group /qmap nor an old /data with dynamicMap", where=path, remedy=_GIVE)
 
 
 def check_shape(qmap: QPartition, shape: tuple[int, int]) -> None:
@@ -91,59 +108,10 @@ def _bytes(path: Path) -> bytes:
         raise QmapError(cannot_open(path, error).what, where=path, remedy=_GIVE) from error
 
 
-class _Group:
-    """The datasets of ``/qmap``, each checked for its shape before it is read."""
-
-    def __init__(self, group: h5py.Group, path: Path) -> None:
-        self.group = group
-        self._path = path
-
-    def array(self, name: str, ndim: int, kinds: str) -> NDArray[Any]:
-        data = self.group.get(name)
-        if not isinstance(data, h5py.Dataset):
-            raise self.wrong(name, "it is missing")
-        sound = data.dtype.kind in kinds and is_plain(data.dtype)
-        if data.ndim != ndim or not sound or data.size > MAX_PIXELS:
-            raise self.wrong(name, f"it is {data.dtype} of shape {data.shape}")
-        return np.asarray(data[()])
-
-    def scalar(self, name: str) -> float:
-        data = self.group.get(name)
-        if not isinstance(data, h5py.Dataset) or data.size != 1 or data.dtype.kind not in "iuf":
-            raise self.wrong(name, "it is no number")
-        value = float(np.asarray(data[()]).reshape(-1)[0])
-        if not np.isfinite(value):
-            raise self.wrong(name, f"it is {value}")
-        return value
-
-    def positive(self, name: str) -> float:
-        value = self.scalar(name)
-        if value <= 0:
-            raise self.wrong(name, f"{value} is not above 0")
-        return value
-
-    def two_texts(self, name: str) -> tuple[str, str]:
-        values = self.array(name, 1, "OSU").tolist()
-        texts = [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
-        if len(texts) != 2:
-            raise self.wrong(name, f"it has {len(texts)} names, not 2")
-        return texts[0], texts[1]
-
-    def attribute(self, name: str) -> str:
-        attributes = self.group.attrs
-        if name not in attributes:
-            return ""
-        value = attributes[name] if is_plain(attributes.get_id(name).dtype) else ""
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-    def wrong(self, name: str, what: str) -> QmapError:
-        return QmapError(what, where=f"{self._path}:/qmap/{name}", remedy=_REMAKE)
-
-
-def _parsed(group: _Group, digest: str) -> Qmap:
+def _parsed(group: QmapGroup) -> QPartition:
     dynamic_num, dynamic_mapping, dynamic_lists = _dimension(group, "dynamic")
     static_num, static_mapping, static_lists = _dimension(group, "static")
-    return Qmap(
+    return QPartition(
         mask=group.array("mask", 2, "biu") > 0,
         dynamic=group.array("dynamic_roi_map", 2, "iu").astype(np.int32),
         static=group.array("static_roi_map", 2, "iu").astype(np.int32),
@@ -159,15 +127,15 @@ def _parsed(group: _Group, digest: str) -> Qmap:
         pixel_size_m=group.positive("pixel_size"),
         detector_distance_m=group.positive("detector_distance"),
         energy_kev=group.positive("energy"),
-        digest=digest,
-        hash=group.attribute("hash"),
+        rotation_deg=(group.angle(_ROTATION[0]), group.angle(_ROTATION[1]), group.angle(_ROTATION[2])),
+        swing_deg=(group.angle(_SWING[0]), group.angle(_SWING[1])),
     )
 
 
 _Lists = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def _dimension(group: _Group, kind: str) -> tuple[tuple[int, int], NDArray[np.int64], _Lists]:
+def _dimension(group: QmapGroup, kind: str) -> tuple[tuple[int, int], NDArray[np.int64], _Lists]:
     """Number of points, index mapping and centres of the dynamic or static bins."""
     points = group.array(f"{kind}_num_pts", 1, "iu")
     if points.size != 2 or points.min() < 1:
@@ -186,66 +154,109 @@ def _dimension(group: _Group, kind: str) -> tuple[tuple[int, int], NDArray[np.in
     return num_pts, mapping, (lists[0], lists[1])
 
 
-def _check(qmap: Qmap, path: Path) -> None:
-    shapes = {qmap.mask.shape, qmap.dynamic.shape, qmap.static.shape}
-    if len(shapes) > 1:
-        raise QmapError(f"mask and bin maps have different shapes {sorted(shapes)}", where=path, remedy=_REMAKE)
-    if not qmap.mask.any():
-        raise QmapError("the mask leaves no pixel", where=path, remedy=_REMAKE)
-    for kind, bins, mapping in (
-        ("dynamic", qmap.dynamic, qmap.dynamic_index_mapping),
-        ("static", qmap.static, qmap.static_index_mapping),
-    ):
-        astray = int(np.count_nonzero((bins > 0) != qmap.mask))
-        if astray:
-            what = f"{astray} pixels are in the mask or in a {kind} bin, but not in both"
-            raise QmapError(what, where=path, remedy=_REMAKE)
-        if int(bins.min()) < 0 or int(bins.max()) != mapping.size:
-            what = f"the {kind} bins go to {int(bins.max())}, their index mapping has {mapping.size} entries"
-            raise QmapError(what, where=path, remedy=_REMAKE)
-    pairs = np.unique(np.stack([qmap.static[qmap.mask], qmap.dynamic[qmap.mask]]), axis=1)
-    split = pairs[0, 1:][pairs[0, 1:] == pairs[0, :-1]]
-    if split.size:
-        what = f"static bin {int(split[0])} lies in more than one dynamic bin"
-        raise QmapError(what, where=path, remedy=_REMAKE)
-
-
 def write_qmap(path: Path, partition: QPartition, *, source_file: str = "") -> None:
-    """Write a q-map in today's layout; the same arrays give the same bytes.
+    """Write a q-map file in today's layout; the same arrays give the same bytes.
 
     Parameters
     ----------
     path
-        The file to write; one that exists is replaced.
+        The file to write; one that exists is replaced, and stays if the writing fails.
     partition
         Bins and geometry.
     source_file
         Name of the file that the map was drawn on.
+
+    Raises
+    ------
+    QmapError
+        The bins contradict each other, or the file cannot be written.
     """
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    try:
+        with h5py.File(partial, "w") as file:
+            put_qmap(file.create_group("qmap"), partition, source_file=source_file)
+        partial.replace(path)
+    except OSError as error:
+        what = f"the q-map cannot be written ({said(error)})"
+        raise QmapError(what, where=path, remedy="Check the folder and its free space") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def put_qmap(group: h5py.Group, partition: QPartition, *, source_file: str = "") -> None:
+    """Write a partition into an empty group, such as ``/qmap`` of a q-map file or ``/xpcs/qmap`` of a result.
+
+    Parameters
+    ----------
+    group
+        Where; its attributes ``hash`` (of the content; the viewer's cache key) and ``version`` are set.
+    partition
+        Bins and geometry.
+    source_file
+        Name of the file that the map was drawn on.
+
+    Raises
+    ------
+    QmapError
+        The bins contradict each other, such as a static bin that crosses dynamic ones.
+    """
+    check_bins(partition)
     arrays = _arrays(partition)
+    group.attrs["hash"] = _content_hash(partition, arrays)
+    group.attrs["version"] = VERSION
+    for name, value in arrays.items():
+        packed = {"compression": "lzf"} if value.size > _COMPRESSED_FROM else {}
+        group.create_dataset(name, data=value, **packed)
+    for kind in ("dynamic", "static"):
+        for axis in range(2):
+            attrs = group[f"{kind}_v_list_dim{axis}"].attrs
+            attrs["name"], attrs["unit"] = partition.map_names[axis], partition.map_units[axis]
+            attrs["size"] = group[f"{kind}_v_list_dim{axis}"].size
+    group.create_dataset("map_names", data=list(partition.map_names), dtype=h5py.string_dtype())
+    group.create_dataset("map_units", data=list(partition.map_units), dtype=h5py.string_dtype())
+    group.create_dataset("source_file", data=source_file, dtype=h5py.string_dtype())
+
+
+def copy_qmap(path: Path, parent: h5py.Group, qmap: Qmap) -> None:
+    """Copy a q-map into an open file as ``parent/qmap``, in today's layout whatever the file's is.
+
+    A file of today's layout is copied whole, with what else is in it (``blemish``); ``hash`` is added where it lacks.
+
+    Parameters
+    ----------
+    path, qmap
+        The file, and what :func:`read_qmap` made of it, with the geometry filled in.
+    parent
+        The group to copy into.
+
+    Raises
+    ------
+    QmapError
+        The file cannot be copied.
+    """
+    with open_hdf5(path, QmapError, _REMAKE) as file, damage(path, "it cannot be copied", QmapError, _REMAKE):
+        if not isinstance(file.get("qmap"), h5py.Group):
+            put_qmap(parent.create_group("qmap"), qmap)
+            return
+        file.copy("qmap", parent, "qmap")
+        if not qmap.hash:
+            parent["qmap"].attrs["hash"] = _content_hash(qmap, _arrays(qmap))
+
+
+def _content_hash(partition: QPartition, arrays: dict[str, NDArray[Any]]) -> str:
     content = hashlib.sha256()
     for name, value in sorted(arrays.items()):
         content.update(f"{name} {value.dtype.str} {value.shape}".encode() + value.tobytes())
     content.update(repr((partition.map_names, partition.map_units)).encode())
-    with h5py.File(path, "w") as file:
-        group = file.create_group("qmap")
-        group.attrs["hash"] = content.hexdigest()
-        group.attrs["version"] = VERSION
-        for name, value in arrays.items():
-            packed = {"compression": "lzf"} if value.size > _COMPRESSED_FROM else {}
-            group.create_dataset(name, data=value, **packed)
-        for kind in ("dynamic", "static"):
-            for axis in range(2):
-                attrs = group[f"{kind}_v_list_dim{axis}"].attrs
-                attrs["name"], attrs["unit"] = partition.map_names[axis], partition.map_units[axis]
-                attrs["size"] = group[f"{kind}_v_list_dim{axis}"].size
-        group.create_dataset("map_names", data=list(partition.map_names), dtype=h5py.string_dtype())
-        group.create_dataset("map_units", data=list(partition.map_units), dtype=h5py.string_dtype())
-        group.create_dataset("source_file", data=source_file, dtype=h5py.string_dtype())
+    return content.hexdigest()
 
 
 def _arrays(partition: QPartition) -> dict[str, NDArray[Any]]:
     y, x = partition.beam_centre_yx
+    turned = {
+        **dict(zip(_ROTATION, partition.rotation_deg, strict=True)),
+        **dict(zip(_SWING, partition.swing_deg, strict=True)),
+    }
     return {
         "mask": partition.mask,
         "dynamic_roi_map": _smallest(partition.dynamic),
@@ -263,6 +274,7 @@ def _arrays(partition: QPartition) -> dict[str, NDArray[Any]]:
         "pixel_size": np.array(partition.pixel_size_m, np.float64),
         "detector_distance": np.array(partition.detector_distance_m, np.float64),
         "energy": np.array(partition.energy_kev, np.float64),
+        **({name: np.array(angle, np.float64) for name, angle in turned.items()} if any(turned.values()) else {}),
     }
 
 

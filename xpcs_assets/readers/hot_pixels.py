@@ -1,0 +1,132 @@
+"""What the detector saw in the first frames of a run, and which of its pixels are hot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpcs_assets.errors import QmapError
+from xpcs_assets.readers.qpartition import QPartition
+from xpcs_assets.readers.recognise import open_raw
+from xpcs_assets.readers.series import Chunk, Events
+
+MANY_SIGMA = 20.0
+"""A frozen, fully coherent speckle pattern stays below this in a million pixels; a hot pixel is far above."""
+
+_PARTS = 4
+_ENOUGH_PIXELS = 64
+# The median of |x - median| of a normal distribution, in standard deviations, inverted.
+_SIGMA_OF_MAD = 1.4826
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Counts of the first frames.
+
+    Attributes
+    ----------
+    totals
+        (4, rows, cols) float64, counts in each quarter of the frames.
+    n_frames
+        Frames read.
+    masked
+        (rows, cols) bool, pixels that the detector marked as masked or overflowed in every frame.
+    """
+
+    totals: NDArray[np.float64]
+    n_frames: int
+    masked: NDArray[np.bool_]
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """(rows, cols) mean counts a pixel and frame; NaN where masked."""
+        return np.where(self.masked, np.nan, self.totals.sum(axis=0) / self.n_frames)
+
+
+def read_pattern(path: Path, max_frames: int) -> Pattern:
+    """Add up the first frames of a raw file.
+
+    Raises
+    ------
+    RawDataError
+        The file cannot be read.
+    QmapError
+        It holds fewer than four frames.
+    """
+    with open_raw(path) as series:
+        n_frames = min(max_frames, series.info.n_recorded)
+        if n_frames < _PARTS:
+            what = f"{n_frames} frames are too few to tell hot pixels"
+            raise QmapError(what, where=path, remedy=f"Take {_PARTS} frames or more")
+        size = series.info.shape[0] * series.info.shape[1]
+        totals, n_masked = np.zeros((_PARTS, size)), np.zeros(size, np.int64)
+        edges = np.linspace(0, n_frames, _PARTS + 1).astype(np.int64)
+        for part, (begin, end) in enumerate(pairwise(edges.tolist())):
+            for chunk in series.chunks(begin, end):
+                counts, masked = _summed(chunk, size)
+                totals[part] += counts
+                n_masked += masked
+    shape = series.info.shape
+    return Pattern(totals.reshape(_PARTS, *shape), n_frames, (n_masked == n_frames).reshape(shape))
+
+
+def _summed(chunk: Chunk, size: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Counts of each pixel, and in how many frames it was masked."""
+    if isinstance(chunk, Events):
+        good = chunk.count >= 0
+        masked = np.bincount(chunk.pixel[~good], minlength=size).astype(np.int64)
+        return np.bincount(chunk.pixel[good], chunk.count[good], minlength=size).astype(np.float64), masked
+    counts: NDArray[Any] = chunk.counts
+    # Floats are signed by nature: a dark image was subtracted.
+    negative = counts < 0 if counts.dtype.kind in "iu" else np.zeros(counts.shape, np.bool_)
+    return np.where(negative, 0, counts).sum(axis=0, dtype=np.float64), negative.sum(axis=0, dtype=np.int64)
+
+
+def hot_pixels(pattern: Pattern, partition: QPartition, sigma: float = MANY_SIGMA) -> NDArray[np.int64]:
+    """Flat indices, ascending, of the pixels of a map that count far more than their bin, all the time.
+
+    A pixel is hot if its counts exceed the median of its static bin (its dynamic bin, where static bins are small)
+    by ``sigma`` standard deviations, and each quarter of the frames has at least half its share of the excess: a
+    cosmic ray or a passing speckle is no hot pixel. The standard deviation is 1.48 times the median deviation
+    within the bin, which speckle and a slope of intensity enter, and no less than that of the counted photons.
+
+    Parameters
+    ----------
+    pattern
+        What the detector saw.
+    partition
+        The map whose pixels are looked at.
+    sigma
+        How far above the median is hot.
+
+    Raises
+    ------
+    QmapError
+        The pattern is of another detector.
+    """
+    if pattern.masked.shape != partition.shape:
+        what = f"the raw data are {pattern.masked.shape} pixels, the q-map {partition.shape}"
+        raise QmapError(what, remedy="Give the raw file of this detector")
+    used = np.flatnonzero(partition.mask)
+    small = used.size < _ENOUGH_PIXELS * partition.n_static
+    bins = (partition.dynamic if small else partition.static).ravel()[used]
+    order = used[np.argsort(bins, kind="stable")]
+    edges = np.cumsum(np.bincount(bins)[1:])[:-1]
+    parts = pattern.totals.reshape(_PARTS, -1)
+    found = [members[_hot(parts[:, members], sigma)] for members in np.split(order, edges)]
+    return np.sort(np.concatenate(found)).astype(np.int64)
+
+
+def _hot(parts: NDArray[np.float64], sigma: float) -> NDArray[np.bool_]:
+    """Which pixels of one bin are hot; ``parts`` is (4, pixels)."""
+    counts = parts.sum(axis=0)
+    median = float(np.median(counts)) if counts.size else 0.0
+    spread = _SIGMA_OF_MAD * float(np.median(np.abs(counts - median))) if counts.size else 0.0
+    excess = counts - median
+    steady = (parts - median / _PARTS >= excess / (2 * _PARTS)).all(axis=0)
+    return np.asarray((excess > sigma * max(spread, np.sqrt(max(median, 1.0)))) & steady)
