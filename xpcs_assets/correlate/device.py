@@ -27,13 +27,29 @@ def choose_device(wanted: str) -> str:
     import jax
 
     if jax.default_backend() == "gpu":
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder("jax")))  # type: ignore[no-untyped-call]
+        keep_compiled()
         return "jax"
     if wanted == "gpu":
         raise CorrelationError(
             "jax sees no GPU on this machine", remedy="Install xpcs-assets[gpu] where there is one, or use --device cpu"
         )
     return "cpu"
+
+
+def keep_compiled() -> None:
+    """Keep every program that jax compiles for the next process, in the user's own folder.
+
+    Compiling takes seconds, loading tenths of one. Without these settings jax keeps only what took long to compile.
+    """
+    import jax
+
+    settings = {
+        "jax_compilation_cache_dir": str(cache_folder("jax")),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)  # type: ignore[no-untyped-call]
 
 
 def memory_limit_bytes() -> int:

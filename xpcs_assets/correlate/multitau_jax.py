@@ -1,205 +1,244 @@
-"""The engine on a GPU, through jax; on a machine without one it runs on jax's CPU and is tested there.
+"""The engine on a GPU, through jax: dense frames. Without a GPU it runs on jax's CPU, where it is tested.
 
-The contract and the definition of ``multitau``. Each level takes its frames in blocks of 64 with the history
-before them, so that two programs, compiled once for a number of pixels, serve every level and any number of
-frames. Sums are float64: jax's 64-bit mode is switched on for the calls of this module only.
+The contract and the definition of ``multitau``. Levels go six at a time, a stage: a stage takes 256 frames of its
+first level and hands 4 to the next stage, so that two programs, compiled once for a number of pixels, serve every
+level and any number of frames. A block of a stage is correlated in integers by the fused kernel of ``pallas_frames``
+on a GPU, and in float64 elsewhere or where the counts do not fit; the sums are float64, exact in both. jax's 64-bit
+mode is switched on for the calls of this module only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from xpcs_assets.correlate import blocks_jax, pallas_frames
+from xpcs_assets.correlate.blocks_jax import Lags
 from xpcs_assets.correlate.delays import Plan
-from xpcs_assets.correlate.kernels import N_MOMENTS
-from xpcs_assets.correlate.multitau import Moments, mark_saturated, windows
+from xpcs_assets.correlate.events_jax import JaxEventsCorrelator
+from xpcs_assets.correlate.moments_jax import BlockMoments, padded
+from xpcs_assets.correlate.multitau import Correlator, Moments, as_kernel_type, is_dense, mark_saturated, windows
+from xpcs_assets.correlate.pallas_frames import LEVELS, ROWS
 from xpcs_assets.correlate.partition import Partition
 from xpcs_assets.correlate.validity import Validity
-from xpcs_assets.readers.series import Chunk, Events, Frames
-
-_BLOCK_FRAMES = 64
-_SCAN_FRAMES = 8
-_PIXELS = 1024
+from xpcs_assets.readers.series import Chunk, Events
 
 
-@partial(jax.jit, static_argnames="lags", donate_argnames="sums")
-def _correlate_block(
-    sums: jax.Array, window: jax.Array, past: jax.Array, future: jax.Array, lags: tuple[int, ...]
-) -> jax.Array:
-    """Add a block to the sums.
-
-    Parameters
-    ----------
-    sums
-        (3, lags, P) G, IP, IF.
-    window
-        (H + 64, P), history and block; invalid frames are 0.
-    past, future
-        (lags, H + 64) 1 where the row is the earlier or later frame of a valid pair that ends in this block.
-    lags
-        Lags of the level.
-    """
-    history = window.shape[0] - _BLOCK_FRAMES
-
-    def step(G: jax.Array, begin: jax.Array) -> tuple[jax.Array, None]:
-        new = jax.lax.dynamic_slice_in_dim(window, begin, _SCAN_FRAMES)
-        products = [
-            jnp.sum(new * jax.lax.dynamic_slice_in_dim(window, begin - lag, _SCAN_FRAMES), axis=0) for lag in lags
-        ]
-        return G + jnp.stack(products), None
-
-    begins = history + _SCAN_FRAMES * jnp.arange(_BLOCK_FRAMES // _SCAN_FRAMES)
-    G, _ = jax.lax.scan(step, sums[0], begins)
-    highest = jax.lax.Precision.HIGHEST
-    IP = sums[1] + jnp.matmul(past, window, precision=highest)
-    IF = sums[2] + jnp.matmul(future, window, precision=highest)
-    return jnp.stack([G, IP, IF])
+def make_jax_correlator(plan: Plan, partition: Partition, *, occupancy: float = 1.0) -> Correlator:
+    """Choose the form of the engine on jax's device, as :func:`~xpcs_assets.correlate.multitau.make_correlator`."""
+    return JaxCorrelator(plan, partition) if is_dense(occupancy) else JaxEventsCorrelator(plan, partition)
 
 
-@jax.jit
-def _halve(block: jax.Array, valid: jax.Array) -> jax.Array:
-    """(64, P) frames of a level -> (32, P) of the next; ``valid`` (32,) is 0 where a member is invalid."""
-    return (block[0::2] + block[1::2]) * valid[:, None]
+def device_bytes_per_pixel(plan: Plan) -> int:
+    """Memory of the device that :class:`JaxCorrelator` needs for each analysed pixel, at most."""
+    n_stages = -(-plan.n_levels // LEVELS)
+    state = 8 * (ROWS + LEVELS * plan.history) + 24 * sum(map(len, _lags_of(plan, 0)))
+    at_work = 8 * (2 * ROWS + 2 * LEVELS * plan.history) + 24 * 3 * sum(map(len, _lags_of(plan, 0)))
+    return n_stages * state + at_work
 
 
-@partial(jax.jit, static_argnames="n_static")
-def _moments(sums: jax.Array, scale: jax.Array, static: jax.Array, good: jax.Array, n_static: int) -> jax.Array:
-    """(3, P) sums of one delay -> (n_static, 11) moments over the good pixels."""
-    G, A, B = sums * scale[:, None] * good
-    norm = A * B
-    ratio = jnp.where(norm > 0, G / jnp.where(norm > 0, norm, 1.0), 0.0)
-    each = jnp.stack([G, A, B, G * G, G * A, G * B, A * A, A * B, B * B, ratio, ratio * ratio], axis=1)
-    return jax.ops.segment_sum(each, static, num_segments=n_static)
+def _lags_of(plan: Plan, stage: int) -> Lags:
+    """Lags of a stage's levels: those of a plan long enough, so that short ones need no programs of their own."""
+    first = int(plan.lag[plan.level_start[1]]) if plan.n_levels > 1 else plan.delays_per_level + 1
+    upper = tuple(range(first, plan.history + 1))
+    lowest = tuple(range(int(plan.lag[0]), plan.history + 1)) if stage == 0 else upper
+    return (lowest, *(upper,) * (LEVELS - 1))
+
+
+class _Stage:
+    """Six levels: the frames that wait, the last ones of each level, and the sums."""
+
+    def __init__(self, plan: Plan, number: int, n_pixels: int, *, integer: bool) -> None:
+        self.number = number
+        self.lags = _lags_of(plan, number)
+        self.begin = 0
+        self.n_new = 0
+        self.peak = 0
+        dtype = jnp.int32 if integer else jnp.float64
+        self.buffer = jnp.zeros((plan.history + ROWS, n_pixels), dtype)
+        self.history = jnp.zeros((LEVELS - 1, plan.history, n_pixels), dtype)
+        self.sums = jnp.zeros((3, sum(map(len, self.lags)), n_pixels), jnp.float64)
+
+    def hold_floats(self) -> None:
+        """Go on in float64, for counts that the fused kernel does not take."""
+        if self.buffer.dtype != jnp.float64:
+            self.buffer, self.history = self.buffer.astype(jnp.float64), self.history.astype(jnp.float64)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {
+            name: np.asarray(value) if isinstance(value, jax.Array) else value for name, value in vars(self).items()
+        }
 
 
 class JaxCorrelator:
-    """The dense engine on jax's default device; events are spread into frames on the host.
+    """Correlates dense frames on jax's device; events are spread into frames on the host.
 
-    All arrays on the device have few, fixed shapes: pixels are padded, and a level's frames come 64 at a time.
+    Parameters
+    ----------
+    plan, partition
+        What to correlate.
+    kernel
+        ``pallas``: the fused kernel, where the counts are integers that fit; ``xla``: float64 throughout; ``auto``:
+        the fused kernel on a GPU.
     """
 
-    def __init__(self, plan: Plan, partition: Partition) -> None:
+    def __init__(self, plan: Plan, partition: Partition, kernel: Literal["auto", "pallas", "xla"] = "auto") -> None:
         self.partition = partition
         self.validity = Validity(plan)
-        self._saturated = np.zeros(partition.n_pixels, np.bool_)
-        self._n_padded = -(-partition.n_pixels // _PIXELS) * _PIXELS
-        self._new = np.zeros((_BLOCK_FRAMES, self._n_padded))
-        self._n_new = 0
-        self._waiting: list[jax.Array | None] = [None] * plan.n_levels
-        self._done = [0] * plan.n_levels
+        on_gpu = jax.default_backend() == "gpu"
+        self._interpret = not on_gpu
+        integer = kernel == "pallas" or (kernel == "auto" and on_gpu)
+        n_pixels = padded(partition.n_pixels)
+        self._padding = n_pixels - partition.n_pixels
+        self._saturated_events = np.zeros(partition.n_pixels, np.bool_)
         with jax.enable_x64(True):  # noqa: FBT003
-            self._history = [jnp.zeros((plan.history, self._n_padded), jnp.float64) for _ in range(plan.n_levels)]
-            self._sums = [
-                jnp.zeros((3, len(self._lags(level)), self._n_padded), jnp.float64) for level in range(plan.n_levels)
-            ]
+            self._saturated = jnp.zeros(n_pixels, jnp.bool_)
+            n_stages = -(-plan.n_levels // LEVELS)
+            self._stages = [_Stage(plan, number, n_pixels, integer=integer) for number in range(n_stages)]
 
-    def _lags(self, level: int) -> tuple[int, ...]:
-        plan = self.validity.plan
-        return tuple(plan.lag[plan.level_start[level] : plan.level_start[level + 1]].tolist())
+    def __getstate__(self) -> dict[str, object]:
+        return {
+            name: np.asarray(value) if isinstance(value, jax.Array) else value for name, value in vars(self).items()
+        }
 
     def push(self, chunk: Chunk) -> None:
         """Take the chunk that follows."""
-        if isinstance(chunk, Events):
-            mark_saturated(chunk, self.partition.position, self._saturated)
         with jax.enable_x64(True):  # noqa: FBT003
-            for frames, pixel in windows(chunk, self.partition.pixel, self.partition.position):
-                self._push_window(frames, pixel)
+            if isinstance(chunk, Events):
+                mark_saturated(chunk, self.partition.position, self._saturated_events)
+                for frames, column in windows(chunk, self.partition.pixel, self.partition.position):
+                    self._push_frames(frames.begin, frames.counts, frames.valid, column)
+            else:
+                self._push_frames(chunk.begin, chunk.counts, chunk.valid, self.partition.pixel)
 
-    def _push_window(self, frames: Frames, pixel: NDArray[np.int64]) -> None:
+    def _push_frames(
+        self, begin: int, counts: NDArray[np.generic], valid: NDArray[np.bool_], pixel: NDArray[np.int64]
+    ) -> None:
+        self.validity.push(begin, valid)
+        stage = self._stages[0]
+        column = jnp.asarray(np.pad(pixel, (0, self._padding), mode="edge"), jnp.int32)
         low = 0
-        while low < len(frames.valid):
-            high = min(len(frames.valid), low + _BLOCK_FRAMES - self._n_new)
-            counts = frames.counts[low:high, pixel].astype(np.float64)
-            valid = frames.valid[low:high]
-            counts[~valid] = 0
-            self._saturated |= (counts < 0).any(axis=0)
-            self.validity.push(frames.begin + low, valid)
-            self._new[self._n_new : self._n_new + high - low, : counts.shape[1]] = np.maximum(counts, 0)
-            self._n_new += high - low
-            if self._n_new == _BLOCK_FRAMES:
-                # A copy: jax reads a numpy array after the call has returned.
-                self._take(0, jnp.asarray(self._new.copy()))
-                self._n_new = 0
-            low = high
+        while low < len(valid):
+            # Powers of two, so that chunks of any length share few programs.
+            most = min(len(valid) - low, ROWS - stage.n_new)
+            rows = slice(low, low + (1 << most.bit_length() - 1))
+            # A copy: jax reads a numpy array after the call has returned.
+            piece = (counts[rows] if counts.dtype in (np.uint8, np.uint16) else as_kernel_type(counts[rows])).copy()
+            if piece.dtype.kind == "f":
+                stage.hold_floats()
+            at = jnp.asarray(stage.buffer.shape[0] - ROWS + stage.n_new, jnp.int32)
+            stage.buffer, self._saturated = blocks_jax.load(
+                stage.buffer, self._saturated, jnp.asarray(piece), column, jnp.asarray(valid[rows].copy()), at
+            )
+            low = rows.stop
+            stage.n_new += len(piece)
+            if stage.n_new == ROWS:
+                self._take(stage)
 
-    def _take(self, level: int, block: jax.Array) -> None:
-        """Correlate a whole block of a level, and hand its pairs of frames to the next."""
-        begin = self._done[level]
-        window = jnp.concatenate([self._history[level], block])
-        self._sums[level] = self._added(level, begin, window, self._sums[level])
-        self._history[level] = window[_BLOCK_FRAMES:]
-        self._done[level] = begin + _BLOCK_FRAMES
-        if level + 1 == self.validity.plan.n_levels:
-            return
-        half, waiting = self._halved(level, begin, block), self._waiting[level + 1]
-        self._waiting[level + 1] = half if waiting is None else None
-        if waiting is not None:
-            self._take(level + 1, jnp.concatenate([waiting, half]))
+    def _take(self, stage: _Stage) -> None:
+        """Correlate a stage's full buffer, and hand the frames of the level above to the next stage."""
+        stage.sums, stage.history, coming = self._correlated(stage, stage.buffer, stage.sums)
+        stage.buffer = blocks_jax.start_over(stage.buffer)
+        stage.begin += ROWS
+        stage.n_new = 0
+        if stage.number + 1 < len(self._stages):
+            above = self._stages[stage.number + 1]
+            above.buffer = self._inserted(above, above.buffer, coming)
+            above.n_new += coming.shape[0]
+            if above.n_new == ROWS:
+                self._take(above)
 
-    def _halved(self, level: int, begin: int, block: jax.Array) -> jax.Array:
-        valid = np.zeros(_BLOCK_FRAMES, np.bool_)
-        known = self.validity.level(level)[begin : begin + _BLOCK_FRAMES]
-        valid[: len(known)] = known
-        half: jax.Array = _halve(block, jnp.asarray(valid[0::2] & valid[1::2], jnp.float64))
-        return half
+    @staticmethod
+    def _inserted(stage: _Stage, buffer: jax.Array, rows: jax.Array) -> jax.Array:
+        if rows.dtype == jnp.float64:
+            stage.hold_floats()
+            buffer = buffer.astype(jnp.float64)
+        at = jnp.asarray(buffer.shape[0] - ROWS + stage.n_new, jnp.int32)
+        inserted: jax.Array = blocks_jax.insert(buffer, rows.astype(buffer.dtype), at)
+        return inserted
 
-    def _added(self, level: int, begin: int, window: jax.Array, sums: jax.Array) -> jax.Array:
-        reach, lags = self.validity.plan.history, self._lags(level)
-        valid = np.zeros(reach + _BLOCK_FRAMES, np.bool_)
-        known = self.validity.level(level)[max(0, begin - reach) : begin + _BLOCK_FRAMES]
+    def _correlated(self, stage: _Stage, window: jax.Array, sums: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """New sums (the given ones are used up) and history of a stage, and the frames of the level above."""
+        if window.dtype != jnp.float64:
+            stage.peak = max(stage.peak, int(jnp.max(window)))
+            if stage.peak > pallas_frames.MAX_COUNT:
+                stage.hold_floats()
+                window = window.astype(jnp.float64)
+        keep, pairs = self._masks(stage)
+        if window.dtype == jnp.float64:
+            total, products, made, coming = blocks_jax.correlate_block(
+                window, stage.history, jnp.asarray(keep, jnp.float64), lags=stage.lags
+            )
+        else:
+            with jax.enable_x64(False):  # noqa: FBT003
+                total, products, made, coming = pallas_frames.correlate_block(
+                    window, stage.history, jnp.asarray(keep, jnp.int32), lags=stage.lags,
+                    n_plain=pallas_frames.n_plain_levels(stage.peak), interpret=self._interpret,
+                )  # fmt: skip
+        new_sums, history = blocks_jax.accumulate(sums, total, products, (window, *made), pairs, stage.lags)
+        return new_sums, history, coming
+
+    def _masks(self, stage: _Stage) -> tuple[NDArray[np.bool_], tuple[tuple[jax.Array, jax.Array], ...] | None]:
+        """(6, 128) which frames of the next level count, and ``pairs`` of :func:`blocks_jax.accumulate`."""
+        plan = self.validity.plan
+        keep = np.zeros((LEVELS, ROWS // 2), np.bool_)
+        pairs, whole = [], True
+        for i, lags in enumerate(stage.lags):
+            level, n_rows = stage.number * LEVELS + i, ROWS >> i
+            valid = np.zeros(plan.history + n_rows, np.bool_)
+            if level < plan.n_levels:
+                valid = self._valid(level, stage.begin >> i, n_rows)
+                whole &= bool(valid.all())
+            if level + 1 < plan.n_levels:
+                keep[i, : n_rows // 2] = self._valid(level + 1, stage.begin >> i + 1, n_rows // 2)[plan.history :]
+            pairs.append(_pairs(valid, plan.history, lags))
+        return keep, None if whole else tuple(pairs)
+
+    def _valid(self, level: int, begin: int, n_rows: int) -> NDArray[np.bool_]:
+        """Validity of ``n_rows`` frames of a level and of the H before them."""
+        reach = self.validity.plan.history
+        valid = np.zeros(reach + n_rows, np.bool_)
+        known = self.validity.level(level)[max(0, begin - reach) : begin + n_rows]
         at = reach - min(begin, reach)
         valid[at : at + len(known)] = known
-        past, future = np.zeros((2, len(lags), len(valid)))
-        for row, lag in enumerate(lags):
-            pair = valid[reach:] & valid[reach - lag : len(valid) - lag]
-            future[row, reach:] = pair
-            past[row, reach - lag : len(valid) - lag] = pair
-        added: jax.Array = _correlate_block(sums, window, jnp.asarray(past), jnp.asarray(future), lags)
-        return added
-
-    def _with_rest(self) -> Iterator[jax.Array]:
-        """Sums of each level, the frames that fill no block yet among them; the state stays as it is."""
-        self._new[self._n_new :] = 0
-        block = jnp.asarray(self._new.copy())
-        for level, history in enumerate(self._history):
-            begin = self._done[level]
-            yield self._added(level, begin, jnp.concatenate([history, block]), jnp.array(self._sums[level]))
-            if level + 1 < self.validity.plan.n_levels:
-                half, waiting = self._halved(level, begin, block), self._waiting[level + 1]
-                block = jnp.concatenate([half, jnp.zeros_like(half)] if waiting is None else [waiting, half])
+        return valid
 
     def finish(self) -> Moments:
-        """Moments of the frames so far."""
-        plan, n_pairs, partition = self.validity.plan, self.validity.n_pairs(), self.partition
-        sums = np.zeros((plan.n_delays, partition.n_static, N_MOMENTS))
-        padding = (0, self._n_padded - partition.n_pixels)
-        good = ~self._saturated
-        n_segments = -(-partition.n_static // _BLOCK_FRAMES) * _BLOCK_FRAMES
+        """Moments of the frames so far; the state stays as it is."""
+        saturated = self._saturated_events | np.asarray(self._saturated)[: self.partition.n_pixels]
+        plan = self.validity.plan
+        coming: jax.Array | None = None
         with jax.enable_x64(True):  # noqa: FBT003
-            static = jnp.asarray(np.pad(partition.static, padding))
-            counted = jnp.asarray(np.pad(good.astype(np.float64), padding))
-            for level, of_level in enumerate(self._with_rest()):
-                for row, d in enumerate(range(plan.level_start[level], plan.level_start[level + 1])):
-                    if n_pairs[d]:
-                        scale = jnp.asarray(_scale(int(n_pairs[d]), level))
-                        of_bins = _moments(of_level[:, row], scale, static, counted, n_segments)
-                        sums[d] = np.asarray(of_bins)[: partition.n_static]
-        n_pixels = np.bincount(partition.static[good], minlength=partition.n_static).astype(np.int64)
-        return Moments(
-            plan=plan,
-            n_pairs=n_pairs,
-            sums=sums,
-            n_pixels=n_pixels,
-            dynamic_of_static=partition.dynamic_of_static,
-            n_dynamic=partition.n_dynamic,
-            n_saturated=int(np.count_nonzero(self._saturated)),
-        )
+            reduction = BlockMoments(self.validity, self.partition, saturated)
+            for stage in self._stages:
+                buffer, n_rows = jnp.array(stage.buffer), plan.history + stage.n_new
+                if coming is not None:
+                    buffer, n_rows = self._inserted(stage, buffer, coming), n_rows + coming.shape[0]
+                rest = blocks_jax.cut(buffer, jnp.asarray(n_rows, jnp.int32))
+                sums, _, coming = self._correlated(stage, rest, jnp.array(stage.sums))
+                reduction.add(sums, *self._rows(stage))
+        return reduction.moments()
+
+    def _rows(self, stage: _Stage) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of a stage's sums, and the delays of the plan that they are."""
+        plan, rows, at = self.validity.plan, [], 0
+        for i, lags in enumerate(stage.lags):
+            of_level = np.flatnonzero(plan.level == stage.number * LEVELS + i)
+            rows.append(np.stack([at + plan.lag[of_level] - lags[0], of_level]))
+            at += len(lags)
+        row, delay = np.concatenate(rows, axis=1)
+        return row, delay
 
 
-def _scale(n_pairs: int, level: int) -> NDArray[np.float64]:
-    return np.array([1 / (n_pairs * 4.0**level), *[1 / (n_pairs * 2.0**level)] * 2])
+def _pairs(valid: NDArray[np.bool_], reach: int, lags: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """(lags, rows) 1 where a row is the earlier, and the later, frame of a valid pair that ends after row ``reach``."""
+    past, future = np.zeros((2, len(lags), len(valid)))
+    for row, lag in enumerate(lags):
+        pair = valid[reach:] & valid[reach - lag : len(valid) - lag]
+        future[row, reach:] = pair
+        past[row, reach - lag : len(valid) - lag] = pair
+    return jnp.asarray(past), jnp.asarray(future)
