@@ -23,6 +23,7 @@ def decode_words(
     words: NDArray[np.uint64],
     begin: int,
     end: int,
+    first_pixel: int,
     n_pixels: int,
     place: NDArray[np.int32],
     frame: NDArray[np.int32],
@@ -37,8 +38,8 @@ def decode_words(
         (W,) uint64, of the frames [begin, end).
     begin, end
         Frames must be ascending in this range.
-    n_pixels
-        Pixels of the module.
+    first_pixel, n_pixels
+        Number that the words give the module's first pixel, and pixels of the module.
     place
         (n_pixels,) int32, index of each pixel in the whole detector, -1 leaves it out; empty: the pixel itself.
     frame, pixel, count
@@ -53,10 +54,10 @@ def decode_words(
     for at in range(words.shape[0]):
         word = words[at]
         f = int(word >> np.uint64(40))
-        p = int((word >> np.uint64(16)) & np.uint64(0x1FFFFF))
+        p = int((word >> np.uint64(16)) & np.uint64(0x1FFFFF)) - first_pixel
         if f < last_frame or f >= end:
             return made, BACKWARDS, at, falls == 0
-        if p >= n_pixels:
+        if p < 0 or p >= n_pixels:
             return made, OUTSIDE, at, falls == 0
         falls |= (p <= last_pixel) & (f == last_frame)
         last_frame, last_pixel = f, p

@@ -26,6 +26,8 @@ SHAPE = (512, 1024)
 WORD_BYTES = 8
 FRAME_SHIFT, PIXEL_SHIFT = 40, 16
 PIXEL_BITS, COUNT_BITS = (1 << 21) - 1, (1 << 12) - 1
+PIXEL_OFFSET = 1 << 20
+"""What the pixel numbers of a Rigaku 3M's modules may count from."""
 
 _N_PIXELS = SHAPE[0] * SHAPE[1]
 _SAMPLE_WORDS = 4096
@@ -34,12 +36,13 @@ _BYTES_PER_EVENT, _MOST_EVENTS = 20, 1 << 21
 _DAMAGED = "The file is damaged or of another detector: copy it anew from the detector"
 
 
-def sniff(head: bytes, tail: bytes) -> bool:
+def sniff(head: bytes, tail: bytes, first_pixel: int = 0) -> bool:
     """Tell whether a file can be a Rigaku file, from whole words of its first and last bytes."""
     words = np.frombuffer(head + tail, "<u8")
-    frames, pixels = _frame(words), (words >> PIXEL_SHIFT) & PIXEL_BITS
+    frames, pixels = _frame(words), ((words >> PIXEL_SHIFT) & PIXEL_BITS).astype(np.int64) - first_pixel
     photons = (words & COUNT_BITS).all()
-    return bool(words.size and photons and (pixels < _N_PIXELS).all() and (frames[1:] >= frames[:-1]).all())
+    inside = ((pixels >= 0) & (pixels < _N_PIXELS)).all()
+    return bool(words.size and photons and inside and (frames[1:] >= frames[:-1]).all())
 
 
 def samples(file: RawFile) -> tuple[bytes, bytes]:
@@ -60,6 +63,8 @@ class RigakuStream:
     place
         (512 * 1024,) int32, index in the whole detector of each pixel of the module, no two alike; -1 leaves a pixel
         out. None: the module is the detector.
+    counts_from_offset
+        Pixel numbers may count from 2**20 instead of 0, all of a file alike, as those of a Rigaku 3M do.
 
     Attributes
     ----------
@@ -78,7 +83,7 @@ class RigakuStream:
         The file is missing or empty, ends in mid-word, or its first and last words are no events.
     """
 
-    def __init__(self, path: Path, place: NDArray[np.int32] | None = None) -> None:
+    def __init__(self, path: Path, place: NDArray[np.int32] | None = None, *, counts_from_offset: bool = False) -> None:
         self.path = path
         self._place = np.empty(0, np.int32) if place is None else np.require(place, np.int32, ("C", "W"))
         self.n_repeated = 0
@@ -89,10 +94,14 @@ class RigakuStream:
             if rest:
                 what = f"the file ends {rest} bytes into a word of 8"
                 raise RawDataError(what, where=at(path, self._file.size_bytes - rest), remedy=_DAMAGED)
-            if not sniff(*samples(self._file)):
+            parts = samples(self._file)
+            offsets = (0, PIXEL_OFFSET) if counts_from_offset else (0,)
+            fitting = [offset for offset in offsets if sniff(*parts, offset)]
+            if not fitting:
                 what = "its words are no photon events of a 512 x 1024 detector in ascending frames"
                 raise RawDataError(what, where=path, remedy=_DAMAGED)
             stack.pop_all()
+        self._first_pixel = fitting[0]
         self.n_words = self._file.size_bytes // WORD_BYTES
         self.n_recorded = self._frame_at(self.n_words - 1) + 1
         self._known = (0, 0)  # a frame and its first word
@@ -121,10 +130,11 @@ class RigakuStream:
         words = self._words(first, last)
         frame, pixel, count = (np.empty(len(words), np.int32) for _ in range(3))
         n, fault, word, rising = event_loops.decode_words(
-            words, begin, end, _N_PIXELS, self._place, frame, pixel, count
+            words, begin, end, self._first_pixel, _N_PIXELS, self._place, frame, pixel, count
         )
         if fault == event_loops.OUTSIDE:
-            what = f"pixel {(int(words[word]) >> PIXEL_SHIFT) & PIXEL_BITS} lies outside the detector of "
+            number = ((int(words[word]) >> PIXEL_SHIFT) & PIXEL_BITS) - self._first_pixel
+            what = f"pixel {number} lies outside the detector of "
             where = f"{at(self.path, (first + word) * WORD_BYTES)}, frame {int(words[word]) >> FRAME_SHIFT}"
             raise RawDataError(f"{what}{_N_PIXELS} pixels", where=where, remedy=_DAMAGED)
         if fault:
