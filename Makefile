@@ -25,7 +25,7 @@ demo: $(VENV)/run.stamp
 	$(BIN)/xpcs-assets demo
 
 test: $(VENV)/dev.stamp system
-	$(BIN)/python -m pytest -p no:cacheprovider -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -p no:cacheprovider -m "not long" -n 2 --dist loadgroup $(ARGS)
 
 test-long: $(VENV)/dev.stamp system
 	$(BIN)/python -m pytest -p no:cacheprovider --timeout 3600 $(ARGS)

@@ -56,7 +56,7 @@ def build(bound: Bound) -> list[AssetsDefinition]:
 
 def config_class(bound: Bound) -> type[Config]:
     """A run config whose defaults are the beamline's own recipe."""
-    settings = correlate_settings(bound.beamline)
+    settings = correlate_settings(bound.beamline).settings
     fields: dict[str, Any] = {
         name: (type(getattr(settings, name)), Field(default=getattr(settings, name), description=text))
         for name, text in _CHOICES.items()
