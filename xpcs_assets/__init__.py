@@ -17,12 +17,14 @@ Every measurement run is one partition, and goes through these steps, one folder
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xpcs_assets.correlate.api import correlate
     from xpcs_assets.correlate.result import open_result as open  # noqa: A004
 
-__all__ = ["__version__", "open"]
+__all__ = ["__version__", "correlate", "open"]
 
 __version__ = "0.1.0"
 
@@ -33,4 +35,6 @@ def __getattr__(name: str) -> Any:
         from xpcs_assets.correlate.result import open_result
 
         return open_result
+    if name == "correlate":
+        return importlib.import_module("xpcs_assets.correlate")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
