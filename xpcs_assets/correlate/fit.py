@@ -8,7 +8,7 @@ share frames and are taken as independent of each other, as everybody does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +123,17 @@ class BinFit:
     slow_exponent: float = float("nan")
     slow_exponent_error: float = float("nan")
 
+    @classmethod
+    def of(cls, kind: FitKind, values: NDArray[np.float64], errors: NDArray[np.float64], **judged: Any) -> Self:
+        """Make a fit of its parameters and their errors, in the order of ``PARAMETERS[kind]``."""
+        names = PARAMETERS[kind]
+        given: dict[str, Any] = {"exponent": 1.0, "exponent_error": 0.0}
+        if kind == "double":
+            given |= {"slow_exponent": 1.0, "slow_exponent_error": 0.0}
+        given |= dict(zip(names, map(float, values), strict=True))
+        given |= dict(zip(map(_error_name, names), map(float, errors), strict=True))
+        return cls(**given, kind=kind, **judged)
+
     @property
     def values(self) -> NDArray[np.float64]:
         """(k,) float64, the free parameters in the order of ``PARAMETERS[kind]``."""
@@ -233,13 +244,15 @@ def _judged(
         reason = "tau is less than its error"
     elif len(times) == 2 and not _two_decays(value, error):
         reason = "no second decay stands out"
-    given: dict[str, Any] = (
-        {"exponent": 1.0, "exponent_error": 0.0} | value | {_error_name(name): error[name] for name in names}
-    )
-    if kind == "double":
-        given |= {"slow_exponent": 1.0, "slow_exponent_error": 0.0}
-    return BinFit(
-        **given, covariance=covariance, reduced_chi2=chi2, n_points=n_points, ok=not reason, reason=reason, kind=kind
+    return BinFit.of(
+        kind,
+        parameters,
+        np.array(list(error.values())),
+        covariance=covariance,
+        reduced_chi2=chi2,
+        n_points=n_points,
+        ok=not reason,
+        reason=reason,
     )
 
 
@@ -262,17 +275,14 @@ def _error_name(name: str) -> str:
 
 
 def _failed(kind: FitKind, n_points: int, reason: str) -> BinFit:
-    nothing = float("nan")
-    free = len(PARAMETERS[kind])
-    single = ("contrast", "tau_s", "baseline", "exponent")
-    return BinFit(
-        **dict.fromkeys((*single, *(_error_name(name) for name in single)), nothing),
-        covariance=np.full((free, free), nothing),
-        reduced_chi2=nothing,
+    nothing = np.full(len(PARAMETERS[kind]), np.nan)
+    return BinFit.of(
+        kind,
+        nothing,
+        nothing,
+        covariance=np.full((len(nothing), len(nothing)), np.nan),
+        reduced_chi2=float("nan"),
         n_points=n_points,
         ok=False,
         reason=reason,
-        kind=kind,
-        fraction=1.0 if free < 5 else nothing,
-        fraction_error=0.0 if free < 5 else nothing,
     )

@@ -1,9 +1,13 @@
-"""Dagster bindings of step 5: ``plots``."""
+"""Dagster bindings of step 5: ``plots``, and the fits that lie beside the result."""
 
 from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, MetadataValue
 
+from xpcs_assets.correlate.fit_laws import FitKind
 from xpcs_assets.orchestrate.bindings import Bound, materialised
+from xpcs_assets.places.files import write_file_safely
 
+# The law with two stretched decays has more parameters than most runs bear: it is fitted when somebody asks.
+_FITTED: tuple[FitKind, ...] = ("single", "stretched", "double")
 _SHOWN = {
     "scattering": "scattering pattern and q-map",
     "g2": "g2 with fits",
@@ -21,6 +25,7 @@ def build(bound: Bound) -> list[AssetsDefinition]:
     )
     def plots(context: AssetExecutionContext) -> MaterializeResult:
         # Both are heavy: only the process that draws pays for them.
+        from xpcs_assets.correlate.fit_file import fits_document, fits_path
         from xpcs_assets.correlate.result import open_result
         from xpcs_assets.plot.thumbnails import markdown_image, save_all
 
@@ -29,11 +34,14 @@ def build(bound: Bound) -> list[AssetsDefinition]:
             found = bound.beamline.result(key)
             path = bound.beamline.result_path(found)
             result = open_result(path)
-            fits = result.fit()
-            paths, small = save_all(result, path.parent / "plots", fits, result.fit_tau_q(fits))
+            fits = {kind: result.fit(kind) for kind in _FITTED}
+            stored = fits_path(path)
+            write_file_safely(stored, [fits_document(result, found.result_digest, fits).encode()], replace=True)
+            paths, small = save_all(result, path.parent / "plots", fits["single"], result.fit_tau_q(fits["single"]))
         facts: dict[str, MetadataValue] = {
             name: MetadataValue.md(markdown_image(small[name], text)) for name, text in _SHOWN.items() if name in small
         }
+        facts["fits_file"] = MetadataValue.path(str(stored))
         facts |= {f"{name}_file": MetadataValue.path(str(file)) for name, file in paths.items()}
         return materialised(facts, digest=found.result_digest)
 

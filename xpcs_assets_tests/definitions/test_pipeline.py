@@ -14,6 +14,7 @@ import pytest
 
 import xpcs_assets
 from xpcs_assets.catalog.embedded import EmbeddedCatalog, raw_pid
+from xpcs_assets.correlate.fit_file import fits_path, stored_fits
 from xpcs_assets.errors import NotFoundError
 from xpcs_assets.follow import state_of
 from xpcs_assets.orchestrate import adapter
@@ -56,6 +57,20 @@ def test_data_versions_are_digests_and_the_code_version_is_the_engines(pipeline:
         "plots": result_digest,
         "archive": version.manifest_digest,
     }
+
+
+def test_fits_of_three_laws_lie_beside_the_result_and_in_the_archive(pipeline: Pipeline) -> None:
+    state = pipeline.ingest(pipeline.simulated().folder)
+    found = pipeline.beamline.result(state.key)
+    path = fits_path(pipeline.beamline.result_path(found))
+    fits = stored_fits(path)
+    assert list(fits) == ["single", "stretched", "double"]
+    assert fits["single"][0].values == pytest.approx(
+        xpcs_assets.open(pipeline.beamline.result_path(found)).fit()[0].values
+    )
+    (bundle,) = [each for each in pipeline.beamline.ledger.bundles("xpcs", state.key) if each.content == "results"]
+    members = pipeline.beamline.ledger.members(bundle.place, bundle.name)
+    assert path.name in {Path(member.path).name for member in members}
 
 
 def test_everything_materialised_again_changes_nothing(pipeline: Pipeline) -> None:
