@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata as distributions
 from typing import TYPE_CHECKING, Any
@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import xpcs_assets
-from xpcs_assets.correlate import kernels, stop
+from xpcs_assets.correlate import stop
+from xpcs_assets.correlate.flags import beam_dump_flags
+from xpcs_assets.correlate.intensity import FrameScale, drift_flags
 from xpcs_assets.correlate.job import Prepared, sha256_of
-from xpcs_assets.correlate.multitau import Correlator, Moments, make_correlator
-from xpcs_assets.correlate.normalise import normalise
+from xpcs_assets.correlate.multitau import make_correlator
+from xpcs_assets.correlate.normalise import joined, normalise
 from xpcs_assets.correlate.partition import Partition
+from xpcs_assets.correlate.passes import Multitau, MultitauPass, stretches
 from xpcs_assets.correlate.saxs import Scattering, ScatteringSums
+from xpcs_assets.correlate.write_multitau import MultitauContent
 from xpcs_assets.correlate.write_result import ResultContent, result_bytes
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.series import Chunk
 
 if TYPE_CHECKING:
     from xpcs_assets.correlate.twotime import TwoTime, TwotimeCorrelator
 
 REPORT_FORMAT = "xpcs-assets report 1"
-# Chunks of as many frames as the kernels take at once, where memory allows.
-_LEAST_CHUNK_BYTES, _MOST_CHUNK_BYTES = 64 << 20, 512 << 20
 
 
 @dataclass
@@ -54,11 +55,15 @@ class Found:
     """What all analyses of a run gave; None for those that were not asked for."""
 
     scattering: Scattering
-    moments: Moments | None
+    multitau: Multitau | None
     twotime: TwoTime | None
+    flags: tuple[str, ...]
+    n_empty: int
 
 
-def carry_out(prepared: Prepared, progress: Callable[[float], None]) -> tuple[bytes, dict[str, Any], Clock]:
+def carry_out(
+    prepared: Prepared, progress: Callable[[float], None]
+) -> tuple[bytes | memoryview, dict[str, Any], Clock]:
     """Read, correlate and make the result file's bytes.
 
     Parameters
@@ -80,16 +85,15 @@ def carry_out(prepared: Prepared, progress: Callable[[float], None]) -> tuple[by
     clock = Clock()
     found = _analyse(prepared, clock, progress)
     since_s = time.monotonic()
-    g2 = None if found.moments is None else normalise(found.moments, prepared.job.settings.empty_bins)
+    multitau = None if found.multitau is None else _normalised(prepared, found.multitau)
     clock.add("correlate", since_s)
     if sha256_of(prepared.job.qmap, QmapError) != prepared.qmap.digest:
         raise QmapError("the q-map changed while it was used", where=prepared.job.qmap, remedy="Correlate again")
     report = _report(prepared, found, clock)
     content = ResultContent(
         recipe=prepared.recipe,
-        plan=prepared.plan,
-        selection=prepared.selection,
-        g2=g2,
+        selection=prepared.stream.selection,
+        multitau=multitau,
         twotime=found.twotime,
         scattering=found.scattering,
         acquisition=prepared.acquisition,
@@ -106,42 +110,96 @@ def carry_out(prepared: Prepared, progress: Callable[[float], None]) -> tuple[by
 
 
 def _report(prepared: Prepared, found: Found, clock: Clock) -> dict[str, Any]:
+    summary = prepared.summary()
+    invalid = dict(prepared.stream.invalid)
+    if found.n_empty:
+        invalid["no counts"] = found.n_empty
     return {
         "format": REPORT_FORMAT,
-        **prepared.summary(),
-        "n_saturated": 0 if found.moments is None else found.moments.n_saturated,
+        **summary,
+        "frames": {**summary["frames"], "invalid": invalid},
+        "flags": [*summary["flags"], *found.flags],
+        "n_saturated": 0 if found.multitau is None else found.multitau.moments[0].n_saturated,
         "n_valid_frames": int(np.count_nonzero(np.isfinite(found.scattering.intensity))),
         "versions": versions(),
         "seconds": {phase: clock.rounded()[phase] for phase in ("read", "correlate")},
     }
 
 
+def _normalised(prepared: Prepared, found: Multitau) -> MultitauContent:
+    empty_bins = prepared.job.settings.empty_bins
+    return MultitauContent(
+        delay=prepared.axis.delay,
+        delay_s=prepared.axis.delay_s,
+        g2=joined([normalise(moments, empty_bins) for moments in found.moments]),
+        moments=found.moments,
+        partial=tuple(normalise(moments, empty_bins) for moments in found.partial),
+        partial_frames=tuple(_ends(prepared)),
+        pixel=found.pixel,
+        pixels=found.pixels,
+    )
+
+
+def _ends(prepared: Prepared) -> list[int]:
+    number = prepared.job.settings.partial_g2
+    return stretches(prepared.n_frames, number) if number else []
+
+
 def _analyse(prepared: Prepared, clock: Clock, progress: Callable[[float], None]) -> Found:
     """Send every chunk to every analysis: multi-tau in as many passes as memory asks for, the others in the first."""
-    settings, n_frames, parts = prepared.job.settings, prepared.selection.n_frames, prepared.passes()
-    sums = ScatteringSums(prepared.whole, n_frames, settings.average)
+    settings, stream, parts = prepared.job.settings, prepared.stream, prepared.passes()
+    flags = _look(prepared, clock)
+    sums = ScatteringSums(prepared.whole, prepared.n_frames, settings.average)
     twotime = _twotime(prepared)
-    moments: Moments | None = None
+    scale = FrameScale(prepared.whole.pixel, prepared.monitor) if settings.normalize != "none" else None
+    multitau: Multitau | None = None
     for number, part in enumerate(parts):
-        correlator = None if part is None else _correlator(prepared, part)
-        analyses = [analysis for analysis in (correlator, *((sums, twotime) if number == 0 else ())) if analysis]
+        correlator = None if part is None else _multitau(prepared, part)
+        correlators = [one for one in (correlator, twotime if number == 0 else None) if one is not None]
         since_s = time.monotonic()
-        for chunk in _chunks(prepared):
+        for chunk in stream.chunks():
             stop.check()
             since_s = clock.add("read", since_s)
-            for analysis in analyses:
-                analysis.push(chunk)
+            if number == 0:
+                sums.push(chunk)
+            for piece in [chunk] if scale is None else scale.apply(chunk, len(stream.analysed)):
+                for one in correlators:
+                    one.push(piece)
             since_s = clock.add("correlate", since_s)
-            progress((number + chunk.end / n_frames) / len(parts))
+            progress((number + chunk.end / prepared.n_frames) / len(parts))
         if correlator is not None:
             of_part = correlator.finish()
-            moments = of_part if moments is None else moments + of_part
+            multitau = of_part if multitau is None else multitau + of_part
         clock.add("correlate", since_s)
-    return Found(sums.finish(), moments, None if twotime is None else twotime.finish())
+    scattering = sums.finish()
+    return Found(
+        scattering=scattering,
+        multitau=multitau,
+        twotime=None if twotime is None else twotime.finish(),
+        flags=(*flags, *drift_flags(scattering.intensity, prepared.whole.n_pixels, settings.normalize)),
+        n_empty=0 if scale is None else len(scale.empty),
+    )
 
 
-def _correlator(prepared: Prepared, part: Partition) -> Correlator:
-    return make_correlator(prepared.plan, part, occupancy=prepared.occupancy, device=prepared.device)
+def _look(prepared: Prepared, clock: Clock) -> list[str]:
+    """Read the run once before all else where frames without beam are to be left out."""
+    below = prepared.job.settings.beam_dump_below
+    if not below:
+        return []
+    since_s = time.monotonic()
+    median = prepared.stream.look()
+    clock.add("read", since_s)
+    return beam_dump_flags(median, below)
+
+
+def _multitau(prepared: Prepared, part: Partition) -> MultitauPass:
+    # The form is chosen once for all passes; an occupancy of 1 or 0 says which.
+    occupancy = 1.0 if prepared.form == "frames" else 0.0
+    engine = prepared.axis.correlator(
+        lambda plan: make_correlator(plan, part, occupancy=occupancy, device=prepared.device),
+        len(prepared.stream.analysed),
+    )
+    return MultitauPass(engine, part.pixel, _ends(prepared), keep_pixels=prepared.job.settings.save_g2)
 
 
 def _twotime(prepared: Prepared) -> TwotimeCorrelator | None:
@@ -150,16 +208,7 @@ def _twotime(prepared: Prepared) -> TwotimeCorrelator | None:
         return None
     from xpcs_assets.correlate.twotime import TwotimeCorrelator
 
-    return TwotimeCorrelator(prepared.twotime_partition, prepared.selection.n_frames, settings.smoothing)
-
-
-def _chunks(prepared: Prepared) -> Iterator[Chunk]:
-    selection = prepared.selection
-    rows, columns = prepared.series.info.shape
-    wanted_bytes = 8 * kernels.FRAMES * rows * columns
-    chunk_bytes = min(max(wanted_bytes, _LEAST_CHUNK_BYTES), _MOST_CHUNK_BYTES)
-    raw = prepared.series.chunks(selection.begin, selection.read_end, max_bytes=chunk_bytes)
-    return selection.apply(raw)
+    return TwotimeCorrelator(prepared.twotime_partition, prepared.n_frames, settings.smoothing)
 
 
 def versions() -> dict[str, str]:

@@ -1,16 +1,34 @@
-"""How many frames a run has, which of them are analysed, and which of those count in time."""
+"""How many frames a run has, which of them are analysed, and which of those are known not to count in time."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from xpcs_assets.errors import CorrelationError
+import numpy as np
+from numpy.typing import NDArray
+
+from xpcs_assets.errors import CorrelationError, RawDataError
 from xpcs_assets.readers.metadata import Acquisition
 from xpcs_assets.readers.series import SeriesInfo
-from xpcs_assets.runs.recipe import AnalysisSettings
+from xpcs_assets.runs.recipe import AnalysisSettings, selected_frames
 
 # These write nothing for a frame without a photon, so a longer run than the file tells is no loss of frames.
 _WITHOUT_EMPTY_FRAMES = frozenset({"rigaku500k", "rigaku3m"})
+# 8-ID names runs <letter><number>_<sample>_a<attenuator>_f<frames>_r<repeat>.
+_CLAIMED = re.compile(r"_f(\d{4,9})_r\d+")
+
+
+def claimed_by_name(name: str) -> int | None:
+    """Frames that a run's name claims, those with beam; None where it claims nothing.
+
+    >>> claimed_by_name("E0173_H06_a0009_f100000_r00001"), claimed_by_name("sample_7")
+    (100000, None)
+    """
+    claim = _CLAIMED.search(name)
+    return int(claim[1]) if claim else None
 
 
 def count_frames(info: SeriesInfo, acquisition: Acquisition, settings: AnalysisSettings) -> dict[str, Any]:
@@ -28,7 +46,15 @@ def count_frames(info: SeriesInfo, acquisition: Acquisition, settings: AnalysisS
     ------
     CorrelationError
         More frames are asked for than were recorded.
+    RawDataError
+        The frames are no series in time: a kinetics image that was not cut into its windows.
     """
+    if info.extra.get("kinetics"):
+        raise RawDataError(
+            "this is a kinetics file: each image holds many exposures, one below the other",
+            where=info.files[0],
+            remedy="Cut its images into their windows first, and correlate those",
+        )
     claimed, source = acquisition.n_frames or 0, "metadata"
     if settings.frames:
         claimed, source = settings.frames, "option"
@@ -43,13 +69,90 @@ def count_frames(info: SeriesInfo, acquisition: Acquisition, settings: AnalysisS
                 remedy="Leave --frames out, or copy the file anew if it is too short",
             )
         total, missing = info.n_recorded, claimed - info.n_recorded
-    end = total if settings.end_frame < 0 else min(settings.end_frame, total)
+    n_dark = acquisition.dark_frames if settings.dark_frames < 0 else settings.dark_frames
     return {
         "recorded": info.n_recorded,
         "total": total,
         "source": source,
         "missing": missing,
-        "dark": acquisition.dark_frames,
-        "begin": max(settings.begin_frame, acquisition.dark_frames),
-        "end": end,
+        "dark": n_dark,
+        "begin": max(settings.begin_frame, n_dark),
+        "end": total if settings.end_frame < 0 else min(settings.end_frame, total),
     }
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """Which recorded frames are known not to count before any is read.
+
+    Attributes
+    ----------
+    valid
+        (end,) bool by recorded frame.
+    invalid
+        Frames of the analysed range by the reason for which they do not count; each is counted once, for the first.
+    """
+
+    valid: NDArray[np.bool_]
+    invalid: dict[str, int]
+
+
+def known_frames(
+    info: SeriesInfo, settings: AnalysisSettings, begin: int, end: int, monitor: NDArray[np.float64] | None = None
+) -> Known:
+    """Leave out what is excluded, what was taken with the shutter closed, and what has no monitor reading.
+
+    Parameters
+    ----------
+    begin, end
+        The analysed range, recorded frames.
+    monitor
+        (end,) or more, beam intensity in each recorded frame, if frames are normalised by it.
+    """
+    known = Known(np.ones(end, np.bool_), {})
+    reasons = [("excluded", _excluded(settings, end))]
+    if info.shutter_open is not None:
+        reasons.append(("shutter closed", _padded(~info.shutter_open, end)))
+    if monitor is not None:
+        reasons.append(("no monitor", ~(monitor[:end] > 0)))
+    for reason, wrong in reasons:
+        n_wrong = int(np.count_nonzero(wrong[begin:] & known.valid[begin:]))
+        if n_wrong:
+            known.invalid[reason] = n_wrong
+        known.valid[wrong] = False
+    return known
+
+
+def _padded(wrong: NDArray[np.bool_], end: int) -> NDArray[np.bool_]:
+    padded = np.zeros(end, np.bool_)
+    padded[: len(wrong)] = wrong[:end]
+    return padded
+
+
+def _excluded(settings: AnalysisSettings, end: int) -> NDArray[np.bool_]:
+    stretches = [*selected_frames(settings.exclude_frames)]
+    if settings.exclude_file:
+        stretches += read_excluded(Path(settings.exclude_file))
+    excluded = np.zeros(end, np.bool_)
+    for first, last in stretches:
+        excluded[first : last + 1] = True
+    return excluded
+
+
+def read_excluded(path: Path) -> tuple[tuple[int, int], ...]:
+    """Read frames that do not count: numbers and ranges by commas, blanks or lines; ``#`` begins a remark.
+
+    Raises
+    ------
+    CorrelationError
+        There is no such file, or something else stands in it.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorrelationError(f"it cannot be read ({error})", where=path, remedy="Name a text file") from error
+    words = " ".join(line.partition("#")[0] for line in lines).replace(",", " ").split()
+    try:
+        return selected_frames(",".join(words))
+    except CorrelationError as error:
+        raise CorrelationError(error.what, where=path, remedy=error.remedy) from error

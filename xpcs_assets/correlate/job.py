@@ -8,22 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xpcs_assets.correlate import stop
-from xpcs_assets.correlate.delays import Plan, make_plan
+from xpcs_assets.correlate.corrections import Corrections
 from xpcs_assets.correlate.device import choose_device, memory_limit_bytes
 from xpcs_assets.correlate.engine import ENGINE
+from xpcs_assets.correlate.flags import known_flags
 from xpcs_assets.correlate.frames import count_frames
+from xpcs_assets.correlate.in_time import place_in_time
 from xpcs_assets.correlate.multitau import bytes_per_pixel, is_dense
 from xpcs_assets.correlate.partition import Partition
-from xpcs_assets.correlate.select import Selection
+from xpcs_assets.correlate.stream import Stream
+from xpcs_assets.correlate.time_axis import TimeAxis
 from xpcs_assets.errors import CorrelationError, InputError, MetadataError, QmapError, RawDataError
 from xpcs_assets.readers.metadata import Acquisition, find_metadata, read_acquisition
 from xpcs_assets.readers.qmap import Qmap, check_shape, read_qmap
 from xpcs_assets.readers.recognise import open_raw
-from xpcs_assets.readers.series import RawSeries
+from xpcs_assets.readers.series import RawSeries, SeriesInfo
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe, selected_bins
 
 _EVENT_BYTES = 24
+# What is left for the sums however much the arrays of dark and flat field take.
+_LEAST_BYTES = 1 << 18
 _HASH_BYTES = 16 << 20
 
 
@@ -65,9 +73,31 @@ class Job:
     kernel: Literal["auto", "frames", "events"] = "auto"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prepared:
-    """A job whose inputs have been opened and found to fit each other."""
+    """A job whose inputs have been opened and found to fit each other.
+
+    Attributes
+    ----------
+    job, series, acquisition, metadata, qmap, recipe
+        What was asked for, and the open inputs.
+    frames
+        How many frames there are and which are used, see :func:`~xpcs_assets.correlate.frames.count_frames`.
+    stream
+        Gives the analysed frames, as often as wanted.
+    axis
+        The delays.
+    mask
+        (rows, columns) bool: the q-map's mask, less what the detector, the dark and the flat field know to be bad.
+    partition, whole
+        The chosen dynamic bins, and all of the q-map.
+    monitor
+        (N,) beam intensity in each analysed frame; None where frames are not divided by it.
+    device, inputs
+        Where it is computed, and the digests.
+    flags
+        What is remarkable about the run, as sentences, as far as known before it is read.
+    """
 
     job: Job
     series: RawSeries
@@ -76,11 +106,20 @@ class Prepared:
     qmap: Qmap
     recipe: Recipe
     frames: dict[str, Any]
-    selection: Selection
-    plan: Plan
+    stream: Stream
+    axis: TimeAxis
+    mask: NDArray[np.bool_]
     partition: Partition
+    whole: Partition
+    monitor: NDArray[np.float64] | None
     device: str
     inputs: dict[str, Any]
+    flags: tuple[str, ...]
+
+    @property
+    def n_frames(self) -> int:
+        """Analysed frames."""
+        return self.stream.selection.n_frames
 
     @property
     def occupancy(self) -> float:
@@ -88,25 +127,30 @@ class Prepared:
         return float(self.series.info.extra.get("occupancy", 1.0)) if self.series.info.kind == "events" else 1.0
 
     @property
-    def pixels_per_pass(self) -> int:
-        """Analysed pixels whose sums fit into the memory bound together."""
+    def form(self) -> Literal["frames", "events"]:
+        """In which form the engine correlates: values that are no whole counts, and pixels' own sums, need frames."""
+        if self.job.kernel != "auto":
+            return self.job.kernel
         dense = self.device == "jax" or is_dense(self.occupancy)
-        each = bytes_per_pixel(self.plan) if dense else _EVENT_BYTES * (1 + self.occupancy * self.plan.n_frames)
-        limit = self.job.memory_bytes or memory_limit_bytes()
-        n_passes = -(-int(each * self.partition.n_pixels) // limit)
-        return max(1, -(-self.partition.n_pixels // max(n_passes, 1)))
+        return "frames" if dense or _needs_frames(self.job.settings, self.stream.corrections) else "events"
 
     @property
-    def whole(self) -> Partition:
-        """Every bin of the q-map, whichever are correlated."""
-        return Partition.of(self.qmap.dynamic, self.qmap.static, self.qmap.mask)
+    def pixels_per_pass(self) -> int:
+        """Analysed pixels whose sums fit into the memory bound together."""
+        plans = self.axis.plans
+        each: float = sum(bytes_per_pixel(plan) for plan in plans)
+        if self.form == "events":
+            each = len(plans) * _EVENT_BYTES * (1 + self.occupancy * self.n_frames)
+        limit = max(_LEAST_BYTES, memory_of(self.job) - self.stream.corrections.n_bytes)
+        n_passes = -(-int(each * self.partition.n_pixels) // limit)
+        return max(1, -(-self.partition.n_pixels // max(n_passes, 1)))
 
     @property
     def twotime_partition(self) -> Partition:
         """The bins of the two-time maps."""
         settings = self.job.settings
         bins = selected_bins(settings.twotime_bins or settings.dynamic_bins)
-        return Partition.of(self.qmap.dynamic, self.qmap.static, self.qmap.mask, bins)
+        return Partition.of(self.qmap.dynamic, self.qmap.static, self.mask, bins)
 
     def passes(self) -> list[Partition | None]:
         """The pixels of each pass over the run; a single None where no multi-tau is asked for."""
@@ -123,11 +167,18 @@ class Prepared:
             "inputs": self.inputs,
             "frames": self.frames,
             "occupancy": self.occupancy,
+            "form": self.form,
             "device": "cpu" if self.device == "cpu" else "gpu",
-            "n_delays": self.plan.n_delays,
+            "n_delays": len(self.axis.delay),
             "n_pixels": self.partition.n_pixels,
             "n_passes": len(self.passes()),
+            "flags": list(self.flags),
         }
+
+
+def memory_of(job: Job) -> int:
+    """The bound on memory, bytes."""
+    return job.memory_bytes or memory_limit_bytes()
 
 
 def prepare(job: Job, stack: ExitStack) -> Prepared:
@@ -138,37 +189,103 @@ def prepare(job: Job, stack: ExitStack) -> Prepared:
     InputError
         A file is missing, damaged, or does not fit the others; it is named.
     CorrelationError
-        The settings leave nothing to correlate, or there is no such device.
+        The settings leave nothing to correlate, contradict each other, or there is no such device.
     """
+    settings = job.settings
     qmap = read_qmap(job.qmap)
     series = stack.enter_context(open_raw(job.raw if len(job.raw) > 1 else job.raw[0]))
+    info = series.info
     try:
-        check_shape(qmap, series.info.shape)
+        check_shape(qmap, info.shape)
     except QmapError as error:
         raise QmapError(error.what, where=job.qmap, remedy=error.remedy) from error
-    metadata = job.metadata or find_metadata(job.raw[0])
-    if metadata is None:
-        raise MetadataError(
-            "no metadata file lies beside the raw file", where=job.raw[0], remedy="Name it with --metadata"
-        )
-    acquisition = read_acquisition(metadata, frames_field=job.frames_field)
-    frames = count_frames(series.info, acquisition, job.settings)
-    selection = Selection(frames["begin"], frames["end"], job.settings.stride, job.settings.average)
-    frames["used"] = selection.n_frames
-    return Prepared(
+    metadata, acquisition = _acquisition(job, info)
+    frames = count_frames(info, acquisition, settings)
+    corrections = Corrections.of(settings, series, frames["dark"])
+    mask = (qmap.mask > 0) & corrections.good_pixels(info.shape)
+    if info.good_pixels is not None:
+        mask &= info.good_pixels
+    device = "cpu" if settings.save_g2 else choose_device(job.device)
+    whole = Partition.of(qmap.dynamic, qmap.static, mask)
+    in_time = place_in_time(job, info, acquisition, frames, metadata)
+    stream = Stream(
+        series=series,
+        corrections=corrections,
+        timeline=in_time.timeline,
+        selection=in_time.selection,
+        begin=frames["begin"],
+        end=in_time.end,
+        known=in_time.known,
+        beam_dump_below=settings.beam_dump_below,
+        analysed=whole.position >= 0,
+    )
+    frames["used"] = in_time.selection.n_frames
+    prepared = Prepared(
         job=job,
         series=series,
         acquisition=acquisition,
         metadata=metadata,
         qmap=qmap,
-        recipe=Recipe.of(job.settings, qmap.digest, ENGINE),
+        recipe=Recipe.of(settings, qmap.digest, ENGINE),
         frames=frames,
-        selection=selection,
-        plan=make_plan(selection.n_frames, job.settings.delays_per_level, job.settings.scheme),
-        partition=Partition.of(qmap.dynamic, qmap.static, qmap.mask, selected_bins(job.settings.dynamic_bins)),
-        device=choose_device(job.device),
+        stream=stream,
+        axis=in_time.axis,
+        mask=mask,
+        partition=Partition.of(qmap.dynamic, qmap.static, mask, selected_bins(settings.dynamic_bins)),
+        whole=whole,
+        monitor=in_time.monitor,
+        device=device,
         inputs=_inputs(job, metadata, qmap),
+        flags=(*known_flags(info, settings, frames, corrections, whole), *in_time.timeline.flags),
     )
+    _check_asked(prepared)
+    return prepared
+
+
+def _acquisition(job: Job, info: SeriesInfo) -> tuple[Path, Acquisition]:
+    metadata = job.metadata or find_metadata(job.raw[0])
+    if metadata is None:
+        raise MetadataError(
+            "no metadata file lies beside the raw file", where=job.raw[0], remedy="Name it with --metadata"
+        )
+    return metadata, read_acquisition(metadata, frames_field=job.frames_field)
+
+
+def _needs_frames(settings: AnalysisSettings, corrections: Corrections) -> bool:
+    return settings.save_g2 or settings.normalize != "none" or not corrections.keeps_events()
+
+
+def _check_asked(prepared: Prepared) -> None:
+    """Refuse what cannot be had together.
+
+    Raises
+    ------
+    CorrelationError
+        It says which and why.
+    """
+    settings, where = prepared.job.settings, prepared.job.output
+    if prepared.job.kernel == "events" and _needs_frames(settings, prepared.stream.corrections):
+        raise CorrelationError(
+            "events are whole counts: this recipe makes them fractions or asks for the sums of pixels",
+            where=where,
+            remedy="Leave --kernel events out",
+        )
+    if prepared.axis.bursts and (settings.partial_g2 or settings.save_g2 or settings.analysis_type != "multitau"):
+        raise CorrelationError(
+            "bursts give g2 alone, no partials, no pixels' own sums and no two-time",
+            where=where,
+            remedy="Leave --partial-g2, --save-g2 and --type out, or --frames-per-burst",
+        )
+    if settings.save_g2:
+        rows, columns = prepared.series.info.shape
+        # The pixels' sums, and the file that holds them, in memory.
+        needed = 12 * len(prepared.axis.delay) * (prepared.partition.n_pixels + rows * columns)
+        if needed > memory_of(prepared.job):
+            raise CorrelationError(
+                f"G2, IP and IF of every pixel take {needed / 1e9:.1f} GB",
+                where=where,
+                remedy="Leave --save-g2 out, choose bins with --dq, or give --memory more",
+            )
 
 
 def _inputs(job: Job, metadata: Path, qmap: Qmap) -> dict[str, Any]:

@@ -6,7 +6,8 @@ static bins. Both error rules take pixels as independent of each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,8 @@ class G2:
         (D, n_dynamic) float64, NaN where no static bin has counts.
     error
         (D, n_dynamic) float64, one standard deviation of ``g2`` by the rule ``influence``; where no static bin has two
-        pixels, from the spread of the static bins' own g2; inf with a single one of those, NaN as above.
+        pixels, from the spread of the static bins' own g2; inf with a single one of those, NaN as above. Where no pair
+        of counts was seen g2 is 0 and its error that of one pair, as the rule would call it exact.
     error_boost
         (D, n_dynamic) float64, spread of per-pixel g2 over sqrt(pixels), the rule of boost_corr and xpcs-eigen. Too
         small by 1.3 to 1.8 for bright slow data, far more below 2 photons a pixel and run; kept to compare.
@@ -76,6 +78,9 @@ def normalise(moments: Moments, empty_bins: EmptyBins = "excluded") -> G2:
     total = to_dynamic.sum(variance) * np.where(n_known > 0, n_defined / np.maximum(n_known, 1), 1.0)
     total = np.where(n_known > 0, total, _spread_of_static_bins(static, defined, to_dynamic))
     error = np.where(n_used > 0, np.sqrt(total) / safe, np.nan)
+    error = np.where(
+        to_dynamic.sum(np.where(defined, G, 0.0)) > 0, error, _error_without_pairs(moments, n_used, A * B, to_dynamic)
+    )
     return G2(
         g2=g2,
         error=error,
@@ -84,6 +89,12 @@ def normalise(moments: Moments, empty_bins: EmptyBins = "excluded") -> G2:
         static=static,
         n_pairs=moments.n_pairs,
     )
+
+
+def joined(parts: Sequence[G2]) -> G2:
+    """One after the other along the delays."""
+    names = [item.name for item in fields(G2)]
+    return G2(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 class _Grouping:
@@ -134,6 +145,14 @@ def _spread_of_static_bins(
     n = to_dynamic.sum(defined)
     squares = to_dynamic.sum(values**2) - to_dynamic.sum(values) ** 2 / np.maximum(n, 1)
     return np.where(n > 1, n * np.maximum(squares, 0.0) / np.maximum(n - 1, 1), np.inf)
+
+
+def _error_without_pairs(
+    moments: Moments, n_used: NDArray[np.float64], norm: NDArray[np.float64], to_dynamic: _Grouping
+) -> NDArray[np.float64]:
+    """What one pair of photons would have made of g2: 1 / (pairs that uncorrelated light would have given)."""
+    expected = to_dynamic.sum(norm * moments.n_pixels) * (moments.n_pairs * 4.0**moments.plan.level)[:, None]
+    return np.where(n_used > 0, 1 / np.where(expected > 0, expected, 1.0), np.nan)
 
 
 def _boost_error(moments: Moments, to_dynamic: _Grouping) -> NDArray[np.float64]:

@@ -115,6 +115,8 @@ def _existing(prepared: Prepared, *, overwrite: bool) -> dict[str, Any] | None:
     except ResultError as error:
         found = {"damage": error.what}
     keys = ("recipe_digest", "inputs", "frames")
+    # Which frames did not count follows from these, and is only known when the run was read.
+    found = {**found, "frames": {name: found.get("frames", {}).get(name) for name in wanted["frames"]}}
     if not all(_digests(found.get(key)) == _digests(wanted[key]) for key in keys):
         raise ConflictingBytesError(
             "another result has this name", where=output, remedy="Give another --output, or --overwrite it"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -17,12 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from xpcs_assets.correlate.delays import Plan
-from xpcs_assets.correlate.normalise import G2
+from xpcs_assets.correlate.h5write import put
 from xpcs_assets.correlate.saxs import Scattering
 from xpcs_assets.correlate.select import Selection
+from xpcs_assets.correlate.write_multitau import MultitauContent, put_multitau
 from xpcs_assets.errors import CopyError, MetadataError, NoRoomError, QmapError
 from xpcs_assets.readers.h5file import damage, open_hdf5
 from xpcs_assets.readers.metadata import COUNT_TIME, ENERGY, FRAME_TIME, START_TIME, Acquisition
@@ -32,7 +32,6 @@ from xpcs_assets.runs.recipe import Recipe
 if TYPE_CHECKING:
     from xpcs_assets.correlate.twotime import TwoTime
 
-_COMPRESSED_FROM = 1024
 _LINKS = {
     "/entry/data/g2": "/xpcs/multitau/normalized_g2",
     "/entry/data/g2_derr": "/xpcs/multitau/normalized_g2_err",
@@ -53,9 +52,9 @@ class ResultContent:
 
     Attributes
     ----------
-    recipe, plan, selection
+    recipe, selection
         What was asked for.
-    g2, twotime, scattering
+    multitau, twotime, scattering
         What came out; None for what was not asked for.
     acquisition
         How the run was taken; fills what the metadata file lacks for the viewer.
@@ -68,9 +67,8 @@ class ResultContent:
     """
 
     recipe: Recipe
-    plan: Plan
     selection: Selection
-    g2: G2 | None
+    multitau: MultitauContent | None
     twotime: TwoTime | None
     scattering: Scattering
     acquisition: Acquisition
@@ -81,7 +79,7 @@ class ResultContent:
     provenance: Mapping[str, Any]
 
 
-def result_bytes(content: ResultContent) -> bytes:
+def result_bytes(content: ResultContent) -> bytes | memoryview:
     """Make the file's bytes.
 
     Raises
@@ -89,11 +87,12 @@ def result_bytes(content: ResultContent) -> bytes:
     MetadataError, QmapError
         The metadata or q-map file cannot be copied.
     """
-    with h5py.File("result", "w", driver="core", backing_store=False) as file:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
         _copy_metadata(file, content)
         _copy_qmap(file, content.qmap)
-        if content.g2 is not None:
-            _write_g2(file, content, content.g2)
+        if content.multitau is not None:
+            put_multitau(file, content.multitau, content.recipe.settings.error_rule)
             _put_config(file, content, "multitau")
         if content.twotime is not None:
             from xpcs_assets.correlate.write_twotime import put_twotime
@@ -101,17 +100,16 @@ def result_bytes(content: ResultContent) -> bytes:
             put_twotime(file, content.twotime, content)
             _put_config(file, content, "twotime")
         _write_scattering(file, content.scattering)
-        _put(file, "/xpcs/rawdata_path", ", ".join(content.raw_names))
-        _put(file, "/xpcs/provenance/recipe", json.dumps(content.recipe.to_dict(), sort_keys=True))
-        _put(file, "/xpcs/provenance/recipe_digest", content.recipe.digest)
-        _put(file, "/xpcs/provenance/report", json.dumps(content.provenance, sort_keys=True))
+        put(file, "/xpcs/rawdata_path", ", ".join(content.raw_names))
+        put(file, "/xpcs/provenance/recipe", json.dumps(content.recipe.to_dict(), sort_keys=True))
+        put(file, "/xpcs/provenance/recipe_digest", content.recipe.digest)
+        put(file, "/xpcs/provenance/report", json.dumps(content.provenance, sort_keys=True))
         _link(file)
-        file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
+    # A view: a file with every pixel's G2 is large.
+    return buffer.getbuffer()
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Put ``content`` under ``path``: partial name, fsync, rename, fsync of the folder.
 
     Raises
@@ -170,24 +168,6 @@ def _copy_qmap(file: h5py.File, path: Path) -> None:
         group.attrs["hash"] = "none"
 
 
-def _write_g2(file: h5py.File, content: ResultContent, g2: G2) -> None:
-    chosen, other = g2.error, g2.error_boost
-    if content.recipe.settings.error_rule == "boost":
-        chosen = other
-    # 0 with an infinite error is the one way to say undefined that leaves the viewer's fits whole.
-    values: dict[str, NDArray[Any]] = {
-        "delay_list": content.plan.delay,
-        "normalized_g2": _single(g2.g2, 0.0),
-        "normalized_g2_err": _single(chosen, np.inf),
-        "normalized_g2_err_boost": _single(other, np.inf),
-        "n_static_used": g2.n_static_used,
-        "n_pairs": g2.n_pairs,
-        "static_g2": g2.static.astype(np.float32),
-    }
-    for name, value in values.items():
-        _put(file, f"/xpcs/multitau/{name}", value)
-
-
 def _put_config(file: h5py.File, content: ResultContent, kind: str) -> None:
     settings = content.recipe.settings
     config: dict[str, str | int | float | bool] = {
@@ -212,7 +192,7 @@ def _put_config(file: h5py.File, content: ResultContent, kind: str) -> None:
         "stride_frame": settings.stride,
     }
     for name, value in config.items():
-        _put(file, f"/xpcs/{kind}/config/{name}", value)
+        put(file, f"/xpcs/{kind}/config/{name}", value)
 
 
 def _write_scattering(file: h5py.File, scattering: Scattering) -> None:
@@ -220,10 +200,10 @@ def _write_scattering(file: h5py.File, scattering: Scattering) -> None:
     qmap = file["/xpcs/qmap"]
     blemish = qmap["blemish"] if "blemish" in qmap else qmap["mask"]
     intensity = np.stack([np.arange(len(scattering.intensity)), scattering.intensity])
-    _put(file, "/xpcs/temporal_mean/scattering_2d", (pattern * (blemish[()] > 0))[None].astype(np.float32))
-    _put(file, "/xpcs/temporal_mean/scattering_1d", scattering.static[None].astype(np.float32))
-    _put(file, "/xpcs/temporal_mean/scattering_1d_segments", scattering.segments.astype(np.float32))
-    _put(file, "/xpcs/spatial_mean/intensity_vs_time", intensity.astype(np.float32))
+    put(file, "/xpcs/temporal_mean/scattering_2d", (pattern * (blemish[()] > 0))[None].astype(np.float32))
+    put(file, "/xpcs/temporal_mean/scattering_1d", scattering.static[None].astype(np.float32))
+    put(file, "/xpcs/temporal_mean/scattering_1d_segments", scattering.segments.astype(np.float32))
+    put(file, "/xpcs/spatial_mean/intensity_vs_time", intensity.astype(np.float32))
 
 
 def _link(file: h5py.File) -> None:
@@ -238,20 +218,8 @@ def _link(file: h5py.File) -> None:
             file[parent][leaf] = h5py.SoftLink(target)
 
 
-def _single(values: NDArray[np.float64], undefined: float) -> NDArray[np.float32]:
-    return np.where(np.isnan(values), undefined, values).astype(np.float32)
-
-
 def _put_missing(file: h5py.File, name: str, value: str | float) -> None:
     if not isinstance(file.get(name), h5py.Dataset):
         if name in file:
             del file[name]
-        _put(file, name, value)
-
-
-def _put(file: h5py.File, name: str, value: ArrayLike) -> None:
-    if isinstance(value, str):
-        file.create_dataset(name, data=value, dtype=h5py.string_dtype())
-        return
-    array = np.asarray(value)
-    file.create_dataset(name, data=array, **({"compression": "lzf"} if array.size > _COMPRESSED_FROM else {}))
+        put(file, name, value)

@@ -125,7 +125,8 @@ class AnalysisSettings:
     def with_files(self, resolve: Callable[[Path], Path]) -> Self:
         """The same with every file that is named put through ``resolve``."""
         named = {name: getattr(self, name) for name in _FILES if getattr(self, name)}
-        return replace(self, **{name: str(resolve(Path(path))) for name, path in named.items()})
+        resolved: dict[str, Any] = {name: str(resolve(Path(path))) for name, path in named.items()}
+        return replace(self, **resolved)
 
     def arguments(self) -> tuple[str, ...]:
         """The worker's options that say the same; those at their default are left out."""

@@ -1,0 +1,46 @@
+"""What is remarkable about a run, as sentences: it changes no number, and somebody should know it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xpcs_assets.correlate.corrections import Corrections
+from xpcs_assets.correlate.frames import claimed_by_name
+from xpcs_assets.correlate.partition import Partition
+from xpcs_assets.readers.series import SeriesInfo
+from xpcs_assets.runs.recipe import AnalysisSettings
+
+_NOISE = 4.0
+
+
+def known_flags(
+    info: SeriesInfo, settings: AnalysisSettings, frames: dict[str, int], corrections: Corrections, whole: Partition
+) -> list[str]:
+    """What is known before the run is read."""
+    flags = []
+    claimed, with_beam = claimed_by_name(info.files[0].name), frames["total"] - frames["dark"]
+    if claimed is not None and claimed > with_beam:
+        flags.append(
+            f"the run's name claims {claimed} frames, there are {with_beam}: the others were not taken as empty"
+        )
+    if frames["missing"]:
+        flags.append(f"{frames['missing']} frames that the metadata promise were not recorded")
+    if info.integrating and corrections.dark is None and corrections.offset is None:
+        flags.append(
+            "contrast not absolute: this detector integrates, and neither a dark nor an offset region was given; "
+            "an offset lowers the contrast"
+        )
+    if corrections.offset is not None and (whole.position[corrections.offset] >= 0).any():
+        flags.append("the offset region lies on analysed pixels: what is subtracted is light")
+    return flags
+
+
+def beam_dump_flags(median: float, below: float) -> list[str]:
+    """Photon noise that would be taken for a beam dump; ``median`` in counts a frame."""
+    margin = (1 - below) * np.sqrt(max(median, 0.0))
+    if margin >= _NOISE:
+        return []
+    return [
+        f"with {median:.3g} counts a frame, {below:g} of the median is only {margin:.1f} standard deviations of photon "
+        "noise away: frames in full beam were left out too"
+    ]

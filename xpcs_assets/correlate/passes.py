@@ -1,0 +1,97 @@
+"""Multi-tau over a part of the pixels, with what is asked for beside g2: partials, and every pixel's own sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpcs_assets.correlate.multitau import FramesCorrelator, Moments
+from xpcs_assets.correlate.select import cut
+from xpcs_assets.correlate.time_axis import BurstsCorrelator, EvenCorrelator
+from xpcs_assets.readers.series import Chunk
+
+
+@dataclass(frozen=True, eq=False)
+class Multitau:
+    """What multi-tau gave.
+
+    Attributes
+    ----------
+    moments
+        One for each plan of the time axis.
+    partial
+        One for each stretch: moments of the frames from the first to its end.
+    pixel
+        (P,) int64, flat index of the pixels that ``pixels`` are of, sorted by bins.
+    pixels
+        (3, D, P) float32, G, IP and IF of each; None where not asked for.
+    """
+
+    moments: tuple[Moments, ...]
+    partial: tuple[Moments, ...]
+    pixel: NDArray[np.int64]
+    pixels: NDArray[np.float32] | None
+
+    def __add__(self, other: Multitau) -> Multitau:
+        """Join what other pixels gave over the same frames."""
+        pixels = None
+        if self.pixels is not None and other.pixels is not None:
+            pixels = np.concatenate((self.pixels, other.pixels), axis=2)
+        return Multitau(
+            tuple(one + more for one, more in zip(self.moments, other.moments, strict=True)),
+            tuple(one + more for one, more in zip(self.partial, other.partial, strict=True)),
+            np.concatenate((self.pixel, other.pixel)),
+            pixels,
+        )
+
+
+class MultitauPass:
+    """Takes the chunks of one pass.
+
+    Parameters
+    ----------
+    engine
+        What correlates.
+    pixel
+        (P,) int64, flat index of its pixels.
+    ends
+        One past the last frame of each stretch whose partial g2 is asked for; the last one is the run's.
+    keep_pixels
+        Whether to give each pixel's own sums; the engine then holds frames.
+    """
+
+    def __init__(
+        self,
+        engine: EvenCorrelator | BurstsCorrelator,
+        pixel: NDArray[np.int64],
+        ends: Sequence[int] = (),
+        *,
+        keep_pixels: bool = False,
+    ) -> None:
+        self._engine = engine
+        self._pixel = pixel
+        self._ends = ends
+        self._keep_pixels = keep_pixels
+        self._partial: list[Moments] = []
+
+    def push(self, chunk: Chunk) -> None:
+        """Take the chunk that follows."""
+        for piece in cut(chunk, self._ends):
+            self._engine.push(piece)
+            if piece.end in self._ends:
+                self._partial += self._engine.finish()
+
+    def finish(self) -> Multitau:
+        """What the pixels of this pass gave."""
+        (first, *_) = self._engine.engines
+        pixels = first.pixels() if self._keep_pixels and isinstance(first, FramesCorrelator) else None
+        return Multitau(self._engine.finish(), tuple(self._partial), self._pixel, pixels)
+
+
+def stretches(n_frames: int, number: int) -> list[int]:
+    """One past the last frame of each of ``number`` equal stretches; fewer where there are fewer frames."""
+    number = min(number, n_frames)
+    return [n_frames * k // number for k in range(1, number + 1)]

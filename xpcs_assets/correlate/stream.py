@@ -1,0 +1,106 @@
+"""The chunks of a run on their way to the analyses: read, corrected, judged, put on the time axis, selected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xpcs_assets.correlate import kernels, stop
+from xpcs_assets.correlate.corrections import Corrections
+from xpcs_assets.correlate.frames import Known
+from xpcs_assets.correlate.intensity import below_beam, sums_of_pixels
+from xpcs_assets.correlate.select import Selection
+from xpcs_assets.correlate.timeline import Timeline
+from xpcs_assets.readers.series import Chunk, Events, Frames, RawSeries
+
+# Chunks of as many frames as the kernels take at once, where memory allows.
+_LEAST_CHUNK_BYTES, _MOST_CHUNK_BYTES = 64 << 20, 512 << 20
+
+
+@dataclass(eq=False)
+class Stream:
+    """Reads a run as often as there are passes.
+
+    Attributes
+    ----------
+    series, corrections, timeline, selection
+        What is read, and what happens to it, in this order; ``selection`` counts frames in time.
+    begin, end
+        The analysed range, recorded frames.
+    known
+        Which recorded frames do not count.
+    beam_dump_below
+        Frames with less than this fraction of the median intensity do not count either. The run is then read once
+        more, before anything else: see :meth:`look`.
+    analysed
+        (rows * columns,) bool, pixels that make the intensity.
+    invalid
+        Frames by the reason for which they do not count. ``dropped`` is complete when the run was read once.
+    """
+
+    series: RawSeries
+    corrections: Corrections
+    timeline: Timeline
+    selection: Selection
+    begin: int
+    end: int
+    known: Known
+    beam_dump_below: float
+    analysed: NDArray[np.bool_]
+    invalid: dict[str, int] = field(init=False)
+    _valid: NDArray[np.bool_] = field(init=False)
+    _read_to: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.invalid = dict(self.known.invalid)
+        slot = self.timeline.slot
+        n_dropped = int(slot[self.end] - slot[self.begin]) - (self.end - self.begin)
+        if n_dropped:
+            self.invalid["dropped"] = n_dropped
+        self._valid = self.known.valid
+        self._read_to = self.begin
+
+    def look(self) -> float:
+        """Find the frames in a beam dump; the median intensity, counts in all analysed pixels."""
+        intensity, valid = np.zeros(self.end), np.zeros(self.end, np.bool_)
+        for chunk in self._measured(self.end):
+            frames = slice(chunk.begin, chunk.end)
+            intensity[frames], valid[frames] = sums_of_pixels(chunk, self.analysed), chunk.valid
+        dumped = below_beam(intensity, valid, self.beam_dump_below)
+        if dumped.any():
+            self.invalid["beam dump"] = int(dumped.sum())
+        self._valid = self._valid & ~dumped
+        return float(np.median(intensity[valid])) if valid.any() else 0.0
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The analysed frames, numbered from 0."""
+        end = self.selection.read_end
+        recorded_end = int(np.searchsorted(self.timeline.slot, end))
+        return self.selection.apply(self.timeline.apply(self._measured(recorded_end), end))
+
+    def _measured(self, end: int) -> Iterator[Chunk]:
+        rows, columns = self.series.info.shape
+        wanted_bytes = 8 * kernels.FRAMES * rows * columns
+        chunk_bytes = min(max(wanted_bytes, _LEAST_CHUNK_BYTES), _MOST_CHUNK_BYTES)
+        raw = self.series.chunks(self.begin, end, max_bytes=chunk_bytes)
+        return self.corrections.apply(self._judged(raw), rows * columns)
+
+    def _judged(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+        for chunk in chunks:
+            stop.check()
+            known = self._valid[chunk.begin : chunk.end]
+            if chunk.end > self._read_to:
+                n_dropped = int(np.count_nonzero(known & ~chunk.valid))
+                if n_dropped:
+                    self.invalid["dropped"] = self.invalid.get("dropped", 0) + n_dropped
+                self._read_to = chunk.end
+            yield chunk if known.all() else _with_valid(chunk, chunk.valid & known)
+
+
+def _with_valid(chunk: Chunk, valid: NDArray[np.bool_]) -> Chunk:
+    if isinstance(chunk, Frames):
+        return Frames(chunk.begin, chunk.counts, valid)
+    return Events(chunk.begin, chunk.end, chunk.frame, chunk.pixel, chunk.count, valid)
