@@ -74,10 +74,18 @@ def correlate(counts: ArrayLike, valid: ArrayLike, dynamic: ArrayLike, static: A
             total = np.sum(known) * len(variances) / len(known) if known else np.inf
             error[row, q - 1] = np.sqrt(total) / len(values)
             pixels = dynamic == q
+            if not G[pixels].any():
+                error[row, q - 1] = 1 / (by_chance(A, B, pixels, static) * pair.sum() * 4**level)
             norm = A[pixels] * B[pixels]
             ratio = np.where(norm > 0, G[pixels] / np.where(norm > 0, norm, 1), 0)
             boost[row, q - 1] = ratio.std(ddof=1) / np.sqrt(len(ratio)) if len(ratio) > 1 else np.inf
     return Reference([lag * 2**level for level, lag in delays], g2, error, boost, per_static, pairs)
+
+
+def by_chance(A, B, pixels, static) -> float:
+    """Sum over static bins of pixels times mean A times mean B."""
+    bins = [pixels & (static == s) for s in np.unique(static[pixels])]
+    return sum(here.sum() * A[here].mean() * B[here].mean() for here in bins)
 
 
 def chunks(counts: NDArray[np.generic], valid: NDArray[np.bool_], size: int, kind: str) -> list[Chunk]:

@@ -63,3 +63,19 @@ def test_the_error_of_a_single_pixel_is_infinite() -> None:
     g2 = normalise(moments_of(np.random.default_rng(4).poisson(3, (64, 1)).astype(np.int32), part))
     assert np.isinf(g2.error).all()
     assert np.isfinite(g2.g2).all()
+
+
+def test_where_no_pair_was_seen_the_error_is_that_of_one_pair() -> None:
+    part, _, _ = partition_of(np.ones((1, 40), int), np.repeat([1, 2], 20)[None, :], np.ones((1, 40), bool))
+    counts = np.zeros((64, 40), np.int32)
+    counts[[10, 20, 30, 40]] = 1
+    none = normalise(moments_of(counts, part))
+    assert none.g2[0, 0] == 0
+    expected = correlate(counts, np.ones(64), np.ones(40, int), np.repeat([1, 2], 20))
+    np.testing.assert_allclose(none.error, expected.error, atol=1e-7)
+    counts[11, 0] = 1
+    one = normalise(moments_of(counts, part))
+    assert one.g2[0, 0] > 0
+    # The photon that makes the pair also adds 1 % to the mean of its static bin.
+    assert none.error[0, 0] == pytest.approx(one.g2[0, 0], rel=0.05)
+    assert none.error[0, 0] == pytest.approx(one.error[0, 0], rel=0.1)
