@@ -5,7 +5,8 @@ A row comes before a column wherever both are given; both count from 0, and whol
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -107,7 +108,7 @@ def qmap(
     geometry = _geometry(metadata, _shape(shape, pattern), known)
     usable = _usable(geometry.shape, mask or [], mask_marks_bad, bad_pixels, beamstop, pattern)
     partition, hot = _without_hot(bins, geometry, usable, pattern, hot_sigma, drop_hot)
-    write_qmap(output, partition, source_file=raw.name if raw is not None else "")
+    write_qmap(output, replace(partition, blemish=usable), source_file=raw.name if raw is not None else "")
     _tell(output, partition)
     if preview is not None:
         _draw(preview, output, partition, pattern, hot)
@@ -159,10 +160,11 @@ def _two(text: str, option: str) -> tuple[int, int]:
 def _rectangle(text: str) -> Rectangle:
     from xpcs_assets.readers.partition_maps import Rectangle
 
-    numbers = text.replace(",", ":").split(":")
-    if len(numbers) != 4 or text.count(",") != 1 or not all(number.strip().isdecimal() for number in numbers):
+    found = re.fullmatch(r"(\d+):(\d+),(\d+):(\d+)", text.replace(" ", ""))
+    if found is None:
         raise typer.BadParameter(f"{text!r} is not of the form 100:200,300:400", param_hint="--rectangle")
-    return Rectangle(*map(int, numbers))
+    top, bottom, left, right = map(int, found.groups())
+    return Rectangle(top, bottom, left, right)
 
 
 def _shape(shape: tuple[int, int] | None, pattern: Pattern | None) -> tuple[int, int]:

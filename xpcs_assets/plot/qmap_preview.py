@@ -62,8 +62,8 @@ def _bins_of(partition: QPartition) -> str:
     (d0, d1), (s0, s1) = p.dynamic_num_pts, p.static_num_pts
     rows, cols = p.shape
     return (
-        f"{p.map_names[0]} x {p.map_names[1]}: {d0} x {d1} dynamic bins ({p.n_dynamic} with pixels), "
-        f"{s0} x {s1} static ({p.n_static}); {np.count_nonzero(p.mask)} of {rows} x {cols} pixels"
+        f"{p.map_names[0]} × {p.map_names[1]}: {d0} × {d1} dynamic bins ({p.n_dynamic} with pixels), "
+        f"{s0} × {s1} static ({p.n_static}); {np.count_nonzero(p.mask)} of {rows} × {cols} pixels"
     )
 
 

@@ -143,10 +143,11 @@ class _Asked:
 
     def energy(self, name: str) -> float:
         value = self.number(name, "--energy-kev")
-        unit = self._fields[name].unit.strip().lower()
-        if unit and unit not in _KEV:
+        unit = self._fields[name].unit.strip()
+        factor = _KEV.get(unit.lower()) if unit else 1.0
+        if factor is None:
             raise self._wrong(name, f"its unit is {unit!r}", "--energy-kev")
-        value *= _KEV.get(unit, 1.0)
+        value *= factor
         if not 0 < value <= _MOST_KEV:
             raise self._wrong(name, f"{value:g} keV is no photon energy (is it eV?)", "--energy-kev")
         return value

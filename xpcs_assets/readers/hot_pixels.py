@@ -20,6 +20,9 @@ MANY_SIGMA = 20.0
 
 _PARTS = 4
 _ENOUGH_PIXELS = 64
+_NEAR = 3
+# Three of ten neighbours of a pixel at the corner of a lit region are lit, one of six around a block of 3 x 3 is hot.
+_UPPER_QUARTILE = 75.0
 # The median of |x - median| of a normal distribution, in standard deviations, inverted.
 _SIGMA_OF_MAD = 1.4826
 
@@ -88,12 +91,14 @@ def _summed(chunk: Chunk, size: int) -> tuple[NDArray[np.float64], NDArray[np.in
 
 
 def hot_pixels(pattern: Pattern, partition: QPartition, sigma: float = MANY_SIGMA) -> NDArray[np.int64]:
-    """Flat indices, ascending, of the pixels of a map that count far more than their bin, all the time.
+    """Flat indices, ascending, of the pixels of a map that count far more than their bin and surroundings, always.
 
     A pixel is hot if its counts exceed the median of its static bin (its dynamic bin, where static bins are small)
     by ``sigma`` standard deviations, and each quarter of the frames has at least half its share of the excess: a
     cosmic ray or a passing speckle is no hot pixel. The standard deviation is 1.48 times the median deviation
     within the bin, which speckle and a slope of intensity enter, and no less than that of the counted photons.
+    It must exceed a quarter of the pixels within three rows and columns as well: where a shadow lies over most of
+    a bin, what it leaves lit is not hot.
 
     Parameters
     ----------
@@ -118,8 +123,9 @@ def hot_pixels(pattern: Pattern, partition: QPartition, sigma: float = MANY_SIGM
     order = used[np.argsort(bins, kind="stable")]
     edges = np.cumsum(np.bincount(bins)[1:])[:-1]
     parts = pattern.totals.reshape(_PARTS, -1)
-    found = [members[_hot(parts[:, members], sigma)] for members in np.split(order, edges)]
-    return np.sort(np.concatenate(found)).astype(np.int64)
+    found = np.concatenate([members[_hot(parts[:, members], sigma)] for members in np.split(order, edges)])
+    alone = _exceeds_its_surroundings(np.where(pattern.masked, np.nan, pattern.totals.sum(axis=0)), found, sigma)
+    return np.sort(found[alone]).astype(np.int64)
 
 
 def _hot(parts: NDArray[np.float64], sigma: float) -> NDArray[np.bool_]:
@@ -130,3 +136,16 @@ def _hot(parts: NDArray[np.float64], sigma: float) -> NDArray[np.bool_]:
     excess = counts - median
     steady = (parts - median / _PARTS >= excess / (2 * _PARTS)).all(axis=0)
     return np.asarray((excess > sigma * max(spread, np.sqrt(max(median, 1.0)))) & steady)
+
+
+def _exceeds_its_surroundings(
+    counts: NDArray[np.float64], pixels: NDArray[np.int64], sigma: float
+) -> NDArray[np.bool_]:
+    """Which of the pixels stand above the upper quartile of their neighbours; NaN in (rows, cols) is no neighbour."""
+    if not pixels.size:
+        return np.zeros(0, np.bool_)
+    padded = np.pad(counts, _NEAR, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * _NEAR + 1, 2 * _NEAR + 1))
+    near = windows[np.unravel_index(pixels, counts.shape)].reshape(pixels.size, -1)
+    quartile = np.nanpercentile(near, _UPPER_QUARTILE, axis=1)
+    return np.asarray(counts.reshape(-1)[pixels] - quartile > sigma * np.sqrt(np.maximum(quartile, 1.0)))

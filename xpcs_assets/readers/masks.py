@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,8 @@ def _of_tiff(path: Path) -> NDArray[Any]:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        # Pillow warns of damage before it fails.
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise QmapError(f"{image.width} x {image.height} pixels are too many", where=path, remedy=_FORMATS)
             return np.asarray(image)

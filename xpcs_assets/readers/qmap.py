@@ -129,6 +129,7 @@ def _parsed(group: QmapGroup) -> QPartition:
         energy_kev=group.positive("energy"),
         rotation_deg=(group.angle(_ROTATION[0]), group.angle(_ROTATION[1]), group.angle(_ROTATION[2])),
         swing_deg=(group.angle(_SWING[0]), group.angle(_SWING[1])),
+        blemish=group.array("blemish", 2, "biu") > 0 if "blemish" in group else None,
     )
 
 
@@ -275,6 +276,7 @@ def _arrays(partition: QPartition) -> dict[str, NDArray[Any]]:
         "detector_distance": np.array(partition.detector_distance_m, np.float64),
         "energy": np.array(partition.energy_kev, np.float64),
         **({name: np.array(angle, np.float64) for name, angle in turned.items()} if any(turned.values()) else {}),
+        **({} if partition.blemish is None else {"blemish": partition.blemish}),
     }
 
 

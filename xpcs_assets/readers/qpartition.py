@@ -35,6 +35,9 @@ class QPartition:
         Geometry: m, m, keV. NaN where a file of the old layout does not say.
     rotation_deg, swing_deg
         Turns of the detector and swing of the flight path, see :class:`Geometry`; mostly 0.
+    blemish
+        (rows, cols) bool, pixels that are sound, analysed or not; the picture of the scattering shows them. None
+        where a map does not tell: then the mask is all that is known.
     """
 
     mask: NDArray[np.bool_]
@@ -54,6 +57,7 @@ class QPartition:
     energy_kev: float
     rotation_deg: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0), kw_only=True)
     swing_deg: tuple[float, float] = field(default=(0.0, 0.0), kw_only=True)
+    blemish: NDArray[np.bool_] | None = field(default=None, kw_only=True)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -131,7 +135,7 @@ def check_bins(partition: QPartition) -> None:
         number, or a static bin that crosses dynamic ones.
     """
     p = partition
-    shapes = {p.mask.shape, p.dynamic.shape, p.static.shape}
+    shapes = {p.mask.shape, p.dynamic.shape, p.static.shape, p.mask.shape if p.blemish is None else p.blemish.shape}
     if len(shapes) > 1:
         raise QmapError(f"mask and bin maps have different shapes {sorted(shapes)}")
     if not p.mask.any():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from dataclasses import replace as changed
 from pathlib import Path
 
 import h5py
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.qmap import check_shape, read_qmap, write_qmap
+from xpcs_assets.readers.qmap import check_shape, copy_qmap, put_qmap, read_qmap, write_qmap
 from xpcs_assets.readers.rings import QPartition, pixels_as_static_bins, q_of_pixels, ring_partition
 
 SHAPE = (40, 60)
@@ -231,8 +232,54 @@ def test_no_file_no_hdf5_and_no_group_are_refused(tmp_path: Path) -> None:
         read_qmap(path)
     with h5py.File(path, "w") as file:
         file.create_group("data")
-    with pytest.raises(QmapError, match="older /data layout"):
+    with pytest.raises(QmapError, match="neither a group /qmap nor an old /data"):
         read_qmap(path)
+
+
+def test_angles_and_sound_pixels_are_kept_where_a_map_has_them(tmp_path: Path) -> None:
+    blemish = np.ones(SHAPE, np.bool_)
+    blemish[3, 4] = False
+    partition = changed(rings(), rotation_deg=(1.0, -2.0, 95.0), swing_deg=(12.0, -3.0), blemish=blemish)
+    write_qmap(tmp_path / "a.hdf", partition)
+    qmap = read_qmap(tmp_path / "a.hdf")
+    assert (qmap.rotation_deg, qmap.swing_deg) == ((1.0, -2.0, 95.0), (12.0, -3.0))
+    np.testing.assert_array_equal(qmap.blemish, blemish)
+    assert qmap.geometry.direct_beam_yx == pytest.approx(qmap.beam_centre_yx)
+    with h5py.File(tmp_path / "a.hdf", "a") as file:
+        file["qmap/swing_angle_horizontal"][...] = 90.0
+    with pytest.raises(QmapError, match="turns the detector away"):
+        read_qmap(tmp_path / "a.hdf")
+
+
+def test_a_map_whose_static_bins_cross_dynamic_ones_is_not_written(tmp_path: Path) -> None:
+    static = rings().static.copy()
+    static[rings().dynamic == 2] = 1
+    with h5py.File(tmp_path / "a.hdf", "w") as file, pytest.raises(QmapError, match="more than one dynamic bin"):
+        put_qmap(file, changed(rings(), static=static))
+
+
+def test_a_map_that_cannot_be_written_leaves_what_was_there(tmp_path: Path, path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(QmapError, match="different shapes"):
+        write_qmap(path, changed(rings(), mask=np.ones((2, 2), np.bool_)))
+    assert path.read_bytes() == before
+    with pytest.raises(QmapError, match="cannot be written"):
+        write_qmap(tmp_path / "no" / "folder.hdf", rings())
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_copy_keeps_all_and_gets_the_hash_that_the_viewer_needs(tmp_path: Path, path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        expected = file["qmap"].attrs["hash"]
+        del file["qmap"].attrs["hash"]
+        file["qmap/of_the_beamline"] = 3
+    qmap = read_qmap(path)
+    assert qmap.hash == ""
+    with h5py.File(tmp_path / "result.hdf", "w") as file:
+        copy_qmap(path, file.create_group("xpcs"), qmap)
+        assert file["xpcs/qmap"].attrs["hash"] == expected
+        assert file["xpcs/qmap/of_the_beamline"][()] == 3
+        np.testing.assert_array_equal(file["xpcs/qmap/static_roi_map"][()], qmap.static)
 
 
 @pytest.mark.parametrize(("run", "n_dynamic", "n_static"), [("imm_both", 8, 96), ("eiger_aging", 4, 24)])
