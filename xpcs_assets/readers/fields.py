@@ -11,14 +11,22 @@ from typing import Any
 import h5py
 import numpy as np
 
-from xpcs_assets.errors import MetadataError
-from xpcs_assets.readers.h5file import H5_ERRORS, is_plain, open_companion, said
+from xpcs_assets.errors import MetadataError, RawDataError
+from xpcs_assets.readers import edf, sidecar
+from xpcs_assets.readers.edf_blocks import read_blocks
+from xpcs_assets.readers.h5file import H5_ERRORS, is_plain, open_companion, open_hdf5, said
+from xpcs_assets.readers.h5items import Items, is_sound_text
 
 MAX_ELEMENTS = 64
 """Arrays beyond this many elements are summarised."""
 
 _MAX_READ_BYTES = 256 << 20
+# Of a larger file not every byte is looked at before its texts are read.
+_MAX_SCANNED_BYTES = 256 << 20
+_STACK_DIMENSIONS, _MOST_OF_A_STACK = 3, 1 << 16
 _UNITS = ("unit", "units")
+_COPY = "Copy the metadata file anew from the beamline"
+_NOT_SOUND = "a text in a large file whose list of texts is not known to be sound"
 _NOT_PLAIN = "a list of variable length or a reference, which is not read"
 
 
@@ -56,82 +64,130 @@ class Field:
 
 
 def read_fields(path: Path) -> list[Field]:
-    """Every leaf of a file, by path.
+    """Every leaf of a metadata file, by path: of an HDF5 file, a sidecar or an EDF header.
+
+    Links into other files are listed, not followed; stacks of images are not read.
 
     Raises
     ------
     MetadataError
         The file does not open. A leaf that cannot be read is listed with a note instead.
     """
-    with open_companion(path, MetadataError, "Copy the metadata file anew from the beamline") as file:
-        return list(_walk(file, "", seen=set()))
-
-
-def _walk(group: h5py.Group, prefix: str, seen: set[Any]) -> Iterator[Field]:
-    path = prefix or "/"
+    if path.suffix.lower() == sidecar.SUFFIX:
+        return [Field(f"/{key}", value) for key, value in asdict(sidecar.read_sidecar(path)).items()]
+    if path.suffix.lower() == edf.SUFFIX:
+        return _edf_fields(path)
     try:
-        above = seen | {group.id}
-        attributes, names = list(_attributes(group, path)), sorted(group)
-    except H5_ERRORS as error:
-        yield Field(path, None, dtype="group", note=said(error))
-        return
-    if len(above) == len(seen):
-        yield Field(path, None, dtype="link", note="leads back to a group that holds it")
-        return
-    yield from attributes
-    if not names:
-        yield Field(path, None, dtype="group")
-    for name in names:
-        yield from _member(group, name, f"{prefix}/{name}", above)
+        is_large = path.stat().st_size > _MAX_SCANNED_BYTES
+    except OSError:
+        is_large = False
+    if is_large:
+        with open_hdf5(path, MetadataError, _COPY) as file:
+            return list(_Walk(path, texts_are_sound=False).group(file, "", seen=set()))
+    with open_companion(path, MetadataError, _COPY) as file:
+        return list(_Walk(path, texts_are_sound=True).group(file, "", seen=set()))
 
 
-def _member(group: h5py.Group, name: str, path: str, seen: set[Any]) -> Iterator[Field]:
+def _edf_fields(path: Path) -> list[Field]:
     try:
-        leaf = group[name]
-    except H5_ERRORS as error:
-        yield Field(path, None, dtype="link", note=said(error))
-        return
-    if isinstance(leaf, h5py.Group):
-        yield from _walk(leaf, path, seen)
-    elif isinstance(leaf, h5py.Dataset):
+        header = read_blocks(path)[0].fields
+    except RawDataError as error:
+        raise MetadataError(error.what, where=error.where, remedy=error.remedy) from error
+    return [Field(f"/{key}", value, dtype="text") for key, value in header.items()]
+
+
+class _Walk:
+    """Goes through a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    texts_are_sound
+        All lists of texts have been looked through; else each text is, and those of attributes are not read.
+    """
+
+    def __init__(self, path: Path, *, texts_are_sound: bool) -> None:
+        self._path, self._texts_are_sound = path, texts_are_sound
+
+    def group(self, group: h5py.Group, prefix: str, seen: set[Any]) -> Iterator[Field]:
+        """The leaves below ``group``, whose path is ``prefix``; ``seen`` are the groups above."""
+        path = prefix or "/"
         try:
-            yield _leaf(leaf, path)
-            yield from _attributes(leaf, path)
+            above = seen | {group.id}
+            attributes, names = list(self._attributes(group, path)), sorted(group)
         except H5_ERRORS as error:
-            yield Field(path, None, dtype="unreadable", note=said(error))
-    else:
-        yield Field(path, None, dtype="type")
+            yield Field(path, None, dtype="group", note=said(error))
+            return
+        if len(above) == len(seen):
+            yield Field(path, None, dtype="link", note="leads back to a group that holds it")
+            return
+        yield from attributes
+        if not names:
+            yield Field(path, None, dtype="group")
+        for name in names:
+            yield from self._member(group, name, f"{prefix}/{name}", above)
 
+    def _member(self, group: h5py.Group, name: str, path: str, seen: set[Any]) -> Iterator[Field]:
+        try:
+            # A soft link may lead to one that leaves the file, so the way is looked at before it is gone.
+            leaf = Items(group.file, self._path, MetadataError, _COPY).get(path)
+            if leaf is None:
+                leaf = group[name]
+        except MetadataError as error:
+            yield Field(path, None, dtype="link", note=error.what)
+            return
+        except H5_ERRORS as error:
+            yield Field(path, None, dtype="link", note=said(error))
+            return
+        if isinstance(leaf, h5py.Group):
+            yield from self.group(leaf, path, seen)
+        elif isinstance(leaf, h5py.Dataset):
+            try:
+                yield self._leaf(leaf, path)
+                yield from self._attributes(leaf, path)
+            except H5_ERRORS as error:
+                yield Field(path, None, dtype="unreadable", note=said(error))
+        else:
+            yield Field(path, None, dtype="type")
 
-def _leaf(data: h5py.Dataset, path: str) -> Field:
-    unit = next((str(_attribute(data, path, name).value) for name in _UNITS if name in data.attrs), "")
-    dtype = str(data.dtype)
-    if not is_plain(data.dtype):
-        return Field(path, None, unit, dtype, note=_NOT_PLAIN)
-    if data.shape is None or data.size == 0:
-        return Field(path, None if data.shape is None else [], unit, dtype)
-    if data.size * max(data.dtype.itemsize, 1) > _MAX_READ_BYTES:
-        note = "too large to be read for its minimum and maximum"
-        return Field(path, {"shape": list(data.shape)}, unit, dtype, note=note)
-    value, not_finite = plain(data.asstr(errors="backslashreplace")[()] if _is_text(data) else data[()])
-    return Field(path, value, unit, dtype, not_finite)
+    def _leaf(self, data: h5py.Dataset, path: str) -> Field:
+        unit = next((str(self._attribute(data, path, name).value or "") for name in _UNITS if name in data.attrs), "")
+        dtype = str(data.dtype)
+        if not is_plain(data.dtype):
+            return Field(path, None, unit, dtype, note=_NOT_PLAIN)
+        if data.shape is None or data.size == 0:
+            return Field(path, None if data.shape is None else [], unit, dtype)
+        if data.ndim >= _STACK_DIMENSIONS and data.size > _MOST_OF_A_STACK:
+            return Field(path, {"shape": list(data.shape)}, unit, dtype, note="a stack of images is not read")
+        if data.size * max(data.dtype.itemsize, 1) > _MAX_READ_BYTES:
+            note = "too large to be read for its minimum and maximum"
+            return Field(path, {"shape": list(data.shape)}, unit, dtype, note=note)
+        if _is_text(data):
+            if not (self._texts_are_sound or data.dtype.kind == "S" or is_sound_text(data, self._path)):
+                return Field(path, None, unit, dtype, note=_NOT_SOUND)
+            value, not_finite = plain(data.asstr(errors="backslashreplace")[()])
+        else:
+            value, not_finite = plain(data[()])
+        return Field(path, value, unit, dtype, not_finite)
+
+    def _attributes(self, node: h5py.HLObject, path: str) -> Iterator[Field]:
+        for name in sorted(node.attrs):
+            if name not in _UNITS:
+                yield self._attribute(node, path, name)
+
+    def _attribute(self, node: h5py.HLObject, path: str, name: str) -> Field:
+        dtype = node.attrs.get_id(name).dtype
+        if not is_plain(dtype):
+            return Field(f"{path}@{name}", None, dtype="attribute", note=_NOT_PLAIN)
+        if dtype.kind == "O" and not self._texts_are_sound:
+            return Field(f"{path}@{name}", None, dtype="attribute", note=_NOT_SOUND)
+        value, not_finite = plain(node.attrs[name])
+        return Field(f"{path}@{name}", value, dtype="attribute", not_finite=not_finite)
 
 
 def _is_text(data: h5py.Dataset) -> bool:
     return h5py.check_string_dtype(data.dtype) is not None
-
-
-def _attributes(node: h5py.HLObject, path: str) -> Iterator[Field]:
-    for name in sorted(node.attrs):
-        if name not in _UNITS:
-            yield _attribute(node, path, name)
-
-
-def _attribute(node: h5py.HLObject, path: str, name: str) -> Field:
-    if not is_plain(node.attrs.get_id(name).dtype):
-        return Field(f"{path}@{name}", None, dtype="attribute", note=_NOT_PLAIN)
-    value, not_finite = plain(node.attrs[name])
-    return Field(f"{path}@{name}", value, dtype="attribute", not_finite=not_finite)
 
 
 def plain(value: Any) -> tuple[Any, bool]:

@@ -8,30 +8,39 @@ from __future__ import annotations
 
 import fcntl
 import math
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.errors import RawDataError
-from xpcs_assets.readers.chunks import MAX_PIXELS, check_range, check_recorded, signed_counts
+from xpcs_assets.readers.chunks import MAX_PIXELS
+from xpcs_assets.readers.dense import DenseSeries
 from xpcs_assets.readers.h5file import damage, open_hdf5, said
+from xpcs_assets.readers.h5items import Items
 from xpcs_assets.readers.rawfile import cannot_open
-from xpcs_assets.readers.series import Frames, SeriesInfo
+from xpcs_assets.readers.series import SeriesInfo
 
 DATASET = "/entry/data/data"
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+COPY = "Copy the file anew from the detector; check whether the detector has closed it"
 
+MASKS = (
+    "/entry/instrument/detector/pixel_mask",
+    "/entry/instrument/detector/detectorSpecific/pixel_mask",
+    "/entry/instrument/detector_1/pixel_mask",
+)
+"""Where a file may hold its detector's mask: (rows, columns), not 0 for bad pixels and gaps."""
+
+_FRAME_TIME = ("/entry/instrument/detector_1/frame_time", "/entry/instrument/detector/frame_time")
+_COUNT_TIME = ("/entry/instrument/detector_1/count_time", "/entry/instrument/detector/count_time")
 _MAX_CHUNK_BYTES = 1 << 30
-_COPY = "Copy the file anew from the detector; check whether the detector has closed it"
-_SHAPE = f"A raw file holds its frames in {DATASET} as (frames, rows, columns) of numbers"
 
 
-def open_nexus(path: Path) -> NexusSeries:
+def open_nexus(path: Path) -> DenseSeries:
     """Open an HDF5 file of frames.
 
     Raises
@@ -40,48 +49,181 @@ def open_nexus(path: Path) -> NexusSeries:
         No HDF5 file, still being written, truncated, without frames or with impossible ones.
     """
     with ExitStack() as stack:
-        file = stack.enter_context(open_hdf5(path, RawDataError, _COPY))
-        with damage(path, f"{DATASET} cannot be read", RawDataError, _COPY):
-            data = _dataset(file, path)
-            series = NexusSeries(path, file, data, _recorded(data))
-        if not series.info.n_recorded:
-            raise RawDataError("no frame was recorded", where=f"{path}:{DATASET}", remedy=_COPY)
+        file = stack.enter_context(open_hdf5(path, RawDataError, COPY))
+        with damage(path, f"{DATASET} cannot be read", RawDataError, COPY):
+            items = Items(file, path, RawDataError, COPY)
+            frames = H5Frames.of(items, DATASET)
+            good_pixels, note = good_pixels_of(items, frames.shape)
+            info = SeriesInfo(
+                format="nexus_hdf5",
+                kind="frames",
+                shape=frames.shape,
+                n_recorded=frames.n_recorded,
+                dtype=frames.dtype,
+                files=(path,),
+                frame_time_s=_positive(items, _FRAME_TIME),
+                good_pixels=good_pixels,
+                extra=frames.facts() | _exposure(items) | note,
+            )
         stack.pop_all()
-    return series
+    return DenseSeries(frames, info, frames.recorded)
 
 
-def _dataset(file: h5py.File, path: Path) -> h5py.Dataset:
-    data = file.get(DATASET)
-    if not isinstance(data, h5py.Dataset):
-        raise RawDataError(f"there is no dataset {DATASET}", where=path, remedy=_SHAPE)
-    fault = _fault(data)
-    if fault:
-        raise RawDataError(fault, where=f"{path}:{DATASET}", remedy=_SHAPE)
-    return data
+def _positive(items: Items, names: tuple[str, ...]) -> float | None:
+    value = items.number(*names)
+    return value if value is not None and value > 0 else None
 
 
-def _fault(data: h5py.Dataset) -> str:
-    if data.ndim != 3:
-        return f"it has {data.ndim} dimensions, not 3"
+def _exposure(items: Items) -> dict[str, str | int | float]:
+    count_time_s = _positive(items, _COUNT_TIME)
+    return {} if count_time_s is None else {"count_time_s": count_time_s}
+
+
+def good_pixels_of(
+    items: Items, shape: tuple[int, int]
+) -> tuple[NDArray[np.bool_] | None, dict[str, str | int | float]]:
+    """The detector's own mask where the file has one, and a note where it has one that is not used."""
+    for name in MASKS:
+        mask = items.image(name, shape)
+        if mask is not None:
+            return mask == 0, {}
+    for name in MASKS:
+        other = items.dataset(name)
+        if other is not None and other.shape not in ((), None):
+            return None, {"pixel_mask": f"{name} is not used: its shape is {other.shape}"}
+    return None, {}
+
+
+class H5Frames:
+    """A dataset of frames, (frames, rows, columns) or (points, exposures, rows, columns); closes its file.
+
+    Attributes
+    ----------
+    shape
+        Rows and columns.
+    dtype
+        Name of the type of the stored values.
+    n_recorded
+        Last recorded frame + 1.
+    recorded
+        (n_recorded,) bool, which frames were written.
+    layer
+        Frames in an HDF5 chunk.
+    """
+
+    def __init__(self, path: Path, name: str, file: h5py.File, data: h5py.Dataset) -> None:
+        self._path, self._name, self._file, self._data = path, name, file, data
+        self._exposures = int(data.shape[1]) if data.ndim == 4 else 1
+        self.shape = int(data.shape[-2]), int(data.shape[-1])
+        self.dtype: str = data.dtype.name
+        self.recorded = np.repeat(_recorded(data), self._exposures)
+        self.n_recorded = int(self.recorded.size)
+        self.layer = int(data.chunks[0]) * self._exposures if data.chunks else 1
+
+    @classmethod
+    def of(cls, items: Items, name: str, dimensions: tuple[int, ...] = (3,)) -> H5Frames:
+        """Take the dataset ``name`` of an open file, which is closed with the frames.
+
+        Raises
+        ------
+        RawDataError
+            It is not there, cannot hold frames, or none was recorded.
+        """
+        remedy = f"A raw file of this kind holds its frames in {name} as numbers, rows and columns last"
+        data = items.dataset(name)
+        if data is None:
+            raise RawDataError(f"there is no dataset {name}", where=items.path, remedy=remedy)
+        fault = _fault(data, dimensions)
+        if fault:
+            raise RawDataError(fault, where=f"{items.path}:{name}", remedy=remedy)
+        frames = cls(items.path, name, items.file, data)
+        if not frames.n_recorded:
+            raise RawDataError("no frame was recorded", where=f"{items.path}:{name}", remedy=COPY)
+        return frames
+
+    def facts(self) -> dict[str, str | int | float]:
+        """What the dataset says of itself: for ``SeriesInfo.extra``."""
+        claimed = int(self._data.shape[0]) * self._exposures
+        return {
+            "dataset_frames": claimed,
+            "unwritten_frames": claimed - int(self.recorded.sum()),
+            "compression": _filters(self._data),
+        }
+
+    def attribute(self, name: str) -> int | None:
+        """A whole number that is an attribute of the dataset; None where there is none."""
+        if name not in self._data.attrs or self._data.attrs.get_id(name).dtype.kind not in "iu":
+            return None
+        values = np.asarray(self._data.attrs[name]).reshape(-1)
+        return int(values[0]) if values.size == 1 else None
+
+    def read(self, begin: int, end: int) -> NDArray[Any]:
+        """The frames [begin, end); see :class:`~xpcs_assets.readers.dense.FrameSource`."""
+        # Everything else may be damaged where the frames are not: only the read itself says so.
+        raw = np.empty((end - begin, *self.shape), self._data.dtype.newbyteorder("="))
+        try:
+            self._fill(raw, begin, end)
+        except (OSError, RuntimeError, ValueError) as error:
+            frame = self._first_damaged(begin, end)
+            where = f"{self._path}:{self._name}, frame {frame}"
+            raise RawDataError(f"the frame cannot be read ({said(error)})", where=where, remedy=COPY) from error
+        return raw.reshape(end - begin, -1)
+
+    def _fill(self, raw: NDArray[Any], begin: int, end: int) -> None:
+        if self._data.ndim == 3:
+            self._data.read_direct(raw, np.s_[begin:end])
+            return
+        at = begin
+        while at < end:
+            point, exposure = divmod(at, self._exposures)
+            n = min(end - at, self._exposures - exposure)
+            self._data.read_direct(raw[at - begin : at - begin + n], np.s_[point, exposure : exposure + n])
+            at += n
+
+    def _first_damaged(self, begin: int, end: int) -> int:
+        one = np.empty((1, *self.shape), self._data.dtype.newbyteorder("="))
+        for frame in range(begin, end):
+            try:
+                self._fill(one, frame, frame + 1)
+            except (OSError, RuntimeError, ValueError):
+                return frame
+        return begin
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _fault(data: h5py.Dataset, dimensions: tuple[int, ...]) -> str:
+    if data.ndim not in dimensions:
+        return f"it has {data.ndim} dimensions, not {' or '.join(map(str, dimensions))}"
     if data.dtype.kind not in "iuf" or data.dtype.itemsize > 8:
         return f"its numbers are {data.dtype}"
     if data.is_virtual or data.external is not None:
         return "its frames lie in other files; give those"
-    if 0 in data.shape or data.shape[1] * data.shape[2] > MAX_PIXELS:
+    if 0 in data.shape or data.shape[-1] * data.shape[-2] > MAX_PIXELS:
         return f"its shape is {data.shape}"
     if data.chunks and math.prod(data.chunks) * data.dtype.itemsize > _MAX_CHUNK_BYTES:
         return f"one HDF5 chunk {data.chunks} exceeds 1 GiB"
+    return _too_long(data)
+
+
+def _too_long(data: h5py.Dataset) -> str:
+    """Frames that lie in one piece fit into the file; HDF5 gives zeros for what lies beyond its end."""
+    stored, file_bytes = data.id.get_storage_size(), data.file.id.get_filesize()
+    if data.chunks is None and stored > file_bytes:
+        return f"its frames take {stored} bytes, the file has {file_bytes}"
     return ""
 
 
 def _recorded(data: h5py.Dataset) -> NDArray[np.bool_]:
-    """Which frames up to the last recorded one were written, (n_recorded,)."""
+    """Which members of the first axis, up to the last recorded one, were written."""
     frames = int(data.shape[0])
     if data.chunks is None:
         # Space that was never reserved holds no frame.
         return np.ones(frames if data.id.get_storage_size() else 0, np.bool_)
     steps = [-(-side // step) for side, step in zip(data.shape, data.chunks, strict=True)]
-    in_layer = steps[1] * steps[2]
+    in_layer = math.prod(steps[1:])
     if data.id.get_num_chunks() == math.prod(steps):
         return np.ones(frames, np.bool_)
     # Counted from what the file holds, never from what its header claims.
@@ -95,84 +237,6 @@ def _recorded(data: h5py.Dataset) -> NDArray[np.bool_]:
     for begin in whole.tolist():
         recorded[begin : begin + data.chunks[0]] = True
     return recorded
-
-
-class NexusSeries:
-    """An open HDF5 file of frames; made by :func:`open_nexus`."""
-
-    def __init__(self, path: Path, file: h5py.File, data: h5py.Dataset, recorded: NDArray[np.bool_]) -> None:
-        self._path, self._file, self._data, self._recorded = path, file, data, recorded
-        rows, cols = int(data.shape[1]), int(data.shape[2])
-        self.info = SeriesInfo(
-            format="nexus_hdf5",
-            kind="frames",
-            shape=(rows, cols),
-            n_recorded=int(recorded.size),
-            dtype=data.dtype.name,
-            files=(path,),
-            extra={
-                "dataset_frames": int(data.shape[0]),
-                "unwritten_frames": int(data.shape[0]) - int(recorded.sum()),
-                "compression": _filters(data),
-            },
-        )
-
-    def chunks(self, begin: int, end: int, *, max_bytes: int = 64 << 20) -> Iterator[Frames]:
-        """Yield the frames [begin, end); see :class:`~xpcs_assets.readers.series.RawSeries`.
-
-        Raises
-        ------
-        RawDataError
-            No such frames, or damaged ones.
-        """
-        check_range(begin, end, self._path)
-        check_recorded(end, self.info.n_recorded, self._path)
-        step = self._step(max_bytes)
-        while begin < end:
-            # Ends where an HDF5 chunk ends, so that each is unpacked once.
-            stop = min(end, begin + step - begin % (self._layer if step >= self._layer else 1))
-            yield Frames(begin, self._read(begin, stop), self._recorded[begin:stop])
-            begin = stop
-
-    @property
-    def _layer(self) -> int:
-        return int(self._data.chunks[0]) if self._data.chunks else 1
-
-    def _step(self, max_bytes: int) -> int:
-        rows, cols = self.info.shape
-        per_frame = rows * cols * (self._data.dtype.itemsize + 4)
-        step: int = max(1, max_bytes // per_frame)
-        return step - step % self._layer if step >= self._layer else step
-
-    def _read(self, begin: int, end: int) -> NDArray[np.generic]:
-        # Everything else may be damaged where the frames are not: only the read itself says so.
-        rows, cols = self.info.shape
-        raw = np.empty((end - begin, rows, cols), self._data.dtype.newbyteorder("="))
-        try:
-            self._data.read_direct(raw, np.s_[begin:end])
-        except (OSError, RuntimeError, ValueError) as error:
-            frame = self._first_damaged(begin, end)
-            where = f"{self._path}:{DATASET}, frame {frame}"
-            raise RawDataError(f"the frame cannot be read ({said(error)})", where=where, remedy=_COPY) from error
-        return signed_counts(raw.reshape(end - begin, rows * cols))
-
-    def _first_damaged(self, begin: int, end: int) -> int:
-        for frame in range(begin, end):
-            try:
-                self._data[frame]
-            except (OSError, RuntimeError, ValueError):
-                return frame
-        return begin
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
 
 def _filters(data: h5py.Dataset) -> str:

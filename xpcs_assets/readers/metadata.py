@@ -1,7 +1,8 @@
 """The companion metadata of a raw file: what the analysis needs of them, and which file they are.
 
 Two layouts are read: today's of APS 8-ID (``/entry/instrument/...``) and the older Data Exchange one
-(``/measurement/instrument/...``). Scalars may be () or (1, 1); attributes may be absent.
+(``/measurement/instrument/...``). Scalars may be () or (1, 1); attributes may be absent. Where there is no such file,
+a sidecar (``<name>.json``) serves, or the raw file itself, if its format tells the frame time.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from xpcs_assets.errors import MetadataError
+from xpcs_assets.errors import InputError, MetadataError, RawDataError
+from xpcs_assets.readers import rigaku3m, sidecar
 from xpcs_assets.readers.fields import Field as Field
 from xpcs_assets.readers.fields import read_fields as read_fields
-from xpcs_assets.readers.h5file import damage, is_plain, open_companion
-from xpcs_assets.readers.recognise import is_raw_name
+from xpcs_assets.readers.h5file import H5_ERRORS, damage, is_plain, open_companion, open_hdf5
+from xpcs_assets.readers.h5items import Items
+from xpcs_assets.readers.recognise import has_frames, is_raw_name, open_raw
 
 SUFFIX = "_metadata.hdf"
 
@@ -36,6 +39,7 @@ DARK = (
 )
 DATA_BEGIN = ("/measurement/instrument/acquisition/data_begin",)
 
+_HDF5_SUFFIXES = (".hdf", ".h5", ".hdf5", ".nxs")
 _MAX_FRAMES = 1 << 31
 _COPY = "Put the run's metadata file beside its raw file, or correct it at the source"
 
@@ -72,20 +76,25 @@ class Acquisition:
 
 
 def read_acquisition(path: Path, *, frames_field: str = "") -> Acquisition:
-    """Read a metadata file.
+    """Read a metadata file, a sidecar, or what a raw file tells of itself.
 
     Parameters
     ----------
     path
         The file.
     frames_field
-        HDF5 path of the number of frames; empty when the metadata are not asked for it.
+        HDF5 path of the number of frames; empty when the metadata are not asked for it. A sidecar and a raw file that
+        tells how many frames were asked of the detector need none.
 
     Raises
     ------
     MetadataError
         No such file, no HDF5, or a field that is missing, of a wrong type or impossible; it is named.
     """
+    if path.suffix.lower() == sidecar.SUFFIX:
+        return _of_sidecar(path)
+    if _is_raw(path):
+        return _of_raw(path, frames_field)
     with open_companion(path, MetadataError, _COPY) as file, damage(path, "it cannot be read", MetadataError, _COPY):
         fields = _Fields(file, path)
         frame_time_s = fields.positive(FRAME_TIME)
@@ -101,6 +110,55 @@ def read_acquisition(path: Path, *, frames_field: str = "") -> Acquisition:
             detector_name=fields.text(DETECTOR_NAME),
             start_time=fields.text(START_TIME),
         )
+
+
+def _of_sidecar(path: Path) -> Acquisition:
+    told = sidecar.read_sidecar(path)
+    return Acquisition(
+        frame_time_s=told.frame_time_s,
+        count_time_s=told.count_time_s or told.frame_time_s,
+        n_frames=told.frames or None,
+        dark_frames=told.dark_frames,
+        energy_kev=told.energy_kev,
+        detector_name=told.detector_name,
+        start_time=told.start_time,
+    )
+
+
+def _is_raw(path: Path) -> bool:
+    """Tell whether a file is to be read as raw data: HDF5 with frames, or a raw file that is no HDF5 file."""
+    if path.is_file() and not h5py.is_hdf5(path):
+        return not path.name.lower().endswith(_HDF5_SUFFIXES)
+    try:
+        with open_hdf5(path, MetadataError, _COPY) as file:
+            return has_frames(Items(file, path, MetadataError, _COPY))
+    except (MetadataError, *H5_ERRORS):
+        return False  # the reader of companions says what is wrong with it
+
+
+def _of_raw(path: Path, frames_field: str) -> Acquisition:
+    try:
+        with open_raw(path) as series:
+            info = series.info
+    except RawDataError as error:
+        raise MetadataError(error.what, where=error.where, remedy=error.remedy) from error
+    if info.frame_time_s is None:
+        what = "the raw file does not tell its frame time, and no metadata lie beside it"
+        raise MetadataError(what, where=path, remedy=f"{_COPY}, or write a sidecar {path.stem}{sidecar.SUFFIX}")
+    n_frames = info.extra.get("frames_claimed")
+    if frames_field:
+        with open_hdf5(path, MetadataError, _COPY) as file, damage(path, "it cannot be read", MetadataError, _COPY):
+            n_frames = _n_frames(_Fields(file, path), frames_field)
+    count_time_s, energy_kev = info.extra.get("count_time_s"), info.extra.get("energy_kev")
+    return Acquisition(
+        frame_time_s=info.frame_time_s,
+        count_time_s=float(count_time_s or info.frame_time_s),
+        n_frames=None if n_frames is None else int(n_frames),
+        dark_frames=0,
+        energy_kev=None if energy_kev is None else float(energy_kev),
+        detector_name=str(info.extra.get("detector_name", "")),
+        start_time=str(info.extra.get("start_time", "")),
+    )
 
 
 class _Fields:
@@ -184,10 +242,11 @@ def _dark_frames(fields: _Fields) -> int:
 
 
 def find_metadata(raw: Path) -> Path | None:
-    """The ``*_metadata.hdf`` that belongs to a raw file, in the same folder; None where there is none.
+    """The metadata of a raw file, in the same folder; None where there are none.
 
-    First the one of the raw file's own name, then one whose name begins with it, then one whose name the raw
-    file's begins with, then any that bears no other raw file's name.
+    They are a ``*_metadata.hdf``, else the sidecar ``<name>.json``, else the raw file itself if it tells its frame
+    time. Of several ``*_metadata.hdf`` it is first the one of the raw file's own name, then one whose name begins with
+    it, then one whose name the raw file's begins with, then any that bears no other raw file's name.
 
     Raises
     ------
@@ -207,7 +266,7 @@ def find_metadata(raw: Path) -> Path | None:
         if name != base and base not in others - {_stem(raw.name)}:
             ranked.setdefault(_rank(base, _stem(raw.name)), []).append(name)
     if not ranked:
-        return None
+        return sidecar.sidecar_of(raw) or (raw if _tells_frame_time(raw) else None)
     best = ranked[min(ranked)]
     if len(best) > 1:
         what = f"{len(best)} metadata files fit equally well: {', '.join(best[:4])}"
@@ -215,8 +274,16 @@ def find_metadata(raw: Path) -> Path | None:
     return raw.parent / best[0]
 
 
+def _tells_frame_time(raw: Path) -> bool:
+    try:
+        with open_raw(raw) as series:
+            return series.info.frame_time_s is not None
+    except InputError:
+        return False  # whoever reads it says what is wrong with it
+
+
 def _stem(name: str) -> str:
-    return name.rsplit(".", 1)[0]
+    return name[: -len(".bin.000")] if rigaku3m.is_module_name(name) else name.rsplit(".", 1)[0]
 
 
 def _rank(base: str, stem: str) -> int:

@@ -53,6 +53,14 @@ def module_place(module: int) -> NDArray[np.int32]:
     return (rows[:, None] * SHAPE[1] + columns).ravel().astype(np.int32)
 
 
+def good_pixels() -> NDArray[np.bool_]:
+    """(rows, columns) bool, False in the gaps between the modules."""
+    good = np.zeros(SHAPE, np.bool_)
+    for module in range(N_MODULES):
+        good.reshape(-1)[module_place(module)] = True
+    return good
+
+
 def modules_of(paths: Sequence[Path]) -> list[Path]:
     """The six files in order, from all of them or from any one.
 
@@ -103,9 +111,6 @@ class Rigaku3mSeries:
         self._streams = streams
         n_recorded = max(stream.n_recorded for stream in streams)
         n_events = sum(stream.n_words for stream in streams)
-        good = np.zeros(SHAPE, np.bool_)
-        for module in range(N_MODULES):
-            good.reshape(-1)[module_place(module)] = True
         self.info = SeriesInfo(
             format="rigaku3m",
             kind="events",
@@ -113,7 +118,7 @@ class Rigaku3mSeries:
             n_recorded=n_recorded,
             dtype="uint16",
             files=tuple(stream.path for stream in streams),
-            good_pixels=good,
+            good_pixels=good_pixels(),
             extra={
                 "events": n_events,
                 "occupancy": n_events / (n_recorded * SHAPE[0] * SHAPE[1]),

@@ -9,12 +9,24 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.readers import rigaku
+from xpcs_assets.readers import rigaku, rigaku3m
 from xpcs_assets.readers.rings import QPartition, q_of_pixels, ring_partition
 from xpcs_assets.testing.dynamics import intensities, sphere_form_factor
 from xpcs_assets.testing.writers import Sparse
 
-Format = Literal["imm", "imm-dense", "rigaku500k", "eiger", "lambda"]
+Format = Literal[
+    "imm",
+    "imm-dense",
+    "rigaku500k",
+    "rigaku3m",
+    "eiger",
+    "lambda",
+    "dectris",
+    "areadetector",
+    "als7011",
+    "edf",
+    "npy",
+]
 
 ENERGY_KEV = 10.0
 DISTANCE_M = 4.0
@@ -66,6 +78,13 @@ DETECTORS: dict[Format, Detector] = {
     "lambda": _small(".h5", 55e-6),
     # Only some of its half million pixels are lit, so that a run takes seconds.
     "rigaku500k": Detector(".bin", rigaku.SHAPE, 76e-6, (0.5, 0.5), 2e-5, 0.1, (12.0, 72.0)),
+    # The beam is in the gap between two modules, the rings are on both.
+    "rigaku3m": Detector(".bin.000", rigaku3m.SHAPE, 76e-6, (0.5, 0.5), 2e-5, 0.1, (30.0, 90.0)),
+    "dectris": _small("_master.h5", 75e-6),
+    "areadetector": _small(".h5", 55e-6),
+    "als7011": _small(".h5", 15e-6),
+    "edf": _small(".edf", 55e-6),
+    "npy": _small(".npy", 75e-6),
 }
 
 
@@ -102,11 +121,15 @@ def make_scene(detector: Detector, shape: tuple[int, int], n_dynamic: int, n_sta
     QmapError
         The numbers of rings do not fit each other or the detector.
     """
-    bad = np.random.default_rng([seed, 1]).choice(shape[0] * shape[1], size=_N_HOT + _N_DEAD, replace=False)
+    seen = rigaku3m.good_pixels() if shape == rigaku3m.SHAPE else np.ones(shape, np.bool_)
+    bad = np.random.default_rng([seed, 1]).choice(np.flatnonzero(seen), size=_N_HOT + _N_DEAD, replace=False)
+    if shape == rigaku3m.SHAPE:
+        # A module that sees no photon at all would leave an empty file, which is refused.
+        bad[: rigaku3m.N_MODULES] = [rigaku3m.module_place(module)[seed % 1024] for module in range(rigaku3m.N_MODULES)]
     centre = shape[0] * detector.centre[0], shape[1] * detector.centre[1]
     geometry = (detector.pixel_size_m, DISTANCE_M, ENERGY_KEV)
     rows, cols = np.indices(shape)
-    mask = ~((np.abs(cols - centre[1]) < _ARM_PIXELS) & (rows > centre[0]))
+    mask = seen & ~((np.abs(cols - centre[1]) < _ARM_PIXELS) & (rows > centre[0]))
     mask.reshape(-1)[bad] = False
     inner, outer = (float(q_of_pixels((1, 1), (0, -radius), *geometry)[0, 0]) for radius in detector.radii)
     partition = ring_partition(shape, centre, *geometry, mask, n_dynamic, n_static, inner, outer)

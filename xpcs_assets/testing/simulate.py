@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from xpcs_assets.errors import RefusedError
-from xpcs_assets.readers import imm, rigaku
 from xpcs_assets.readers.metadata import SUFFIX as METADATA_SUFFIX
 from xpcs_assets.readers.qmap import write_qmap
 from xpcs_assets.runs.folders import PARTIAL_SUFFIX
@@ -23,7 +23,8 @@ from xpcs_assets.testing.scene import (
     make_scene,
     photons,
 )
-from xpcs_assets.testing.writers import AcquisitionFacts, write_imm, write_metadata, write_nexus, write_rigaku
+from xpcs_assets.testing.write_raw import RawContent, write_raw
+from xpcs_assets.testing.writers import AcquisitionFacts, write_metadata
 
 FRAMES_FIELD = "/entry/instrument/detector_1/number_of_frames"
 """Where the metadata say how many frames the run was meant to have, dark ones included."""
@@ -111,7 +112,8 @@ def simulate(
     folder
         The detector's folder.
     format
-        Raw format: IMM sparse or dense, Rigaku 500k, Eiger (uint32, bitshuffle) or Lambda (uint16, lz4) HDF5.
+        Raw format: IMM sparse or dense, Rigaku 500k or 3M, Eiger (uint32, bitshuffle) or Lambda (uint16, lz4) HDF5, a
+        Dectris master with data files, areaDetector, ALS 7.0.1.1, EDF, or a ``.npy`` stack with its sidecar.
     frames
         Frames the run is meant to have: what its name and metadata say.
     name
@@ -146,8 +148,8 @@ def simulate(
     shape = shape or detector.shape
     frame_time_s = detector.frame_time_s if frame_time_s is None else frame_time_s
     mean_counts = detector.mean_counts if mean_counts is None else mean_counts
-    if format == "rigaku500k" and shape != rigaku.SHAPE:
-        raise RefusedError(f"a Rigaku 500k has {rigaku.SHAPE} pixels", remedy="Leave its shape out")
+    if format.startswith("rigaku") and shape != detector.shape:
+        raise RefusedError(f"a {format} has {detector.shape} pixels", remedy="Leave its shape out")
     _check(frames, dark_frames, missing_tail, {"beta": beta, "frame time": frame_time_s, "counts": mean_counts})
     scene = make_scene(detector, shape, n_dynamic, n_static, seed)
     q_squared = scene.per_bin(scene.q**2)
@@ -198,9 +200,11 @@ def _write(run: SimulatedRun) -> None:
     write_qmap(run.qmap, run.scene.partition, source_file=run.raw.name)
     truth = {"format": run.format, "law": _LAW, **asdict(run.truth)}
     (run.folder / f"{run.name}_truth.json").write_text(json.dumps(truth, indent=1) + "\n")
-    partial = run.raw.with_name(run.raw.name + PARTIAL_SUFFIX)
-    _write_raw(run, partial)
-    partial.rename(run.raw)
+    content = RawContent(run.scene.partition.shape, photons(run.sample), run.scene.dead, _facts(run))
+    with TemporaryDirectory(dir=run.folder, suffix=PARTIAL_SUFFIX) as partial:
+        # The names in a master's links are those of the end.
+        for path in write_raw(run.format, Path(partial) / run.raw.name, content):
+            path.rename(run.folder / path.name)
 
 
 def _facts(run: SimulatedRun) -> AcquisitionFacts:
@@ -218,19 +222,3 @@ def _facts(run: SimulatedRun) -> AcquisitionFacts:
         sample="simulated Brownian spheres",
         dark_frames=run.truth.dark_frames,
     )
-
-
-def _write_raw(run: SimulatedRun, path: Path) -> None:
-    shape, frames = run.scene.partition.shape, photons(run.sample)
-    frame_time_s = run.truth.frame_time_s
-    match run.format:
-        case "imm":
-            write_imm(path, shape, frames, frame_time_s=frame_time_s, compression=imm.SPARSE)
-        case "imm-dense":
-            write_imm(path, shape, frames, frame_time_s=frame_time_s, compression=imm.DENSE)
-        case "rigaku500k":
-            write_rigaku(path, frames)
-        case "eiger":
-            write_nexus(path, shape, frames, dtype="uint32", masked=run.scene.dead)
-        case "lambda":
-            write_nexus(path, shape, frames, dtype="uint16", lz4=True, masked=run.scene.dead)

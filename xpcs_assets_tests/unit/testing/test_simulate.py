@@ -18,6 +18,11 @@ from xpcs_assets.testing.simulate import FRAMES_FIELD, SimulatedRun, simulate
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 SMALL = (64, 72)
+RAW_FILES = {
+    "rigaku3m": [f".bin.00{module}" for module in range(6)],
+    "dectris": ["_master.h5", "_data_000001.h5"],
+    "npy": [".npy", ".json", "_mask.npy"],
+}
 
 
 def counts_of(series: RawSeries, pixel: np.ndarray, n_frames: int) -> np.ndarray:
@@ -43,7 +48,7 @@ def frames_of(run: SimulatedRun) -> np.ndarray:
 
 
 def small(folder: Path, kind: Format, **options: object) -> SimulatedRun:
-    options = {"frames": 40, "shape": None if kind == "rigaku500k" else SMALL, **options}
+    options = {"frames": 40, "shape": None if kind.startswith("rigaku") else SMALL, **options}
     return simulate(folder, format=kind, **options)
 
 
@@ -64,7 +69,7 @@ def test_a_run_lies_on_disk_as_at_the_beamline(tmp_path: Path, kind: Format) -> 
     assert run.name == "A007_sim_a0001_f000040_r00001"
     assert run.raw.parent == run.folder == tmp_path / run.name
     names = {path.name.removeprefix(run.name) for path in run.folder.iterdir()}
-    assert names == {run.raw.suffix, "_metadata.hdf", "_qmap.hdf", "_truth.json"}
+    assert names == {*RAW_FILES.get(kind, (run.raw.suffix,)), "_metadata.hdf", "_qmap.hdf", "_truth.json"}
     assert find_metadata(run.raw) == run.metadata
     acquisition = read_acquisition(run.metadata, frames_field=FRAMES_FIELD)
     assert (acquisition.frame_time_s, acquisition.n_frames) == (run.truth.frame_time_s, 40)
@@ -183,7 +188,7 @@ def test_numbers_that_make_no_run_are_refused(tmp_path: Path, options: dict[str,
 
 
 def test_a_rigaku_of_another_shape_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match="Rigaku 500k has"):
+    with pytest.raises(RefusedError, match="rigaku500k has"):
         simulate(tmp_path, format="rigaku500k", frames=10, shape=(64, 64))
 
 
