@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from xpcs_assets import __version__
+from xpcs_assets.cli_qmap import qmap as make_qmap
 from xpcs_assets.errors import NotFoundError, XpcsAssetsError
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ def correlate(context: typer.Context) -> None:
     from xpcs_assets.correlate.worker import main
 
     raise typer.Exit(main(context.args))
+
+
+app.command(name="qmap")(make_qmap)
 
 
 @app.command()
