@@ -13,13 +13,15 @@ import numpy as np
 
 import xpcs_assets
 from xpcs_assets.correlate import stop
-from xpcs_assets.correlate.flags import beam_dump_flags
+from xpcs_assets.correlate.delays import Plan
+from xpcs_assets.correlate.flags import beam_dump_flags, seen_flags
 from xpcs_assets.correlate.intensity import FrameScale, drift_flags
 from xpcs_assets.correlate.job import Prepared, sha256_of
-from xpcs_assets.correlate.multitau import make_correlator
+from xpcs_assets.correlate.multitau import Correlator, make_correlator
 from xpcs_assets.correlate.normalise import joined, normalise
 from xpcs_assets.correlate.partition import Partition
 from xpcs_assets.correlate.passes import Multitau, MultitauPass, stretches
+from xpcs_assets.correlate.pixel_sums import PixelCorrelator
 from xpcs_assets.correlate.saxs import Scattering, ScatteringSums
 from xpcs_assets.correlate.write_multitau import MultitauContent
 from xpcs_assets.correlate.write_result import ResultContent, result_bytes
@@ -176,7 +178,11 @@ def _analyse(prepared: Prepared, clock: Clock, progress: Callable[[float], None]
         scattering=scattering,
         multitau=multitau,
         twotime=None if twotime is None else twotime.finish(),
-        flags=(*flags, *drift_flags(scattering.intensity, prepared.whole.n_pixels, settings.normalize)),
+        flags=(
+            *flags,
+            *seen_flags(prepared.series.info),
+            *drift_flags(scattering.intensity, prepared.whole.n_pixels, settings.normalize),
+        ),
         n_empty=0 if scale is None else len(scale.empty),
     )
 
@@ -195,11 +201,14 @@ def _look(prepared: Prepared, clock: Clock) -> list[str]:
 def _multitau(prepared: Prepared, part: Partition) -> MultitauPass:
     # The form is chosen once for all passes; an occupancy of 1 or 0 says which.
     occupancy = 1.0 if prepared.form == "frames" else 0.0
-    engine = prepared.axis.correlator(
-        lambda plan: make_correlator(plan, part, occupancy=occupancy, device=prepared.device),
-        len(prepared.stream.analysed),
-    )
-    return MultitauPass(engine, part.pixel, _ends(prepared), keep_pixels=prepared.job.settings.save_g2)
+
+    def make(plan: Plan) -> Correlator:
+        if prepared.job.settings.save_g2:
+            return PixelCorrelator(plan, part)
+        return make_correlator(plan, part, occupancy=occupancy, device=prepared.device)
+
+    engine = prepared.axis.correlator(make, len(prepared.stream.analysed))
+    return MultitauPass(engine, part.pixel, _ends(prepared))
 
 
 def _twotime(prepared: Prepared) -> TwotimeCorrelator | None:

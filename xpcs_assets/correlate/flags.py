@@ -17,7 +17,7 @@ def known_flags(
     info: SeriesInfo, settings: AnalysisSettings, frames: dict[str, int], corrections: Corrections, whole: Partition
 ) -> list[str]:
     """What is known before the run is read."""
-    flags = []
+    flags = [told for told in str(info.extra.get("flags", "")).split("; ") if told]
     claimed, with_beam = claimed_by_name(info.files[0].name), frames["total"] - frames["dark"]
     if claimed is not None and claimed > with_beam:
         flags.append(
@@ -33,6 +33,12 @@ def known_flags(
     if corrections.offset is not None and (whole.position[corrections.offset] >= 0).any():
         flags.append("the offset region lies on analysed pixels: what is subtracted is light")
     return flags
+
+
+def seen_flags(info: SeriesInfo) -> list[str]:
+    """What the reader has seen in the frames, once they are read."""
+    repeated = int(info.extra.get("repeated_pixels", 0))
+    return [f"{repeated} times a pixel came twice in a frame: its counts were summed"] if repeated else []
 
 
 def beam_dump_flags(median: float, below: float) -> list[str]:

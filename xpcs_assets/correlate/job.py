@@ -141,9 +141,16 @@ class Prepared:
         each: float = sum(bytes_per_pixel(plan) for plan in plans)
         if self.form == "events":
             each = len(plans) * _EVENT_BYTES * (1 + self.occupancy * self.n_frames)
-        limit = max(_LEAST_BYTES, memory_of(self.job) - self.stream.corrections.n_bytes)
+        limit = max(_LEAST_BYTES, memory_of(self.job) - self.stream.corrections.n_bytes - self.kept_bytes)
         n_passes = -(-int(each * self.partition.n_pixels) // limit)
         return max(1, -(-self.partition.n_pixels // max(n_passes, 1)))
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of each pixel's own sums, if they are asked for, and of the file that holds them."""
+        if not self.job.settings.save_g2:
+            return 0
+        return 12 * len(self.axis.delay) * (self.partition.n_pixels + len(self.stream.analysed))
 
     @property
     def twotime_partition(self) -> Partition:
@@ -276,16 +283,12 @@ def _check_asked(prepared: Prepared) -> None:
             where=where,
             remedy="Leave --partial-g2, --save-g2 and --type out, or --frames-per-burst",
         )
-    if settings.save_g2:
-        rows, columns = prepared.series.info.shape
-        # The pixels' sums, and the file that holds them, in memory.
-        needed = 12 * len(prepared.axis.delay) * (prepared.partition.n_pixels + rows * columns)
-        if needed > memory_of(prepared.job):
-            raise CorrelationError(
-                f"G2, IP and IF of every pixel take {needed / 1e9:.1f} GB",
-                where=where,
-                remedy="Leave --save-g2 out, choose bins with --dq, or give --memory more",
-            )
+    if prepared.kept_bytes > memory_of(prepared.job):
+        raise CorrelationError(
+            f"G2, IP and IF of every pixel take {prepared.kept_bytes / 1e9:.2g} GB",
+            where=where,
+            remedy="Leave --save-g2 out, choose bins with --dq, or give --memory more",
+        )
 
 
 def _inputs(job: Job, metadata: Path, qmap: Qmap) -> dict[str, Any]:
@@ -293,15 +296,11 @@ def _inputs(job: Job, metadata: Path, qmap: Qmap) -> dict[str, Any]:
         raise CorrelationError(
             f"{len(job.raw_digests)} raw digests for {len(job.raw)} raw files", remedy="Give one for each, or none"
         )
-    digests = [f"sha256:{digest.removeprefix('sha256:')}" for digest in job.raw_digests]
+    known = [f"sha256:{digest.removeprefix('sha256:')}" for digest in job.raw_digests]
+    digests = dict(zip(job.raw, known or [sha256_of(path, RawDataError) for path in job.raw], strict=True))
     return {
-        "raw": [
-            {"name": path.name, "digest": digest}
-            for path, digest in zip(
-                job.raw, digests or [sha256_of(path, RawDataError) for path in job.raw], strict=True
-            )
-        ],
-        "metadata": {"name": metadata.name, "digest": sha256_of(metadata, MetadataError)},
+        "raw": [{"name": path.name, "digest": digest} for path, digest in digests.items()],
+        "metadata": {"name": metadata.name, "digest": digests.get(metadata) or sha256_of(metadata, MetadataError)},
         "qmap": {"name": job.qmap.name, "digest": qmap.digest},
     }
 

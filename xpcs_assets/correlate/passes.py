@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate.multitau import FramesCorrelator, Moments
+from xpcs_assets.correlate.multitau import Moments
+from xpcs_assets.correlate.pixel_sums import PixelCorrelator
 from xpcs_assets.correlate.select import cut
 from xpcs_assets.correlate.time_axis import BurstsCorrelator, EvenCorrelator
 from xpcs_assets.readers.series import Chunk
@@ -54,27 +55,19 @@ class MultitauPass:
     Parameters
     ----------
     engine
-        What correlates.
+        What correlates; a :class:`PixelCorrelator` gives each pixel's own sums too.
     pixel
         (P,) int64, flat index of its pixels.
     ends
         One past the last frame of each stretch whose partial g2 is asked for; the last one is the run's.
-    keep_pixels
-        Whether to give each pixel's own sums; the engine then holds frames.
     """
 
     def __init__(
-        self,
-        engine: EvenCorrelator | BurstsCorrelator,
-        pixel: NDArray[np.int64],
-        ends: Sequence[int] = (),
-        *,
-        keep_pixels: bool = False,
+        self, engine: EvenCorrelator | BurstsCorrelator, pixel: NDArray[np.int64], ends: Sequence[int] = ()
     ) -> None:
         self._engine = engine
         self._pixel = pixel
         self._ends = ends
-        self._keep_pixels = keep_pixels
         self._partial: list[Moments] = []
 
     def push(self, chunk: Chunk) -> None:
@@ -87,7 +80,7 @@ class MultitauPass:
     def finish(self) -> Multitau:
         """What the pixels of this pass gave."""
         (first, *_) = self._engine.engines
-        pixels = first.pixels() if self._keep_pixels and isinstance(first, FramesCorrelator) else None
+        pixels = first.pixels() if isinstance(first, PixelCorrelator) else None
         return Multitau(self._engine.finish(), tuple(self._partial), self._pixel, pixels)
 
 

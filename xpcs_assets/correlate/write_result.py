@@ -59,7 +59,7 @@ class ResultContent:
     acquisition
         How the run was taken; fills what the metadata file lacks for the viewer.
     metadata, qmap
-        Files that are copied in: the whole metadata file, and the group ``/qmap``.
+        Files that are copied in: the whole metadata file if it is a companion in HDF5, and the group ``/qmap``.
     raw_names, output_name
         Names of the files, without folders.
     provenance
@@ -144,6 +144,17 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 
 def _copy_metadata(file: h5py.File, content: ResultContent) -> None:
     path, taken = content.metadata, content.acquisition
+    # A sidecar is no HDF5 file, and a raw file that tells of itself holds the frames too.
+    if path.name not in content.raw_names and h5py.is_hdf5(path):
+        _copy_companion(file, path)
+    # What the viewer will not open a file without.
+    _put_missing(file, FRAME_TIME[0], taken.frame_time_s)
+    _put_missing(file, COUNT_TIME[0], taken.count_time_s)
+    _put_missing(file, START_TIME[0], taken.start_time or "unknown")
+    _put_missing(file, ENERGY[0], np.nan if taken.energy_kev is None else taken.energy_kev)
+
+
+def _copy_companion(file: h5py.File, path: Path) -> None:
     remedy = "Copy the metadata file anew"
     with open_hdf5(path, MetadataError, remedy) as source, damage(path, "it cannot be copied", MetadataError, remedy):
         for name in source:
@@ -151,11 +162,6 @@ def _copy_metadata(file: h5py.File, content: ResultContent) -> None:
                 source.copy(name, file, name)
         for name, value in source.attrs.items():
             file.attrs[name] = value
-    # What the viewer will not open a file without.
-    _put_missing(file, FRAME_TIME[0], taken.frame_time_s)
-    _put_missing(file, COUNT_TIME[0], taken.count_time_s)
-    _put_missing(file, START_TIME[0], taken.start_time or "unknown")
-    _put_missing(file, ENERGY[0], np.nan if taken.energy_kev is None else taken.energy_kev)
 
 
 def _copy_qmap(file: h5py.File, path: Path) -> None:

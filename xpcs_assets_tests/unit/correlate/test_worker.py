@@ -45,8 +45,9 @@ def test_a_run_gives_a_result_and_a_report_and_nothing_else(imm: SimulatedRun, t
     assert report["recipe_digest"] == open_result(output).recipe.digest
     assert report["inputs"]["raw"][0]["digest"] == "sha256:" + hashlib.sha256(imm.raw.read_bytes()).hexdigest()
     assert report["inputs"]["qmap"]["digest"] == "sha256:" + hashlib.sha256(imm.qmap.read_bytes()).hexdigest()
-    expected = {"recorded": 300, "total": 300, "source": "recorded", "missing": 0, "dark": 0}
+    expected = {"recorded": 300, "total": 300, "source": "recorded", "missing": 0, "dark": 0, "invalid": {}}
     assert report["frames"] == {**expected, "begin": 0, "end": 300, "used": 300}
+    assert report["flags"] == []
     assert set(report["seconds"]) == {"read", "correlate", "write", "total"}
     assert report["peak_memory_bytes"] > 1 << 20
     assert report["device"] == "cpu"
