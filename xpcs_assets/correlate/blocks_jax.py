@@ -22,10 +22,14 @@ Lags: TypeAlias = tuple[tuple[int, ...], ...]
 def load(
     buffer: jax.Array, saturated: jax.Array, counts: jax.Array, pixel: jax.Array, valid: jax.Array, at: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Put the analysed pixels of (n, columns) frames into the buffer from row ``at``; mark those below 0."""
+    """Put the analysed pixels of (n, columns) frames into the buffer from row ``at``; mark the masked ones.
+
+    Integers below 0 and floats that are NaN are masked; negative floats count.
+    """
     rows = counts[:, pixel]
-    saturated |= jnp.any((rows < 0) & valid[:, None], axis=0)
-    rows = jnp.where(valid[:, None] & (rows > 0), rows, 0).astype(buffer.dtype)
+    good = rows >= (-jnp.inf if jnp.issubdtype(rows.dtype, jnp.floating) else 0)
+    saturated |= jnp.any(~good & valid[:, None], axis=0)
+    rows = jnp.where(good & valid[:, None], rows, 0).astype(buffer.dtype)
     return jax.lax.dynamic_update_slice_in_dim(buffer, rows, at, axis=0), saturated
 
 

@@ -23,7 +23,7 @@ from xpcs_assets.correlate.partition import Partition
 from xpcs_assets.correlate.validity import Validity
 from xpcs_assets.readers.series import Chunk, Frames
 
-_SHORTEST = 4096
+_SHORTEST = 16384
 _RUNG = 1.25
 _SHRINK = 0.25
 """A level's arrays are cut when at most this part of them is left in use: each length has programs of its own."""
@@ -33,7 +33,7 @@ EventArrays = tuple[jax.Array, jax.Array, jax.Array]
 
 
 def ladder(n: int) -> int:
-    """The length that arrays for n events get: the next of 4096, 5120, 6400, ..."""
+    """The length that arrays for n events get: the next of 16384, 20480, 25600, ..."""
     return next(int(rung) for rung in (_SHORTEST * _RUNG**k for k in counting()) if int(rung) >= n)
 
 

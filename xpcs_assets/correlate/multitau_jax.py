@@ -77,6 +77,8 @@ class _Stage:
 class JaxCorrelator:
     """Correlates dense frames on jax's device; events are spread into frames on the host.
 
+    Memory of the device: see :func:`device_bytes_per_pixel`.
+
     Parameters
     ----------
     plan, partition
@@ -127,7 +129,7 @@ class JaxCorrelator:
             most = min(len(valid) - low, ROWS - stage.n_new)
             rows = slice(low, low + (1 << most.bit_length() - 1))
             # A copy: jax reads a numpy array after the call has returned.
-            piece = (counts[rows] if counts.dtype in (np.uint8, np.uint16) else as_kernel_type(counts[rows])).copy()
+            piece = as_kernel_type(counts[rows]).copy()
             if piece.dtype.kind == "f":
                 stage.hold_floats()
             at = jnp.asarray(stage.buffer.shape[0] - ROWS + stage.n_new, jnp.int32)

@@ -27,6 +27,7 @@ LEVELS = 6
 PIXELS = 128
 """Pixels of a program."""
 _TILE = 8
+_SPLIT_TILE = 4  # the halves need twice the registers
 _GROUP = 64
 _HALF_BITS = 12
 _PLAIN_COUNT = 5792
@@ -52,8 +53,8 @@ def join_words(words: jax.Array) -> jax.Array:
 
 
 def _products(rows: list[jax.Array], reach: int, lag: int, *, split: bool) -> Words:
-    """Sum of rows[t] * rows[t - lag] over the last 8 rows: whole, or (high, mixed, low)."""
-    pairs = [(rows[reach + i], rows[reach + i - lag]) for i in range(_TILE)]
+    """Sum of rows[t] * rows[t - lag] over the rows after the first ``reach``: whole, or (high, mixed, low)."""
+    pairs = [(rows[t], rows[t - lag]) for t in range(reach, len(rows))]
     if not split:
         return (_added([a * b for a, b in pairs]),)
     low = (1 << _HALF_BITS) - 1
@@ -75,12 +76,12 @@ def _sum_level(
     """Words of each lag and the total over a level's new rows; write its pairs to ``coming`` from row ``at``."""
     nothing = jnp.zeros((PIXELS,), jnp.int32)
     n_rows = ROWS >> level
-    n_parts = 3 if split else 1
+    n_parts, n_tile = (3, _SPLIT_TILE) if split else (1, _TILE)
 
     def tile(first: jax.Array, state: tuple[list[Words], jax.Array]) -> tuple[list[Words], jax.Array]:
         sums, total = state
-        rows = [window[first + i, :].astype(jnp.int32) for i in range(reach + _TILE)]
-        for i in range(0, _TILE, 2):
+        rows = [window[first + i, :].astype(jnp.int32) for i in range(reach + n_tile)]
+        for i in range(0, n_tile, 2):
             half = (first + i) // 2
             coming[at + half, :] = (rows[reach + i] + rows[reach + i + 1]) * keep[level, half]
         products = [_products(rows, reach, lag, split=split) for lag in lags]
@@ -89,9 +90,9 @@ def _sum_level(
 
     def group(index: jax.Array, state: tuple[list[Words], jax.Array]) -> tuple[list[Words], jax.Array]:
         words, total = state
-        begin, n_tiles = index * _GROUP, min(_GROUP, n_rows) // _TILE
+        begin, n_tiles = index * _GROUP, min(_GROUP, n_rows) // n_tile
         fresh: list[Words] = [(nothing,) * n_parts for _ in lags]
-        sums, total = jax.lax.fori_loop(0, n_tiles, lambda t, s: tile(begin + t * _TILE, s), (fresh, total))
+        sums, total = jax.lax.fori_loop(0, n_tiles, lambda t, s: tile(begin + t * n_tile, s), (fresh, total))
         cut = [[part for s in of_lag for part in (s >> _WORD_BITS, s & (1 << _WORD_BITS) - 1)] for of_lag in sums]
         return [tuple(w + c for w, c in zip(*pair, strict=True)) for pair in zip(words, cut, strict=True)], total
 

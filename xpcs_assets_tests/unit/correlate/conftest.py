@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from xpcs_assets.correlate.device import keep_compiled
 from xpcs_assets.testing.simulate import SimulatedRun, simulate
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_programs() -> None:
+    """What jax compiles is kept for the next run of the tests, as what numba compiles is."""
+    keep_compiled()
 
 
 @pytest.fixture(scope="session")

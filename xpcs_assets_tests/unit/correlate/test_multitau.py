@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from xpcs_assets.correlate import multitau
 from xpcs_assets.correlate.delays import make_plan
+from xpcs_assets.correlate.events_jax import JaxEventsCorrelator
 from xpcs_assets.correlate.multitau import Correlator, EventsCorrelator, FramesCorrelator, make_correlator
 from xpcs_assets.correlate.multitau_jax import JaxCorrelator
 from xpcs_assets.correlate.normalise import G2, normalise
@@ -19,7 +21,13 @@ from xpcs_assets.errors import CorrelationError
 from xpcs_assets.readers.series import Events, Frames
 from xpcs_assets_tests.unit.correlate.reference import Reference, chunks, correlate, maps, partition_of
 
-FORMS = {"frames": FramesCorrelator, "events": EventsCorrelator, "jax": JaxCorrelator}
+FORMS = {
+    "frames": FramesCorrelator,
+    "events": EventsCorrelator,
+    "jax": JaxCorrelator,
+    "pallas": partial(JaxCorrelator, kernel="pallas"),
+    "jax events": JaxEventsCorrelator,
+}
 EXACT = 1e-6
 SAME = 1e-7
 
@@ -35,7 +43,7 @@ def run(
 ) -> G2:
     valid = np.ones(len(counts), bool) if valid is None else valid
     correlator: Correlator = FORMS[form](make_plan(len(counts)), part)
-    for chunk in chunks(counts, valid, size, kind or ("events" if form == "events" else "frames")):
+    for chunk in chunks(counts, valid, size, kind or ("events" if "events" in form else "frames")):
         correlator.push(chunk)
     return normalise(correlator.finish())
 
@@ -147,7 +155,7 @@ def test_every_type_of_counts_gives_the_same(dtype: type[np.generic]) -> None:
     agrees(run("frames", counts.astype(dtype), part), correlate(counts, np.ones(64), dynamic, static))
 
 
-@pytest.mark.parametrize("form", ["frames", "jax"])
+@pytest.mark.parametrize("form", ["frames", "jax", "pallas"])
 def test_events_and_frames_are_the_same_to_the_dense_forms(form: str) -> None:
     part, dynamic, static = partition_of(*maps((6, 7), 2, 2, seed=11))
     counts = counts_of(200, 42, seed=11)
@@ -158,7 +166,7 @@ def test_events_and_frames_are_the_same_to_the_dense_forms(form: str) -> None:
 
 @pytest.mark.parametrize(
     ("form", "kind"),
-    [("frames", "frames"), ("frames", "events"), ("events", "events"), ("jax", "frames"), ("jax", "events")],
+    [(form, kind) for form, kind in product(FORMS, ["frames", "events"]) if (form, kind) != ("events", "frames")],
 )
 def test_a_pixel_with_a_masked_count_is_dropped_and_counted(form: str, kind: str) -> None:
     dynamic, static, mask = maps((6, 7), 2, 2, seed=12)
@@ -207,7 +215,7 @@ def test_finishing_early_leaves_the_state_to_go_on(form: str) -> None:
     assert np.isnan(early.g2[len(short.g2) :]).all()
 
 
-@pytest.mark.parametrize("form", ["frames", "events"])
+@pytest.mark.parametrize("form", FORMS)
 def test_a_correlator_may_be_pickled_and_go_on_elsewhere(form: str) -> None:
     part, dynamic, static = partition_of(*maps((6, 7), 2, 2, seed=14))
     counts = counts_of(200, 42, seed=14)
