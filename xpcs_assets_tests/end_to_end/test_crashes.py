@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,17 +16,17 @@ from xpcs_assets_tests.end_to_end.conftest import Running, eventually
 pytestmark = pytest.mark.end_to_end
 
 
-def worker_of(key: str) -> int | None:
-    """Process id of the correlation's worker for a run."""
+def worker_of(key: str) -> tuple[int, Path] | None:
+    """Process id of the correlation's worker for a run, and the result it is to make."""
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
         try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
+            words = [os.fsdecode(word) for word in (folder / "cmdline").read_bytes().split(b"\0")]
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
-        if b"xpcs_assets.correlate" in words and any(key.encode() in word for word in words):
-            return int(folder.name)
+        if "xpcs_assets.correlate" in words and any(key in word for word in words):
+            return int(folder.name), Path(words[words.index("--output") + 1])
     return None
 
 
@@ -33,11 +35,19 @@ def parent_of(pid: int) -> int:
     return int(fields[1])
 
 
-def stop_in_mid_correlation(key: str) -> tuple[int, int]:
-    """The worker, stopped, and the Dagster run's process that waits for it."""
-    worker = eventually(lambda: worker_of(key), 60)
-    os.kill(worker, signal.SIGSTOP)
-    return worker, parent_of(worker)
+def stop_in_mid_correlation(running: Running) -> tuple[str, int, int]:
+    """A run key, its worker, stopped while it holds its output's lock, and the Dagster run's process that waits."""
+    for _ in range(5):
+        key = running.drop(running.simulated(frames=2000))
+        worker, output = eventually(lambda key=key: worker_of(key), 60)  # type: ignore[misc]
+        while Path(f"/proc/{worker}").exists() and not output.with_suffix(".lock").exists():
+            time.sleep(0.001)
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGSTOP)
+            if not output.exists():
+                return key, worker, parent_of(worker)
+            os.kill(worker, signal.SIGCONT)
+    pytest.fail("no worker was met in mid-correlation")
 
 
 def runs_of(running: Running, key: str) -> list[str]:
@@ -53,8 +63,7 @@ def assert_one_result(running: Running, key: str) -> None:
 
 
 def test_a_run_whose_worker_is_killed_in_mid_correlation_is_retried_and_ends_once(running: Running) -> None:
-    key = running.drop(running.simulated())
-    worker, dagster_run = stop_in_mid_correlation(key)
+    key, worker, dagster_run = stop_in_mid_correlation(running)
     os.kill(dagster_run, signal.SIGKILL)
     os.kill(worker, signal.SIGKILL)
     assert running.wait(key) == 0
@@ -64,8 +73,7 @@ def test_a_run_whose_worker_is_killed_in_mid_correlation_is_retried_and_ends_onc
 
 
 def test_a_worker_that_outlives_its_killed_run_is_waited_for_and_its_result_taken(running: Running) -> None:
-    key = running.drop(running.simulated())
-    worker, dagster_run = stop_in_mid_correlation(key)
+    key, worker, dagster_run = stop_in_mid_correlation(running)
     os.kill(dagster_run, signal.SIGKILL)
     os.kill(worker, signal.SIGCONT)
     assert running.wait(key) == 0
@@ -74,8 +82,7 @@ def test_a_worker_that_outlives_its_killed_run_is_waited_for_and_its_result_take
 
 
 def test_a_run_survives_the_death_of_worker_and_code_server_together(running: Running) -> None:
-    key = running.drop(running.simulated())
-    worker, dagster_run = stop_in_mid_correlation(key)
+    key, worker, dagster_run = stop_in_mid_correlation(running)
     os.killpg(running.services.pid("code-location"), signal.SIGKILL)
     os.kill(worker, signal.SIGKILL)
     eventually(lambda: not Path(f"/proc/{dagster_run}").exists(), 10)
