@@ -69,6 +69,14 @@ def correlate(context: typer.Context) -> None:
 app.command(name="qmap")(make_qmap)
 
 
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def average(context: typer.Context) -> None:
+    """Average repeats: RESULT... --output FILE (see `average --help`)."""
+    from xpcs_assets.correlate.average_command import main
+
+    raise typer.Exit(main(context.args))
+
+
 @app.command()
 def init(
     home: Annotated[Path, typer.Argument(help="The folder to make a site.")] = Path("site"),
