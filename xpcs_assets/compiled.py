@@ -24,9 +24,14 @@ _IN_ANY_ORDER = {"reassoc", "contract", "nsz"}
 
 def compiled(loop: _Loop) -> _Loop:
     """Compile a function; sums are added up in the order that is written."""
-    return cast("_Loop", numba.njit(cache=True, nogil=True)(loop))
+    return cast("_Loop", numba.njit(cache=True, nogil=True, error_model="numpy")(loop))
 
 
 def reordered(loop: _Loop) -> _Loop:
     """Compile a function whose sums may be added up in any order, several at a time."""
-    return cast("_Loop", numba.njit(cache=True, nogil=True, fastmath=_IN_ANY_ORDER)(loop))
+    return cast("_Loop", numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=_IN_ANY_ORDER)(loop))
+
+
+def inlined(loop: _Loop) -> _Loop:
+    """Compile a small function into each of its callers: handing arrays over takes as long as some loops."""
+    return cast("_Loop", numba.njit(inline="always")(loop))

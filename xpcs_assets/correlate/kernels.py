@@ -1,4 +1,4 @@
-"""The compiled loops of the CPU engine. Nothing here allocates more than a block or knows of files.
+"""The compiled loops of the CPU engine for dense frames. Nothing here allocates more than a block or knows of files.
 
 All sums are float64. Kernels release the GIL and work on a range of pixels or blocks, so that a pool of threads
 shares them out; no two threads write to the same place, and the result does not depend on their number.
@@ -14,31 +14,22 @@ hold 0, so G needs no check. IP and IF are the sum over all valid frames less th
 
 from __future__ import annotations
 
-import os
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-import numba
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from xpcs_assets.cache_folder import cache_folder
-
-if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = str(cache_folder("numba"))  # type: ignore[attr-defined]
+from xpcs_assets.compiled import compiled, reordered
 
 F64: TypeAlias = NDArray[np.float64]
 I64: TypeAlias = NDArray[np.int64]
 I32: TypeAlias = NDArray[np.int32]
-U8: TypeAlias = NDArray[np.uint8]
 Bool: TypeAlias = NDArray[np.bool_]
-Counts: TypeAlias = NDArray[np.int32] | NDArray[np.float32]
 
-BLOCK = 256
+BLOCK = 128
 """Pixels handled together: with :data:`FRAMES` frames they stay near the processor, a row fills whole cache lines."""
 FRAMES = 256
 """Most frames of one call to :func:`push_frames`: the more, the seldomer the state goes through memory."""
-_ROW = 4096
 N_MOMENTS = 11
 """Sums kept per delay and static bin over pixels: G, A, B, GG, GA, GB, AA, AB, BB, r, rr.
 
@@ -46,70 +37,132 @@ A = IP / n, B = IF / n, G = G / n, all per base frame; r = G / (A B) of the pixe
 """
 
 
-@njit(cache=True, nogil=True)
-def _add_lagged(w: F64, first: int, n_new: int, lag: int, out: F64) -> None:
-    """out[p] += sum over rows t of w[t, p] * w[t - lag, p], t = first .. first + n_new - 1; eight rows at a time."""
-    n = out.shape[0]
+# Steps from row to row of a window, whose rows hold BLOCK pixels. Constant steps let the compiler see that rows do not
+# overlap; unsigned indices spare the check of each for being counted from the end.
+_1, _2, _3, _4, _5, _6, _7, _8, _9, _10 = (np.uint64(rows * BLOCK) for rows in range(1, 11))
+
+
+@reordered
+def _add_four_lags(w: F64, first: int, end: int, lag: int, sums: F64, d: int) -> int:
+    """Add to the rows d .. d + 3 of ``sums`` the lags from ``lag`` on, eight rows of w at a time.
+
+    Each sum takes eight products while it is in the processor. Returns the first row that is left.
+    """
     t = first
-    while t + 8 <= first + n_new:
-        for p in range(n):
-            out[p] += (
-                (w[t, p] * w[t - lag, p] + w[t + 1, p] * w[t + 1 - lag, p])
-                + (w[t + 2, p] * w[t + 2 - lag, p] + w[t + 3, p] * w[t + 3 - lag, p])
-            ) + (
-                (w[t + 4, p] * w[t + 4 - lag, p] + w[t + 5, p] * w[t + 5 - lag, p])
-                + (w[t + 6, p] * w[t + 6 - lag, p] + w[t + 7, p] * w[t + 7 - lag, p])
-            )
+    while t + 8 <= end:
+        new, old, out = np.uint64(t * BLOCK), np.uint64((t - lag - 3) * BLOCK), np.uint64(d * BLOCK)
+        for _ in range(_1):
+            x0, x1, x2, x3 = w[new], w[new + _1], w[new + _2], w[new + _3]
+            x4, x5, x6, x7 = w[new + _4], w[new + _5], w[new + _6], w[new + _7]
+            y0, y1, y2, y3, y4 = w[old], w[old + _1], w[old + _2], w[old + _3], w[old + _4]
+            y5, y6, y7, y8, y9, y10 = (
+                w[old + _5], w[old + _6], w[old + _7], w[old + _8], w[old + _9], w[old + _10],
+            )  # fmt: skip
+            sums[out] += x0 * y3 + x1 * y4 + x2 * y5 + x3 * y6 + x4 * y7 + x5 * y8 + x6 * y9 + x7 * y10
+            sums[out + _1] += x0 * y2 + x1 * y3 + x2 * y4 + x3 * y5 + x4 * y6 + x5 * y7 + x6 * y8 + x7 * y9
+            sums[out + _2] += x0 * y1 + x1 * y2 + x2 * y3 + x3 * y4 + x4 * y5 + x5 * y6 + x6 * y7 + x7 * y8
+            sums[out + _3] += x0 * y0 + x1 * y1 + x2 * y2 + x3 * y3 + x4 * y4 + x5 * y5 + x6 * y6 + x7 * y7
+            new, old, out = new + np.uint64(1), old + np.uint64(1), out + np.uint64(1)
         t += 8
-    while t < first + n_new:
-        for p in range(n):
-            out[p] += w[t, p] * w[t - lag, p]
-        t += 1
+    return t
 
 
-@njit(cache=True, nogil=True)
-def _load(counts: Counts, valid: Bool, pixel: I64, saturated: Bool, p0: int, n: int, H: int, w: F64) -> None:
-    """Copy the counts of n pixels from p0 below the history rows of w; mark pixels with a negative count."""
+@reordered
+def _add_lag(w: F64, first: int, end: int, lag: int, sums: F64, d: int) -> None:
+    """Add to the row d of ``sums`` the products of the rows first .. end - 1 of w and those ``lag`` before."""
+    for t in range(first, end):
+        new, old, out = np.uint64(t * BLOCK), np.uint64((t - lag) * BLOCK), np.uint64(d * BLOCK)
+        for p in range(_1):
+            sums[out + p] += w[new + p] * w[old + p]
+
+
+@compiled
+def _add_lags(w: F64, first: int, n_new: int, lag: I64, sums: F64) -> None:
+    """Set each row of ``sums`` to the products of n_new rows of w, from ``first`` on, and those a lag before."""
+    sums[: lag.shape[0] * BLOCK] = 0.0
+    d, end = 0, first + n_new
+    while d + 4 <= lag.shape[0]:
+        t = _add_four_lags(w, first, end, lag[d], sums, d)
+        for i in range(d, d + 4):
+            _add_lag(w, t, end, lag[i], sums, i)
+        d += 4
+    while d < lag.shape[0]:
+        _add_lag(w, first, end, lag[d], sums, d)
+        d += 1
+
+
+@reordered
+def _load_row(row: Any, begin: int, lowest: float, n: int, w: F64, to: int, bad: Bool) -> None:
+    """Copy n neighbouring counts; what is below ``lowest`` or NaN becomes 0 and is marked."""
+    o, out = np.uint64(begin), np.uint64(to)
+    for i in range(np.uint64(n)):
+        value = float(row[o + i])
+        good = value >= lowest
+        bad[i] |= not good
+        w[out + i] = value if good else 0.0
+
+
+@compiled
+def _load(
+    counts: Any, lowest: float, valid: Bool, pixel: I64, saturated: Bool, p0: int, n: int, H: int, w: F64
+) -> None:
+    """Copy the counts of n pixels from p0 below the history rows of w; mark pixels with a masked count."""
+    neighbours = pixel[p0 + n - 1] - pixel[p0] == n - 1
     for c in range(counts.shape[0]):
-        if valid[c]:
-            for i in range(n):
-                value = counts[c, pixel[p0 + i]]
-                if value < 0:
-                    saturated[p0 + i] = True
-                    value = 0
-                w[H + c, i] = value
-        else:
-            for i in range(n):
-                w[H + c, i] = 0.0
+        to = (H + c) * BLOCK
+        w[to : to + BLOCK] = 0.0
+        if not valid[c]:
+            continue
+        if neighbours:
+            _load_row(counts[c], pixel[p0], lowest, n, w, to, saturated[p0:])
+            continue
+        for i in range(n):
+            value = float(counts[c, pixel[p0 + i]])
+            good = value >= lowest
+            saturated[p0 + i] |= not good
+            w[to + i] = value if good else 0.0
 
 
-@njit(cache=True, nogil=True)
-def _turn_over(w: F64, m: int, history: F64, total: F64) -> None:
+@reordered
+def _turn_over(w: F64, m: int, n: int, history: F64, total: F64, p0: int) -> None:
     """Put a level's history above its m new rows of w, add those to the total, keep the last rows as history."""
-    H, n = history.shape
+    H, o = history.shape[0], np.uint64(p0)
     for h in range(H):
-        for i in range(n):
-            w[h, i] = history[h, i]
+        row, old = np.uint64(h * BLOCK), history[h]
+        for i in range(np.uint64(n)):
+            w[row + i] = old[o + i]
     for t in range(H, H + m):
-        for i in range(n):
-            total[i] += w[t, i]
+        row = np.uint64(t * BLOCK)
+        for i in range(np.uint64(n)):
+            total[o + i] += w[row + i]
     for h in range(H):
-        for i in range(n):
-            history[h, i] = w[m + h, i]
+        row, old = np.uint64((m + h) * BLOCK), history[h]
+        for i in range(np.uint64(n)):
+            old[o + i] = w[row + i]
 
 
-@njit(cache=True, nogil=True)
-def _halve(w: F64, H: int, n: int, odd: int, n_next: int, keep: Bool) -> None:
+@reordered
+def _halve(w: F64, H: int, odd: int, n_next: int, keep: Bool) -> None:
     """Turn the rows of a level into those of the next; a row whose ``keep`` is False becomes 0."""
     for j in range(n_next):
-        row = H + 2 * j - odd
-        for i in range(n):
-            w[H + j, i] = w[row, i] + w[row + 1, i] if keep[j] else 0.0
+        first, out = np.uint64((H + 2 * j - odd) * BLOCK), np.uint64((H + j) * BLOCK)
+        kept = 1.0 if keep[j] else 0.0
+        for i in range(_1):
+            w[out + i] = (w[first + i] + w[first + _1 + i]) * kept
 
 
-@njit(cache=True, nogil=True)
+@reordered
+def _add_part(sums: F64, row: int, n: int, out: F64, p0: int) -> None:
+    """Add n elements of a row to ``out`` from p0 on."""
+    o, r = np.uint64(p0), np.uint64(row * BLOCK)
+    for i in range(np.uint64(n)):
+        out[o + i] += sums[r + i]
+
+
+@compiled
 def push_frames(
-    counts: Counts,
+    counts: Any,
+    lowest: float,
     valid: Bool,
     pixel: I64,
     begin: int,
@@ -125,15 +178,16 @@ def push_frames(
     history: F64,
     total: F64,
     G: F64,
-    lone: F64,
+    past: F64,
+    future: F64,
     saturated: Bool,
 ) -> None:
     """Correlate up to 256 new frames with each other and with the history, for the pixels [begin, end).
 
     Parameters
     ----------
-    counts, valid
-        (C, rows * columns) and (C,), the new frames.
+    counts, lowest, valid
+        (C, rows * columns), the least count that is none of a masked pixel, and (C,): the new frames.
     pixel
         (P,) int64, flat index of the sorted pixels.
     lag, level_start
@@ -146,49 +200,61 @@ def push_frames(
         (K, 3) and (L + 1,) int64: (0 past or 1 future, delay, row of the window) that lacks a partner.
     history
         (L, H, P), the last H frames of each level; changed.
-    total, G, lone, saturated
-        (L, P), (D, P), (2, D, P) and (P,), the sums and marks; changed.
+    total, G, past, future, saturated
+        (L, P), (D, P) three times and (P,), the sums and marks; changed. ``past`` may have no rows while no frame is
+        invalid.
     """
     H = history.shape[1]
-    w = np.zeros((H + counts.shape[0], BLOCK))
+    w, sums = np.zeros((H + counts.shape[0]) * BLOCK), np.zeros(lag.shape[0] * BLOCK)
     for p0 in range(begin, end, BLOCK):
-        p1 = min(p0 + BLOCK, end)
-        _load(counts, valid, pixel, saturated, p0, p1 - p0, H, w)
+        n = min(BLOCK, end - p0)
+        _load(counts, lowest, valid, pixel, saturated, p0, n, H, w)
         for level in range(n_new.shape[0]):
             m = n_new[level]
             if m == 0:
                 break
-            _turn_over(w, m, history[level, :, p0:p1], total[level, p0:p1])
-            for d in range(level_start[level], level_start[level + 1]):
-                _add_lagged(w, H, m, lag[d], G[d, p0:p1])
+            first, last = level_start[level], level_start[level + 1]
+            _turn_over(w, m, n, history[level], total[level], p0)
+            _add_lags(w, H, m, lag[first:last], sums)
+            for d in range(first, last):
+                _add_part(sums, d - first, n, G[d], p0)
             for e in range(deficit_start[level], deficit_start[level + 1]):
-                side, d, row = deficit[e, 0], deficit[e, 1], deficit[e, 2]
-                for i in range(p1 - p0):
-                    lone[side, d, p0 + i] += w[row, i]
+                lone = past if deficit[e, 0] == 0 else future
+                _add_part(w, deficit[e, 2], n, lone[deficit[e, 1]], p0)
             if level + 1 < n_new.shape[0]:
                 kept = keep[keep_start[level + 1] : keep_start[level + 2]]
-                _halve(w, H, p1 - p0, odd[level], n_new[level + 1], kept)
+                _halve(w, H, odd[level], n_new[level + 1], kept)
 
 
-@njit(cache=True, nogil=True)
-def _add_moments(g: float, a: float, b: float, out: F64) -> None:
-    """Add one pixel's means to the eleven sums of a delay."""
-    norm = a * b
-    ratio = g / norm if norm > 0.0 else 0.0
-    out[0] += g
-    out[1] += a
-    out[2] += b
-    out[3] += g * g
-    out[4] += g * a
-    out[5] += g * b
-    out[6] += a * a
-    out[7] += a * b
-    out[8] += b * b
-    out[9] += ratio
-    out[10] += ratio * ratio
+@reordered
+def _reduce_delay(
+    slots: I64, n: int, G: F64, total: F64, tail: F64, past: F64, future: F64, scale: float, square: float, out: F64
+) -> None:
+    """Add n pixels' means at one delay to its moments (11,); ``tail`` (n,) are the frames still without a partner."""
+    s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(np.uint64(n)):
+        p = np.uint64(slots[i])
+        g = G[p] * square
+        a = (total[p] - tail[i] - (past[p] if past.shape[0] > 0 else 0.0)) * scale
+        b = (total[p] - future[p]) * scale
+        norm = a * b
+        ratio = g / (norm if norm > 0.0 else 1.0) * (1.0 if norm > 0.0 else 0.0)
+        s0 += g
+        s1 += a
+        s2 += b
+        s3 += g * g
+        s4 += g * a
+        s5 += g * b
+        s6 += a * a
+        s7 += norm
+        s8 += b * b
+        s9 += ratio
+        s10 += ratio * ratio
+    for i, s in enumerate((s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10)):
+        out[i] += s
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def reduce_frames(
     edge: I64,
     begin: int,
@@ -196,225 +262,45 @@ def reduce_frames(
     slot: I64,
     lag: I64,
     level: I64,
-    n_pairs: I64,
+    scale: F64,
     history: F64,
     total: F64,
     G: F64,
-    lone: F64,
+    past: F64,
+    future: F64,
     saturated: Bool,
     moments: F64,
     n_pixels: I64,
 ) -> None:
     """Sum the pixels of the blocks [begin, end) into ``moments`` (B, D, 11) and count them in ``n_pixels`` (B,).
 
-    ``slot`` (P,) is where the sums of each sorted pixel are. The last frames of each level, which still lack a
-    partner, are taken from the history; nothing of the state is changed, so that more frames may follow.
+    ``slot`` (P,) is where the sums of each sorted pixel are; ``scale`` (D,) is what makes means of IP and IF, 0 for a
+    delay without pairs. The last frames of each level, which still lack a partner, are taken from the history;
+    nothing of the state is changed, so that more frames may follow.
     """
     H = history.shape[1]
+    most = 0
     for block in range(begin, end):
-        pixels = slot[edge[block] : edge[block + 1]]
-        for p in pixels:
-            n_pixels[block] += not saturated[p]
+        most = max(most, edge[block + 1] - edge[block])
+    slots, tail = np.empty(most, np.int64), np.empty(most)
+    for block in range(begin, end):
+        n = 0
+        for p in slot[edge[block] : edge[block + 1]]:
+            slots[n] = p
+            n += not saturated[p]
+        n_pixels[block] += n
+        taken = 0
         for d in range(lag.shape[0]):
-            if n_pairs[d] == 0:
-                continue
-            ell, k = level[d], lag[d]
-            scale = 1.0 / (n_pairs[d] * 2.0**ell)
-            for p in pixels:
-                if saturated[p]:
-                    continue
-                past = total[ell, p] - lone[0, d, p]
-                for h in range(H - k, H):
-                    past -= history[ell, h, p]
-                future = total[ell, p] - lone[1, d, p]
-                _add_moments(G[d, p] * scale / 2.0**ell, past * scale, future * scale, moments[block, d])
-
-
-@njit(cache=True, nogil=True)
-def sort_events(position: I32, time: I32, count: I32, cursor: I64, sorted_time: I32, sorted_count: I32) -> None:
-    """Put time-ordered events into pixel order, keeping time order inside a pixel. ``cursor`` (P,) is changed."""
-    for e in range(position.shape[0]):
-        at = cursor[position[e]]
-        sorted_time[at] = time[e]
-        sorted_count[at] = count[e]
-        cursor[position[e]] = at + 1
-
-
-@njit(cache=True, nogil=True)
-def _gather(first: int, last: int, time: I32, count: I32, status: U8, t: I64, v: F64) -> int:
-    """Copy a pixel's events of valid frames, joining those of one frame; return how many are left."""
-    m = 0
-    for e in range(first, last):
-        if status[time[e]] == 0:
-            continue
-        if m > 0 and t[m - 1] == time[e]:
-            v[m - 1] += count[e]
-        else:
-            t[m] = time[e]
-            v[m] = count[e]
-            m += 1
-    return m
-
-
-@njit(cache=True, nogil=True)
-def _merge(m: int, t: I64, v: F64, status: U8) -> int:
-    """Join the events of each pair of frames, in place; drop those whose new frame does not count."""
-    n = 0
-    for e in range(m):
-        time = t[e] >> 1
-        if time >= status.shape[0] or status[time] == 0:
-            continue
-        if n > 0 and t[n - 1] == time:
-            v[n - 1] += v[e]
-        else:
-            t[n] = time
-            v[n] = v[e]
-            n += 1
-    return n
-
-
-@njit(cache=True, nogil=True)
-def _add_lone(time: int, value: float, status: U8, first: int, last: int, lag: I64, past: F64, future: F64) -> None:
-    """Note which partners of an event near an edge or an invalid frame do not count."""
-    for d in range(first, last):
-        later, earlier = time + lag[d], time - lag[d]
-        if later >= status.shape[0] or status[later] == 0:
-            past[d] += value
-        if earlier < 0 or status[earlier] == 0:
-            future[d] += value
-
-
-@njit(cache=True, nogil=True)
-def _walk_level(
-    m: int, t: I64, v: F64, status: U8, first: int, last: int, lag: I64, G: F64, past: F64, future: F64
-) -> float:
-    """Add a pixel's m events of one level to its sums; return their total."""
-    total = 0.0
-    shortest, longest = lag[first], lag[last - 1]
-    for i in range(m):
-        total += v[i]
-        for j in range(i + 1, m):
-            apart = t[j] - t[i]
-            if apart > longest:
-                break
-            if apart >= shortest:
-                G[first + apart - shortest] += v[i] * v[j]
-        if status[t[i]] == 1:
-            _add_lone(t[i], v[i], status, first, last, lag, past, future)
-    return total
-
-
-@njit(cache=True, nogil=True)
-def _add_pixel(G: F64, past: F64, future: F64, total: F64, level_start: I64, n_pairs: I64, moments: F64) -> None:
-    """Turn one pixel's sums into means and add them to the moments (D, 11) of its block."""
-    for level in range(level_start.shape[0] - 1):
-        for d in range(level_start[level], level_start[level + 1]):
-            if n_pairs[d] > 0:
-                scale = 1.0 / (n_pairs[d] * 2.0**level)
-                a, b = (total[level] - past[d]) * scale, (total[level] - future[d]) * scale
-                _add_moments(G[d] * scale / 2.0**level, a, b, moments[d])
-
-
-@njit(cache=True, nogil=True)
-def walk_events(
-    edge: I64,
-    begin: int,
-    end: int,
-    start: I64,
-    time: I32,
-    count: I32,
-    lag: I64,
-    level_start: I64,
-    n_pairs: I64,
-    status: U8,
-    status_start: I64,
-    saturated: Bool,
-    moments: F64,
-    n_pixels: I64,
-) -> None:
-    """Correlate the events of the blocks [begin, end), pixel by pixel, and sum them into ``moments``.
-
-    Parameters
-    ----------
-    edge
-        (B + 1,) int64, pixels of each block.
-    start, time, count
-        (P + 1,), (E,), (E,): a pixel's events are ``start[p]:start[p + 1]``, in time order.
-    lag, level_start, n_pairs
-        The plan, and the valid pairs of each delay.
-    status, status_start
-        uint8 and (L + 1,) int64, level after level: 0 the frame does not count, 1 some partner does not, 2 all do.
-    saturated, moments, n_pixels
-        As in :func:`reduce_frames`.
-    """
-    n_levels = level_start.shape[0] - 1
-    D = lag.shape[0]
-    longest = 0
-    for p in range(edge[begin], edge[end]):
-        longest = max(longest, start[p + 1] - start[p])
-    t, v = np.empty(longest, np.int64), np.empty(longest)
-    G, past, future, total = np.empty(D), np.empty(D), np.empty(D), np.empty(n_levels)
-    for block in range(begin, end):
-        for p in range(edge[block], edge[block + 1]):
-            if saturated[p]:
-                continue
-            n_pixels[block] += 1
-            if start[p] == start[p + 1]:
-                continue
-            G[:], past[:], future[:], total[:] = 0.0, 0.0, 0.0, 0.0
-            m = _gather(start[p], start[p + 1], time, count, status[status_start[0] : status_start[1]], t, v)
-            for level in range(n_levels):
-                here = status[status_start[level] : status_start[level + 1]]
-                if level > 0:
-                    m = _merge(m, t, v, here)
-                first, last = level_start[level], level_start[level + 1]
-                total[level] = _walk_level(m, t, v, here, first, last, lag, G, past, future)
-            _add_pixel(G, past, future, total, level_start, n_pairs, moments[block])
-
-
-@njit(cache=True, nogil=True)
-def sum_frames(
-    counts: Counts, valid: Bool, position: I32, begin: int, end: int, total: F64, saturated: Bool, intensity: F64
-) -> None:
-    """Add frames to the per-pixel ``total`` (rows * columns,) and per-frame ``intensity`` (C,), pixels [begin, end).
-
-    Negative counts are masked or overflowed: they add nothing and mark their pixel. Only analysed pixels
-    (``position`` not -1) make the intensity.
-    """
-    for low in range(begin, end, _ROW):
-        for c in range(counts.shape[0]):
-            if not valid[c]:
-                continue
-            for p in range(low, min(low + _ROW, end)):
-                value = counts[c, p]
-                if value > 0:
-                    total[p] += value
-                    if position[p] >= 0:
-                        intensity[c] += value
-                elif value < 0:
-                    saturated[p] = True
-
-
-@njit(cache=True, nogil=True)
-def sum_events(
-    frame: I64,
-    pixel: I32,
-    count: I32,
-    begin: int,
-    valid: Bool,
-    position: I32,
-    total: F64,
-    saturated: Bool,
-    intensity: F64,
-) -> None:
-    """Add events to ``total`` and ``intensity`` as :func:`sum_frames` does; ``frame - begin`` is the row."""
-    for e in range(frame.shape[0]):
-        c = frame[e] - begin
-        if not valid[c]:
-            continue
-        if count[e] < 0:
-            saturated[pixel[e]] = True
-            continue
-        total[pixel[e]] += count[e]
-        if position[pixel[e]] >= 0:
-            intensity[c] += count[e]
+            if d == 0 or level[d] != level[d - 1]:
+                taken = 0
+                tail[:n] = 0.0
+            while taken < lag[d]:
+                taken += 1
+                row = history[level[d], H - taken]
+                for i in range(n):
+                    tail[i] += row[slots[i]]
+            if scale[d] > 0.0:
+                _reduce_delay(
+                    slots, n, G[d], total[level[d]], tail, past[d] if past.shape[0] > 0 else past.ravel(), future[d],
+                    scale[d], scale[d] / 2.0 ** level[d], moments[block, d],
+                )  # fmt: skip

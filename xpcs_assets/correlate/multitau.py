@@ -12,23 +12,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, Self
+from itertools import pairwise
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate import kernels
+from xpcs_assets.correlate import kernels, kernels_events
 from xpcs_assets.correlate.delays import Plan
 from xpcs_assets.correlate.engine import ENGINE as ENGINE
 from xpcs_assets.correlate.partition import Partition
-from xpcs_assets.correlate.threads import share
+from xpcs_assets.correlate.threads import n_threads, share
 from xpcs_assets.correlate.validity import Validity
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets.readers.series import Chunk, Events, Frames
 
 _DENSE_ABOVE = 0.03
 """Occupancy above which frames are faster than events: an event costs about 100 ns, a pixel and frame about 3 ns."""
+Form: TypeAlias = Literal["auto", "frames", "events"]
+
 _WINDOW_BYTES = 64 << 20
+_RUN_EVENTS = 1 << 16
 # A read-only array is another type to the compiler, and would be compiled for once more.
 _KERNEL_FLAGS: tuple[Literal["C"], Literal["W"]] = ("C", "W")
 _INT32_MAX = np.iinfo(np.int32).max
@@ -82,14 +86,15 @@ class Moments:
         block_pixels: NDArray[np.int64],
         block_static: NDArray[np.int64],
     ) -> Self:
-        """Sum (B, D, 11) block sums and (B,) block pixels into static bins."""
+        """Sum (B, 11, D) block sums and (B,) block pixels into static bins; the blocks of a bin are neighbours."""
         sums = np.zeros((partition.n_static, *block_sums.shape[1:]))
-        np.add.at(sums, block_static, block_sums)
+        first = np.flatnonzero(np.diff(block_static, prepend=-1))
+        sums[block_static[first]] = np.add.reduceat(block_sums, first)
         n_pixels = np.bincount(block_static, block_pixels, partition.n_static).astype(np.int64)
         return cls(
             plan=validity.plan,
             n_pairs=validity.n_pairs(),
-            sums=np.ascontiguousarray(sums.swapaxes(0, 1)),
+            sums=np.ascontiguousarray(sums.transpose(2, 0, 1)),
             n_pixels=n_pixels,
             dynamic_of_static=partition.dynamic_of_static,
             n_dynamic=partition.n_dynamic,
@@ -112,7 +117,7 @@ class Correlator(Protocol):
 class FramesCorrelator:
     """Correlates dense frames, a block of pixels at a time; events are spread into frames.
 
-    Memory: about 8 bytes x (3 D + (H + 1) L) an analysed pixel, see :func:`bytes_per_pixel`.
+    Memory: see :func:`bytes_per_pixel`.
     """
 
     def __init__(self, plan: Plan, partition: Partition) -> None:
@@ -122,7 +127,9 @@ class FramesCorrelator:
         self._history = np.zeros((levels, plan.history, pixels))
         self._total = np.zeros((levels, pixels))
         self._G = np.zeros((delays, pixels))
-        self._lone = np.zeros((2, delays, pixels))
+        # What IP and IF lack of the total. IP lacks the newest frames, which are in the history, and those before
+        # invalid ones: its sums are made when there are any.
+        self._past, self._future = np.zeros((0, pixels)), np.zeros((delays, pixels))
         self._saturated = np.zeros(pixels, np.bool_)
         # In the detector's own order: neighbours in memory are read together. Bins matter only at the end.
         self._pixel = np.sort(partition.pixel)
@@ -141,20 +148,24 @@ class FramesCorrelator:
         plan, before = self.validity.plan, self.validity.n_pushed
         self.validity.push(frames.begin, frames.valid)
         begins = before >> np.arange(plan.n_levels)
-        ends = self.validity.n_pushed >> np.arange(plan.n_levels)
+        ends = self.validity.n_frames()
         spans = list(zip(begins.tolist(), ends.tolist(), strict=True))
-        counts: Any = frames.counts
+        counts = frames.counts
         keep = [self.validity.level(level)[low:high] for level, (low, high) in enumerate(spans)]
         deficits = [self.validity.deficits(level, low, high) for level, (low, high) in enumerate(spans)]
+        deficit = np.concatenate(deficits)
+        if not len(self._past) and (deficit[:, 0] == 0).any():
+            self._past = np.zeros_like(self._future)
+        valid = np.require(frames.valid, np.bool_, _KERNEL_FLAGS)
+        arguments = (
+            plan.lag, plan.level_start, ends - begins, begins & 1, np.concatenate(keep), _starts(keep),
+            deficit, _starts(deficits), self._history, self._total, self._G, self._past, self._future, self._saturated,
+        )  # fmt: skip
         share(
-            lambda begin, end: kernels.push_frames(
-                counts, frames.valid, pixel, begin, end, plan.lag, plan.level_start, ends - begins, begins & 1,
-                np.concatenate(keep), _starts(keep), np.concatenate(deficits), _starts(deficits),
-                self._history, self._total, self._G, self._lone, self._saturated,
-            ),
+            lambda begin, end: kernels.push_frames(counts, least_count(counts), valid, pixel, begin, end, *arguments),
             self.partition.n_pixels,
             at_least=1024,
-        )  # fmt: skip
+        )
 
     def finish(self) -> Moments:
         """Moments of the frames so far."""
@@ -162,25 +173,33 @@ class FramesCorrelator:
         edge, block_static = self.partition.blocks()
         sums = np.zeros((len(block_static), plan.n_delays, kernels.N_MOMENTS))
         n_pixels = np.zeros(len(block_static), np.int64)
-        share(
-            lambda begin, end: kernels.reduce_frames(
-                edge, begin, end, self._slot, plan.lag, plan.level, n_pairs,
-                self._history, self._total, self._G, self._lone, self._saturated, sums, n_pixels,
-            ),
-            len(block_static),
+        arguments = (
+            self._slot, plan.lag, plan.level, _scale(plan, n_pairs), self._history, self._total, self._G, self._past,
+            self._future, self._saturated, sums, n_pixels,
         )  # fmt: skip
-        return Moments.of_blocks(self.validity, self.partition, sums, n_pixels, block_static)
+        share(lambda begin, end: kernels.reduce_frames(edge, begin, end, *arguments), len(block_static))
+        return Moments.of_blocks(self.validity, self.partition, sums.swapaxes(1, 2), n_pixels, block_static)
+
+
+def _scale(plan: Plan, n_pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What makes means per base frame of the sums IP and IF, (D,); 0 for a delay without pairs."""
+    scale: NDArray[np.float64] = np.where(n_pairs > 0, 1.0 / np.maximum(n_pairs, 1), 0.0) / 2.0**plan.level
+    return scale
 
 
 class EventsCorrelator:
-    """Keeps the events of analysed pixels (12 bytes each) and walks them pixel by pixel at the end."""
+    """Keeps the events of analysed pixels, 8 bytes each, and walks them pixel by pixel at the end."""
 
     def __init__(self, plan: Plan, partition: Partition) -> None:
         self.partition = partition
         self.validity = Validity(plan)
-        self._position: list[NDArray[np.int32]] = []
-        self._time: list[NDArray[np.int32]] = []
-        self._count: list[NDArray[np.int32]] = []
+        self._edge, self._static = partition.blocks()
+        block = np.repeat(np.arange(len(self._static)), np.diff(self._edge))
+        self._slot = np.full(len(partition.position), -1, np.int32)
+        self._slot[partition.pixel] = block * 256 + np.arange(partition.n_pixels) - self._edge[block]
+        self._packed = np.empty(0, np.uint64)
+        self._n_packed = 0
+        self._offsets: list[NDArray[np.int64]] = []
         self._saturated = np.zeros(partition.n_pixels, np.bool_)
 
     def push(self, chunk: Chunk) -> None:
@@ -188,43 +207,81 @@ class EventsCorrelator:
         if isinstance(chunk, Frames):
             chunk = to_events(chunk)
         self.validity.push(chunk.begin, chunk.valid)
-        mark_saturated(chunk, self.partition.position, self._saturated)
-        position = self.partition.position[chunk.pixel]
-        kept = (position >= 0) & chunk.valid[chunk.frame - chunk.begin] & (chunk.count > 0)
-        self._position.append(position[kept])
-        self._time.append(chunk.frame[kept].astype(np.int32))
-        self._count.append(chunk.count[kept])
+        columns = event_columns(chunk)
+        valid = np.require(chunk.valid, np.bool_, _KERNEL_FLAGS)
+        n_runs = max(1, min(n_threads(), len(chunk.frame) // _RUN_EVENTS))
+        cuts = [len(chunk.frame) * run // n_runs for run in range(n_runs + 1)]
+        frame, pixel, counts = columns
+        runs = [(frame[low:high], pixel[low:high], counts[low:high]) for low, high in pairwise(cuts)]
+        number = np.zeros((n_runs, len(self._static)), np.int64)
+
+        def count(begin: int, end: int) -> None:
+            for run in range(begin, end):
+                kernels_events.count_events(
+                    *runs[run], chunk.begin, valid, self._slot, self._edge, self._saturated, number[run]
+                )
+
+        def pack(begin: int, end: int) -> None:
+            for run in range(begin, end):
+                cursor = offsets[run, :-1].copy()
+                kernels_events.pack_events(*runs[run], chunk.begin, valid, self._slot, cursor, self._packed)
+
+        share(count, n_runs)
+        offsets = np.concatenate(([self._n_packed], self._n_packed + np.cumsum(number)))
+        self._n_packed = int(offsets[-1])
+        within = np.arange(n_runs)[:, None] * len(self._static) + np.arange(len(self._static) + 1)
+        offsets = offsets[within]
+        self._make_room()
+        share(pack, n_runs)
+        self._offsets += list(offsets)
+
+    def _make_room(self) -> None:
+        if self._n_packed <= len(self._packed):
+            return
+        if not self._packed.flags.owndata:  # it was pickled
+            self._packed = self._packed.copy()
+        # Grown in place: the system moves pages, not bytes.
+        self._packed.resize(self._n_packed + self._n_packed // 4, refcheck=False)
 
     def finish(self) -> Moments:
         """Moments of the frames so far."""
-        plan, n_pairs = self.validity.plan, self.validity.n_pairs()
-        start, time, count = self._by_pixel()
-        status = [self.validity.status(level) for level in range(plan.n_levels)]
-        edge, block_static = self.partition.blocks()
-        sums = np.zeros((len(block_static), plan.n_delays, kernels.N_MOMENTS))
-        n_pixels = np.zeros(len(block_static), np.int64)
-        share(
-            lambda begin, end: kernels.walk_events(
-                edge, begin, end, start, time, count, plan.lag, plan.level_start, n_pairs,
-                np.concatenate(status), _starts(status), self._saturated, sums, n_pixels,
-            ),
-            len(block_static),
+        validity, plan = self.validity, self.validity.plan
+        status = [validity.status(level) for level in range(plan.n_levels)]
+        invalid = [np.flatnonzero(here == 0) for here in status]
+        n_pairs = validity.n_pairs()
+        sums = np.zeros((len(self._static), kernels.N_MOMENTS, plan.n_delays))
+        n_pixels = np.zeros(len(self._static), np.int64)
+        offsets = np.array(self._offsets, np.int64).reshape(-1, len(self._static) + 1)
+        scale = _scale(plan, n_pairs)
+        arguments = (
+            self._packed, offsets, validity.n_frames(), plan.lag, plan.level, plan.level_start, scale,
+            scale / 2.0**plan.level, *_pair_levels(plan), validity.regular_below(), np.concatenate(status),
+            _starts(status), np.concatenate(invalid), _starts(invalid), self._saturated, sums, n_pixels,
         )  # fmt: skip
-        return Moments.of_blocks(self.validity, self.partition, sums, n_pixels, block_static)
-
-    def _by_pixel(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
-        start = np.zeros(self.partition.n_pixels + 1, np.int64)
-        for position in self._position:
-            start[1:] += np.bincount(position, minlength=self.partition.n_pixels)
-        np.cumsum(start, out=start)
-        cursor = start[:-1].copy()
-        time, count = np.empty(start[-1], np.int32), np.empty(start[-1], np.int32)
-        for columns in zip(self._position, self._time, self._count, strict=True):
-            kernels.sort_events(*columns, cursor, time, count)
-        return start, time, count
+        share(lambda begin, end: kernels_events.walk_events(self._edge, begin, end, *arguments), len(self._static))
+        return Moments.of_blocks(validity, self.partition, sums, n_pixels, self._static)
 
 
-def make_correlator(plan: Plan, partition: Partition, *, occupancy: float = 1.0, device: str = "cpu") -> Correlator:
+def _pair_levels(plan: Plan) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.uint8]]:
+    """How far pairs of the levels below each reach, (L + 1,), and the levels that a pair may belong to by distance.
+
+    Frames of level l whose lag is k are more than (k - 1) 2**l and less than (k + 1) 2**l base frames apart.
+    """
+    levels = range(plan.n_levels)
+    nearest = [(int(plan.lag[plan.level_start[level]]) - 1) << level for level in levels]
+    beyond = [(int(plan.lag[plan.level_start[level + 1] - 1]) + 1) << level for level in levels]
+    reach = np.maximum.accumulate([0, *beyond])
+    lowest, highest = np.full(reach[-1], plan.n_levels, np.uint8), np.zeros(reach[-1], np.uint8)
+    for level in levels:
+        highest[nearest[level] + 1 : beyond[level]] = level
+    for level in reversed(levels):
+        lowest[nearest[level] + 1 : beyond[level]] = level
+    return reach, lowest, highest
+
+
+def make_correlator(
+    plan: Plan, partition: Partition, *, occupancy: float = 1.0, device: str = "cpu", form: Form = "auto"
+) -> Correlator:
     """Choose the form of the engine.
 
     Parameters
@@ -235,19 +292,24 @@ def make_correlator(plan: Plan, partition: Partition, *, occupancy: float = 1.0,
         Expected fraction of (pixel, frame) pairs with counts; few of them go the way of events.
     device
         ``cpu``: compiled kernels; ``jax``: whatever device jax has.
+    form
+        ``frames`` or ``events`` whatever the occupancy; ``auto`` takes the faster one. Signed counts, as floats may
+        be, are correlated as frames.
 
     Raises
     ------
     CorrelationError
         There is no such device.
     """
+    if form == "auto":
+        form = "frames" if is_dense(occupancy) else "events"
     if device == "jax":
-        from xpcs_assets.correlate.multitau_jax import JaxCorrelator
+        from xpcs_assets.correlate.multitau_jax import make_jax_correlator
 
-        return JaxCorrelator(plan, partition)
+        return make_jax_correlator(plan, partition, occupancy=1.0 if form == "frames" else 0.0)
     if device != "cpu":
         raise CorrelationError(f"there is no device {device!r}", remedy="Use cpu or jax")
-    return FramesCorrelator(plan, partition) if is_dense(occupancy) else EventsCorrelator(plan, partition)
+    return FramesCorrelator(plan, partition) if form == "frames" else EventsCorrelator(plan, partition)
 
 
 def is_dense(occupancy: float) -> bool:
@@ -257,7 +319,7 @@ def is_dense(occupancy: float) -> bool:
 
 def bytes_per_pixel(plan: Plan) -> int:
     """Memory that :class:`FramesCorrelator` needs for each analysed pixel."""
-    return 8 * (3 * plan.n_delays + (plan.history + 1) * plan.n_levels) + 16
+    return 8 * (2 * plan.n_delays + (plan.history + 1) * plan.n_levels) + 16
 
 
 def windows(
@@ -286,13 +348,31 @@ def windows(
         yield Frames(chunk.begin + low, counts, chunk.valid[part]), pixel
 
 
-def as_kernel_type(counts: NDArray[np.generic]) -> NDArray[np.int32] | NDArray[np.float32]:
-    """Counts as C-ordered int32 (anything larger becomes -1: overflowed) or float32: what kernels are compiled for."""
+def as_kernel_type(counts: NDArray[Any]) -> NDArray[Any]:
+    """Counts as a C-ordered array of a type that kernels are compiled for: uint8, uint16, int32 or float32.
+
+    Counts beyond int32 become -1: overflowed.
+    """
     if counts.dtype.kind == "f":
         return np.require(counts, np.float32, _KERNEL_FLAGS)
+    if counts.dtype in (np.uint8, np.uint16):
+        return np.require(counts, None, _KERNEL_FLAGS)
     if counts.dtype.itemsize > 4 or counts.dtype == np.uint32:
         return np.where(counts.astype(np.int64) > _INT32_MAX, -1, counts).astype(np.int32)
     return np.require(counts, np.int32, _KERNEL_FLAGS)
+
+
+def event_columns(events: Events) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Frame, pixel and count of events as the kernels take them, (E,) int32 each."""
+    frame, pixel, count = (
+        np.require(column, np.int32, _KERNEL_FLAGS) for column in (events.frame, events.pixel, events.count)
+    )
+    return frame, pixel, count
+
+
+def least_count(counts: NDArray[np.generic]) -> float:
+    """The least value that is a count: 0 for integers, any for floats, whose masked values are NaN."""
+    return -np.inf if counts.dtype.kind == "f" else 0.0
 
 
 def mark_saturated(events: Events, position: NDArray[np.int32], saturated: NDArray[np.bool_]) -> None:

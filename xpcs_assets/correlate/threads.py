@@ -15,6 +15,9 @@ def n_threads() -> int:
     return int(chosen) if chosen.isdigit() and int(chosen) > 0 else len(os.sched_getaffinity(0))
 
 
+_RANGES_PER_THREAD = 8
+
+
 @cache
 def _pool(size: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(size, thread_name_prefix="correlate")
@@ -30,12 +33,13 @@ def share(work: Callable[[int, int], object], n_items: int, *, at_least: int = 1
     n_items
         Length of the whole range.
     at_least
-        Smallest range worth a thread of its own.
+        Smallest range worth a call of its own.
     """
-    parts = max(1, min(n_threads(), n_items // max(at_least, 1)))
+    # More ranges than threads: one that holds more work than the others is waited for less long.
+    parts = max(1, min(_RANGES_PER_THREAD * n_threads(), n_items // max(at_least, 1)))
     edges = [n_items * part // parts for part in range(parts + 1)]
-    if parts == 1:
+    if parts == 1 or n_threads() == 1:
         work(0, n_items)
         return
-    for done in [_pool(parts).submit(work, low, high) for low, high in pairwise(edges)]:
+    for done in [_pool(n_threads()).submit(work, low, high) for low, high in pairwise(edges)]:
         done.result()

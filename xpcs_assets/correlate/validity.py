@@ -90,3 +90,16 @@ class Validity:
         sums = np.cumsum(padded)
         in_reach = sums[2 * reach + 1 :] - sums[: len(valid)]
         return np.where(valid, np.where(in_reach == 2 * reach + 1, 2, 1), 0).astype(np.uint8)
+
+    def n_frames(self) -> NDArray[np.int64]:
+        """Frames of each level so far, (L,)."""
+        return self.n_pushed >> np.arange(self.plan.n_levels)
+
+    def regular_below(self) -> NDArray[np.uint8]:
+        """Of each frame so far: the level below which it and all its partners count."""
+        below = np.full(self.n_pushed, self.plan.n_levels, np.uint8)
+        for level in reversed(range(self.plan.n_levels)):
+            irregular = np.repeat(self.status(level) != 2, 1 << level)
+            below[: len(irregular)][irregular] = level
+            below[len(irregular) :] = level
+        return below
