@@ -80,7 +80,10 @@ class Blocks:
 class Series(Protocol):
     """The counts of a block's pixels in time, at some level."""
 
-    n_frames: int
+    @property
+    def n_frames(self) -> int:
+        """Frames of this level."""
+        ...
 
     def dense(self, shift: NDArray[np.float64]) -> NDArray[np.float32]:
         """Counts less ``shift`` of each frame, (frames, pixels)."""

@@ -1,8 +1,8 @@
 """The compiled loops of two-time correlation: gathering counts, adding products and pairs of events.
 
 Names: ``N`` frames, ``P`` sorted pixels of the chosen bins, ``B`` blocks of pixels that never cross a static bin.
-``scale`` turns a raw count of a frame into its share of C: C(t1, t2) = sum over pixels of (x1 scale1) (x2 scale2). It is
-0 for frames that do not count.
+``scale`` turns a raw count of a frame into its share of C: C(t1, t2) = sum over pixels of (x1 scale1) (x2 scale2). It
+is 0 for frames that do not count.
 """
 
 from __future__ import annotations

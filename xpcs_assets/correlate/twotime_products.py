@@ -120,10 +120,10 @@ class Norm:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
         """g2 of the lags ``first_lag``.., its error and its pairs, of the (S, lags) sums over static bins.
 
-        The error is the spread of the static bins' influence on g2, G_s + g2 (weight_s - past_s - future_s): G_s is their
-        part of g2, past_s and future_s their mean part in sum y of the pairs' frames. With ``sqmap`` this is the spread
-        of g2 of the static bins, weighted by their pixels. It takes static bins as independent and alike, so that a true
-        change of g2 within the dynamic bin counts as error.
+        The error is the spread of the static bins' influence on g2, G_s + g2 (weight_s - past_s - future_s): G_s is
+        their part of g2, past_s and future_s their mean part in sum y of the pairs' frames. With ``sqmap`` this is the
+        spread of g2 of the static bins, weighted by their pixels. It takes static bins as independent and alike, so
+        that a true change of g2 within the dynamic bin counts as error.
         """
         wanted = slice(first_lag, first_lag + diagonals.shape[1])
         counted = _lagged_sums(self.defined, self.defined)[wanted]
