@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata as distributions
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,6 +102,7 @@ def carry_out(
         acquisition=prepared.acquisition,
         metadata=prepared.metadata,
         qmap=prepared.job.qmap,
+        mask=prepared.mask,
         raw_names=tuple(path.name for path in prepared.job.raw),
         output_name=prepared.job.output.name,
         provenance=report,
@@ -148,16 +150,18 @@ def _ends(prepared: Prepared) -> list[int]:
 
 
 def _analyse(prepared: Prepared, clock: Clock, progress: Callable[[float], None]) -> Found:
-    """Send every chunk to every analysis: multi-tau in as many passes as memory asks for, the others in the first."""
-    settings, stream, parts = prepared.job.settings, prepared.stream, prepared.passes()
+    """Send every chunk to every analysis, in as many passes over the run as the memory of each asks for."""
+    settings, stream = prepared.job.settings, prepared.stream
+    passes = list(zip_longest(prepared.passes(), prepared.twotime_passes()))
     flags = _look(prepared, clock)
     sums = ScatteringSums(prepared.whole, prepared.n_frames, settings.average)
-    twotime = _twotime(prepared)
+    twotime: TwoTime | None = None
     scale = FrameScale(prepared.whole.pixel, prepared.monitor) if settings.normalize != "none" else None
     multitau: Multitau | None = None
-    for number, part in enumerate(parts):
+    for number, (part, bins) in enumerate(passes):
         correlator = None if part is None else _multitau(prepared, part)
-        correlators = [one for one in (correlator, twotime if number == 0 else None) if one is not None]
+        mapper = _twotime(prepared, bins) if bins else None
+        correlators = [one for one in (correlator, mapper) if one is not None]
         since_s = time.monotonic()
         for chunk in stream.chunks():
             stop.check()
@@ -168,16 +172,19 @@ def _analyse(prepared: Prepared, clock: Clock, progress: Callable[[float], None]
                 for one in correlators:
                     one.push(piece)
             since_s = clock.add("correlate", since_s)
-            progress((number + chunk.end / prepared.n_frames) / len(parts))
+            progress((number + chunk.end / prepared.n_frames) / len(passes))
         if correlator is not None:
             of_part = correlator.finish()
             multitau = of_part if multitau is None else multitau + of_part
+        if mapper is not None:
+            maps = mapper.finish()
+            twotime = maps if twotime is None else twotime + maps
         clock.add("correlate", since_s)
     scattering = sums.finish()
     return Found(
         scattering=scattering,
         multitau=multitau,
-        twotime=None if twotime is None else twotime.finish(),
+        twotime=twotime,
         flags=(
             *flags,
             *seen_flags(prepared.series.info),
@@ -211,13 +218,17 @@ def _multitau(prepared: Prepared, part: Partition) -> MultitauPass:
     return MultitauPass(engine, part.pixel, _ends(prepared))
 
 
-def _twotime(prepared: Prepared) -> TwotimeCorrelator | None:
-    settings = prepared.job.settings
-    if settings.analysis_type == "multitau":
-        return None
+def _twotime(prepared: Prepared, bins: Sequence[int]) -> TwotimeCorrelator:
     from xpcs_assets.correlate.twotime import TwotimeCorrelator
 
-    return TwotimeCorrelator(prepared.twotime_partition, prepared.n_frames, settings.smoothing)
+    settings = prepared.job.settings
+    return TwotimeCorrelator(
+        prepared.twotime_partition,
+        prepared.n_frames,
+        settings.smoothing,
+        bins=bins,
+        empty_bins=settings.empty_bins,
+    )
 
 
 def versions() -> dict[str, str]:

@@ -165,6 +165,22 @@ class Prepared:
             return [None]
         return list(self.partition.split(self.pixels_per_pass))
 
+    def twotime_passes(self) -> list[tuple[int, ...]]:
+        """The dynamic bins mapped in each pass over the run; none where no two-time is asked for."""
+        settings, corrections = self.job.settings, self.stream.corrections
+        if settings.analysis_type == "multitau":
+            return []
+        from xpcs_assets.correlate.twotime import bins_in_passes
+
+        whole = not _needs_frames(settings, corrections)
+        return bins_in_passes(
+            self.twotime_partition,
+            self.n_frames,
+            max(_LEAST_BYTES, memory_of(self.job) - corrections.n_bytes),
+            occupancy=self.occupancy if whole else 1.0,
+            count_bytes=2 if whole else 4,
+        )
+
     def summary(self) -> dict[str, Any]:
         """What will be done, as plain values."""
         return {
@@ -178,7 +194,7 @@ class Prepared:
             "device": "cpu" if self.device == "cpu" else "gpu",
             "n_delays": len(self.axis.delay),
             "n_pixels": self.partition.n_pixels,
-            "n_passes": len(self.passes()),
+            "n_passes": max(len(self.passes()), len(self.twotime_passes())),
             "flags": list(self.flags),
         }
 

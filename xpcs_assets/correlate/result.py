@@ -16,6 +16,9 @@ from xpcs_assets.errors import ResultError
 from xpcs_assets.readers.h5file import damage, open_hdf5
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe
 
+MASK_USED = "/xpcs/mask_used"
+"""Where a result keeps the pixels that counted, if they are not the q-map's mask."""
+
 _REMEDY = "Correlate the run again, or open another file"
 
 
@@ -28,7 +31,8 @@ class Result(G2Table):
     path
         The file.
     delay_frames, delay_s
-        (T,) int64 and float64: delays in analysed frames, and in s.
+        (T,) int64 and float64: delays in analysed frames, and in s. Of a series of bursts the first are within
+        bursts, the others across them.
     g2, g2_error
         (T, Nd) float64, NaN where undefined.
     n_pairs
@@ -52,7 +56,8 @@ class Result(G2Table):
     frame_time_s
         From one analysed frame to the next, s: the detector's frame time x stride x average.
     mask, dynamic_map, static_map
-        (rows, columns): bool, and int32 with 0 where unused.
+        (rows, columns): bool, the pixels that counted: the q-map's less those that the detector, the dark or the flat
+        field know to be bad; and int32 with 0 where unused.
     recipe
         What made it.
     provenance
@@ -101,6 +106,19 @@ def open_result(path: str | Path) -> Result:
     path = Path(path)
     with open_hdf5(path, ResultError, _REMEDY) as file, damage(path, "it cannot be read", ResultError, _REMEDY):
         return _read(_Source(file, path))
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """Engine, versions, digests and frames of a result of any kind; empty where the file does not tell.
+
+    Raises
+    ------
+    ResultError
+        The file is missing, damaged or no HDF5 file.
+    """
+    path = Path(path)
+    with open_hdf5(path, ResultError, _REMEDY) as file, damage(path, "it cannot be read", ResultError, _REMEDY):
+        return _json(_Source(file, path), "/xpcs/provenance/report")
 
 
 class _Source:
@@ -157,7 +175,7 @@ def _read(source: _Source) -> Result:
     return Result(
         path=source.path,
         delay_frames=delay,
-        delay_s=delay.astype(np.float64) * frame_time_s,
+        delay_s=source.optional(f"{multitau}/delay_s", delay * frame_time_s).reshape(-1).astype(np.float64),
         g2=np.where(undefined, np.nan, g2),
         g2_error=np.where(undefined, np.nan, error),
         n_pairs=source.optional(f"{multitau}/n_pairs", _pairs(delay, intensity.shape[1])).astype(np.int64),
@@ -171,7 +189,7 @@ def _read(source: _Source) -> Result:
         segments=source.array("/xpcs/temporal_mean/scattering_1d_segments", 2),
         intensity_vs_time=intensity,
         frame_time_s=frame_time_s,
-        mask=source.array("/xpcs/qmap/mask", 2) > 0,
+        mask=source.optional(MASK_USED, source.array("/xpcs/qmap/mask", 2)) > 0,
         dynamic_map=source.array("/xpcs/qmap/dynamic_roi_map", 2).astype(np.int32),
         static_map=source.array("/xpcs/qmap/static_roi_map", 2).astype(np.int32),
         recipe=_recipe(source),

@@ -26,7 +26,7 @@ from typing import Any
 from xpcs_assets.correlate import stop
 from xpcs_assets.correlate.carry_out import carry_out
 from xpcs_assets.correlate.job import Job, Prepared, prepare
-from xpcs_assets.correlate.result import open_result
+from xpcs_assets.correlate.result import read_provenance
 from xpcs_assets.correlate.write_result import write_atomically
 from xpcs_assets.errors import (
     ConflictingBytesError,
@@ -111,7 +111,7 @@ def _existing(prepared: Prepared, *, overwrite: bool) -> dict[str, Any] | None:
         return None
     wanted = prepared.summary()
     try:
-        found = open_result(output).provenance
+        found = read_provenance(output)
     except ResultError as error:
         found = {"damage": error.what}
     keys = ("recipe_digest", "inputs", "frames")

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from xpcs_assets.correlate.h5write import put
+from xpcs_assets.correlate.result import MASK_USED
 from xpcs_assets.correlate.saxs import Scattering
 from xpcs_assets.correlate.select import Selection
 from xpcs_assets.correlate.write_multitau import MultitauContent, put_multitau
@@ -60,6 +62,8 @@ class ResultContent:
         How the run was taken; fills what the metadata file lacks for the viewer.
     metadata, qmap
         Files that are copied in: the whole metadata file if it is a companion in HDF5, and the group ``/qmap``.
+    mask
+        (rows, columns) bool, the pixels that counted.
     raw_names, output_name
         Names of the files, without folders.
     provenance
@@ -74,6 +78,7 @@ class ResultContent:
     acquisition: Acquisition
     metadata: Path
     qmap: Path
+    mask: NDArray[np.bool_]
     raw_names: tuple[str, ...]
     output_name: str
     provenance: Mapping[str, Any]
@@ -91,14 +96,16 @@ def result_bytes(content: ResultContent) -> bytes | memoryview:
     with h5py.File(buffer, "w") as file:
         _copy_metadata(file, content)
         _copy_qmap(file, content.qmap)
+        if not np.array_equal(content.mask, file["/xpcs/qmap/mask"][()] > 0):
+            put(file, MASK_USED, content.mask)
         if content.multitau is not None:
             put_multitau(file, content.multitau, content.recipe.settings.error_rule)
             _put_config(file, content, "multitau")
         if content.twotime is not None:
             from xpcs_assets.correlate.write_twotime import put_twotime
 
-            put_twotime(file, content.twotime, content)
-            _put_config(file, content, "twotime")
+            put_twotime(file, content.twotime)
+            _put_config(file, content, "twotime", content.twotime.width)
         _write_scattering(file, content.scattering)
         put(file, "/xpcs/rawdata_path", ", ".join(content.raw_names))
         put(file, "/xpcs/provenance/recipe", json.dumps(content.recipe.to_dict(), sort_keys=True))
@@ -174,11 +181,12 @@ def _copy_qmap(file: h5py.File, path: Path) -> None:
         group.attrs["hash"] = "none"
 
 
-def _put_config(file: h5py.File, content: ResultContent, kind: str) -> None:
+def _put_config(file: h5py.File, content: ResultContent, kind: str, width: int = 1) -> None:
+    """Write the settings; ``width`` analysed frames are summed further into one."""
     settings = content.recipe.settings
     config: dict[str, str | int | float | bool] = {
         "analysis_type": settings.analysis_type,
-        "avg_frame": settings.average,
+        "avg_frame": settings.average * width,
         "begin_frame": content.selection.begin,
         "crop_ratio_threshold": 1.0,
         "delays_per_level": settings.delays_per_level,
