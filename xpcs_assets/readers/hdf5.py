@@ -167,7 +167,7 @@ class H5Frames:
             frame = self._first_damaged(begin, end)
             where = f"{self._path}:{self._name}, frame {frame}"
             raise RawDataError(f"the frame cannot be read ({said(error)})", where=where, remedy=COPY) from error
-        return raw.reshape(end - begin, -1)
+        return raw.reshape(end - begin, self.shape[0] * self.shape[1])
 
     def _fill(self, raw: NDArray[Any], begin: int, end: int) -> None:
         if self._data.ndim == 3:

@@ -34,7 +34,7 @@ _REMEDY = "Write the frames with numpy.save as one array (frames, rows, columns)
 class _Header:
     """Type, shape and place of the one array in a file."""
 
-    def __init__(self, file: RawFile) -> None:
+    def __init__(self, file: RawFile, kinds: str = "iuf", dimensions: int = 3) -> None:
         head = bytes(file.read(0, min(file.size_bytes, _MAX_HEADER_BYTES)))
         if not head.startswith(MAGIC) or len(head) < len(MAGIC) + 6:
             raise RawDataError("this is no .npy file", where=file.path, remedy=_REMEDY)
@@ -51,16 +51,16 @@ class _Header:
         if match[2] == b"True":
             raise RawDataError("its order is Fortran's", where=at(file.path, 0), remedy=_REMEDY)
         self.shape = tuple(int(side) for side in match[3].split(b",") if side.strip())
-        self._check(file)
+        self._check(file, kinds, dimensions)
 
-    def _check(self, file: RawFile) -> None:
-        """Refuse what is no stack of numbers, or a stack that the file does not hold."""
+    def _check(self, file: RawFile, kinds: str, dimensions: int) -> None:
+        """Refuse an array of other numbers or dimensions, and one that the file does not hold."""
         fault = ""
-        if self.dtype.kind not in "iuf":
+        if self.dtype.kind not in kinds:
             fault = f"its numbers are {self.dtype}"
-        elif len(self.shape) != 3:
-            fault = f"it has {len(self.shape)} dimensions, not 3"
-        elif 0 in self.shape or self.shape[1] * self.shape[2] > MAX_PIXELS:
+        elif len(self.shape) != dimensions:
+            fault = f"it has {len(self.shape)} dimensions, not {dimensions}"
+        elif 0 in self.shape or self.shape[-1] * self.shape[-2] > MAX_PIXELS:
             fault = f"its shape is {self.shape}"
         if fault:
             raise RawDataError(fault, where=at(file.path, 0), remedy=_REMEDY)
@@ -83,7 +83,9 @@ class _Stack:
         dtype = self._header.dtype
         per_frame = self._pixels * dtype.itemsize
         block = self._file.read(self._header.offset + begin * per_frame, (end - begin) * per_frame)
-        return np.frombuffer(block, dtype).reshape(end - begin, -1).astype(dtype.newbyteorder("="), copy=False)
+        return (
+            np.frombuffer(block, dtype).reshape(end - begin, self._pixels).astype(dtype.newbyteorder("="), copy=False)
+        )
 
     def close(self) -> None:
         self._file.close()
@@ -132,10 +134,8 @@ def good_pixels_of(raw: Path, sidecar: Sidecar | None, shape: tuple[int, int]) -
     if sidecar is None or not sidecar.good_pixels:
         return None
     with RawFile(raw.with_name(sidecar.good_pixels)) as file:
-        head = bytes(file.read(0, min(file.size_bytes, _MAX_HEADER_BYTES)))
-        expected = rb"'descr': '\|b1', 'fortran_order': False, 'shape': \(%d, %d\)" % shape
-        size = shape[0] * shape[1]
-        if not head.startswith(MAGIC) or not re.search(expected, head[:256]) or file.size_bytes < size:
-            what = f"it is no mask of {shape[0]} x {shape[1]} booleans"
-            raise RawDataError(what, where=file.path, remedy="Write it with numpy.save as an array of dtype bool")
-        return np.asarray(np.frombuffer(file.read(file.size_bytes - size, size), np.uint8).reshape(shape) != 0)
+        header = _Header(file, "b", 2)
+        if header.shape != shape:
+            what = f"the mask is {header.shape}, the frames are {shape}"
+            raise RawDataError(what, where=file.path, remedy="Write a mask of the frames' rows and columns")
+        return np.asarray(np.frombuffer(file.read(header.offset, shape[0] * shape[1]), np.uint8).reshape(shape) != 0)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from xpcs_assets.errors import MetadataError
+from xpcs_assets.readers import fields
 from xpcs_assets.readers.metadata import Field, read_fields
 
 
@@ -103,3 +104,37 @@ def test_every_leaf_of_the_golden_metadata_is_listed(shared_data: Path) -> None:
         file.visititems(lambda name, node: leaves.append(f"/{name}") if isinstance(node, h5py.Dataset) else None)
     assert set(leaves) <= set(fields_of(path))
     assert fields_of(path)["/entry/instrument/detector_1/frame_time"].unit == "s"
+
+
+def test_links_into_other_files_are_listed_and_not_followed(tmp_path: Path) -> None:
+    path = tmp_path / "a.hdf"
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["/x"] = 42
+    with h5py.File(path, "w") as file:
+        file["/entry/other"] = h5py.ExternalLink("secret.h5", "/x")
+        file["/entry/hidden"] = h5py.SoftLink("/entry/other")
+    found = fields_of(path)
+    for name in ("other", "hidden"):
+        assert found[f"/entry/{name}"].value is None
+        assert "secret.h5" in found[f"/entry/{name}"].note
+
+
+def test_a_stack_of_images_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.hdf"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("/entry/data/data", shape=(100, 64, 64), dtype="u2", chunks=(1, 64, 64))
+    (field,) = (field for name, field in fields_of(path).items() if name == "/entry/data/data")
+    assert field.value == {"shape": [100, 64, 64]}
+    assert "stack" in field.note
+
+
+def test_of_a_large_file_texts_are_read_whose_own_list_is_sound(rich: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fields_of(rich)
+    monkeypatch.setattr(fields, "_MAX_SCANNED_BYTES", 10)
+    after = fields_of(rich)
+    assert after["/entry/name"].value == "Å"
+    assert after["/entry/bytes"].value == "8-ID"
+    changed = {name for name in before if before[name] != after[name]}
+    # Texts of attributes have no place that could be looked at.
+    assert all("@" in name and "sound" in after[name].note for name in changed)
+    assert changed

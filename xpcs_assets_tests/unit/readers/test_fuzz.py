@@ -19,14 +19,18 @@ from xpcs_assets.readers import imm
 from xpcs_assets.readers.metadata import read_acquisition, read_fields
 from xpcs_assets.readers.qmap import read_qmap, write_qmap
 from xpcs_assets.readers.recognise import open_raw
+from xpcs_assets.readers.rigaku3m import module_place
 from xpcs_assets.readers.rings import ring_partition
 from xpcs_assets.testing.writers import (
     AcquisitionFacts,
+    Sparse,
     write_imm,
     write_metadata,
     write_nexus,
     write_rigaku,
 )
+from xpcs_assets.testing.writers_files import write_edf, write_npy, write_rigaku3m
+from xpcs_assets.testing.writers_hdf5 import write_als7011, write_areadetector, write_dectris
 from xpcs_assets_tests.unit.readers.conftest import SHAPE, read_file, sparse_frames
 
 ROOM_BYTES = 1 << 30
@@ -41,7 +45,7 @@ def _qmap(path: Path) -> None:
 
 
 def _metadata(path: Path) -> None:
-    write_metadata(path, AcquisitionFacts("d", 5, 1e-3, 1e-3, 10.0, (3, 3), 75e-6, 4.0, "2026"))
+    write_metadata(path, FACTS)
 
 
 def _read_metadata(path: Path) -> None:
@@ -49,40 +53,98 @@ def _read_metadata(path: Path) -> None:
     read_acquisition(path, frames_field="/entry/instrument/detector_1/number_of_frames")
 
 
-FILES: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object], type[InputError]]] = {
-    "imm": (
-        "a.imm",
-        lambda path: write_imm(path, SHAPE, sparse_frames(42, 5), frame_time_s=1e-3),
-        read_file,
-        RawDataError,
-    ),
+FACTS = AcquisitionFacts("d", 5, 1e-3, 1e-3, 10.0, (3, 3), 75e-6, 4.0, "2026")
+
+
+def _frames() -> list[Sparse]:
+    return sparse_frames(42, 5)
+
+
+def _rigaku3m(path: Path) -> None:
+    pixel = np.concatenate([module_place(module)[:4] for module in range(6)]).astype(np.int64)
+    write_rigaku3m([path.with_suffix(f".00{module}") for module in range(6)], [(pixel, np.ones(24, np.int64))] * 5)
+
+
+def _dectris(path: Path) -> None:
+    write_dectris(path.with_name("a_master.h5"), SHAPE, _frames(), FACTS, per_file=3)
+
+
+def _series(path: Path) -> None:
+    for number, frame in enumerate(_frames()):
+        write_edf(path.with_name(f"a_{number}.edf"), SHAPE, [frame])
+
+
+def _npy(path: Path) -> None:
+    write_npy(path.with_name("a.npy"), SHAPE, _frames(), {"frame_time_s": 1e-3}, bad=np.array([3]))
+
+
+def _read_master(path: Path) -> int:
+    return read_file(path.with_name("a_master.h5"))
+
+
+def _read_raw_and_its_times(path: Path) -> int:
+    with suppress(MetadataError):
+        read_acquisition(path)
+        read_fields(path)
+    return read_file(path)
+
+
+Kind = tuple[str, Callable[[Path], object], Callable[[Path], object], type[InputError]]
+
+FILES: dict[str, Kind] = {
+    "imm": ("a.imm", lambda path: write_imm(path, SHAPE, _frames(), frame_time_s=1e-3), read_file, RawDataError),
     "imm-dense": (
         "a.imm",
-        lambda path: write_imm(path, SHAPE, sparse_frames(42, 5), frame_time_s=1e-3, compression=imm.DENSE),
+        lambda path: write_imm(path, SHAPE, _frames(), frame_time_s=1e-3, compression=imm.DENSE),
         read_file,
         RawDataError,
     ),
-    "rigaku": ("a.bin", lambda path: write_rigaku(path, sparse_frames(42, 5)), read_file, RawDataError),
-    "hdf5": ("a.h5", lambda path: write_nexus(path, SHAPE, sparse_frames(42, 5)), read_file, RawDataError),
+    "rigaku": ("a.bin", lambda path: write_rigaku(path, _frames()), read_file, RawDataError),
+    "rigaku3m": ("a.bin.003", _rigaku3m, read_file, RawDataError),
+    "hdf5": ("a.h5", lambda path: write_nexus(path, SHAPE, _frames()), read_file, RawDataError),
+    "master": ("a_master.h5", _dectris, _read_raw_and_its_times, RawDataError),
+    "data-of-master": ("a_data_000002.h5", _dectris, _read_master, RawDataError),
+    "areadetector": (
+        "a.h5",
+        lambda path: write_areadetector(path, SHAPE, _frames(), frame_time_s=0.5),
+        _read_raw_and_its_times,
+        RawDataError,
+    ),
+    "als7011": (
+        "a.h5",
+        lambda path: write_als7011(path, SHAPE, _frames(), FACTS),
+        _read_raw_and_its_times,
+        RawDataError,
+    ),
+    "edf": ("a.edf", lambda path: write_edf(path, SHAPE, _frames()), _read_raw_and_its_times, RawDataError),
+    "edf-series": ("a_2.edf", _series, lambda path: read_file(path.with_name("a_0.edf")), RawDataError),
+    "npy": ("a.npy", _npy, read_file, RawDataError),
+    "npy-mask": ("a_mask.npy", _npy, lambda path: read_file(path.with_name("a.npy")), RawDataError),
+    "sidecar": ("a.json", _npy, read_acquisition, MetadataError),
     "metadata": ("a_metadata.hdf", _metadata, _read_metadata, MetadataError),
     "qmap": ("a_qmap.hdf", _qmap, read_qmap, QmapError),
 }
+RAW = {kind for kind, (_, _, _, error) in FILES.items() if error is RawDataError}
 
 
 @contextmanager
-def file_of(name: str, content: bytes) -> Iterator[Path]:
+def file_of(kind: str, content: bytes) -> Iterator[Path]:
+    """The file of a kind with this content, beside the sound files that belong to it."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        path.write_bytes(content)
-        yield path
+        for name, sound in {**WHOLE[kind], FILES[kind][0]: content}.items():
+            (Path(folder) / name).write_bytes(sound)
+        yield Path(folder) / FILES[kind][0]
+
+
+def _write_whole(kind: str) -> dict[str, bytes]:
+    name, write, _, _ = FILES[kind]
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder) / name)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def whole(kind: str) -> bytes:
-    name, write, _, _ = FILES[kind]
-    with file_of(name, b"") as path:
-        path.unlink()
-        write(path)
-        return path.read_bytes()
+    return WHOLE[kind][FILES[kind][0]]
 
 
 @pytest.fixture(scope="module")
@@ -96,17 +158,16 @@ def little_memory() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-WHOLE = {kind: whole(kind) for kind in FILES}
+WHOLE = {kind: _write_whole(kind) for kind in FILES}
 damaged_kind = pytest.mark.parametrize("kind", FILES)
 pytestmark = pytest.mark.usefixtures("little_memory")
 
 
 @damaged_kind
 def test_the_whole_files_are_sound(kind: str) -> None:
-    name, _, read, _ = FILES[kind]
-    with file_of(name, WHOLE[kind]) as path:
-        result = read(path)
-    if kind in ("imm", "imm-dense", "hdf5", "rigaku"):
+    with file_of(kind, whole(kind)) as path:
+        result = FILES[kind][2](path)
+    if kind in RAW:
         assert result in (4, 5)  # the last frame is dark, which a Rigaku file cannot tell
 
 
@@ -114,8 +175,8 @@ def test_the_whole_files_are_sound(kind: str) -> None:
 @FUZZ
 @given(content=st.binary(min_size=1, max_size=4096))
 def test_random_bytes(kind: str, content: bytes) -> None:
-    name, _, read, error = FILES[kind]
-    with file_of(name, content) as path, suppress(error):
+    _, _, read, error = FILES[kind]
+    with file_of(kind, content) as path, suppress(error):
         read(path)
 
 
@@ -123,13 +184,13 @@ def test_random_bytes(kind: str, content: bytes) -> None:
 @FUZZ
 @given(data=st.data())
 def test_flipped_bytes(kind: str, data: st.DataObject) -> None:
-    name, _, read, error = FILES[kind]
-    content = bytearray(WHOLE[kind])
+    _, _, read, error = FILES[kind]
+    content = bytearray(whole(kind))
     # Headers, where a flip hurts, are near the front; the rest of the file gets its share.
     position = st.integers(0, min(2000, len(content) - 1)) | st.integers(0, len(content) - 1)
     for at, value in data.draw(st.lists(st.tuples(position, st.integers(0, 255)), min_size=1, max_size=8)):
         content[at] = value
-    with file_of(name, bytes(content)) as path, suppress(error):
+    with file_of(kind, bytes(content)) as path, suppress(error):
         read(path)
 
 
@@ -137,21 +198,33 @@ def test_flipped_bytes(kind: str, data: st.DataObject) -> None:
 @FUZZ
 @given(part=st.floats(0, 1, exclude_max=True))
 def test_truncations(kind: str, part: float) -> None:
-    name, _, read, error = FILES[kind]
-    size = int(part * len(WHOLE[kind]))
-    with file_of(name, WHOLE[kind][:size]) as path:
+    _, _, read, error = FILES[kind]
+    size = int(part * len(whole(kind)))
+    with file_of(kind, whole(kind)[:size]) as path:
         if kind in ("imm", "imm-dense"):
             # Cut between two frames is a shorter file; anywhere else is damage.
-            edges = _frame_edges(WHOLE[kind])
+            edges = _frame_edges(whole(kind))
             if size in edges:
                 assert read(path) == edges.index(size)
                 return
-        elif kind == "rigaku" and size and size % 8 == 0:
+        elif kind.startswith("rigaku") and size and size % 8 == 0:
             with open_raw(path) as series:
-                assert series.info.extra["events"] == size // 8
+                assert series.info.extra["events"] == _n_events(kind) - (len(whole(kind)) - size) // 8
             return
+        elif kind == "edf" and size in range(0, len(whole(kind)), _EDF_FRAME_BYTES) and size:
+            assert read(path) == size // _EDF_FRAME_BYTES
+            return
+        if kind == "sidecar" and size == len(whole(kind)) - 1:
+            return  # the new line at its end is gone, nothing else
         with pytest.raises(error):
             read(path)
+
+
+_EDF_FRAME_BYTES = 1024 + 42 * 2
+
+
+def _n_events(kind: str) -> int:
+    return sum(len(content) for content in WHOLE[kind].values()) // 8
 
 
 def _frame_edges(content: bytes) -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xpcs_assets.errors import RawDataError
-from xpcs_assets.readers.hdf5 import DATASET, being_written
+from xpcs_assets.readers.hdf5 import DATASET, MASKS, being_written
 from xpcs_assets.readers.recognise import open_raw
 from xpcs_assets.readers.series import Frames
 from xpcs_assets.testing.writers import write_nexus
@@ -226,3 +226,32 @@ def test_a_file_that_is_no_hdf5_will_never_be_one(sparse_imm: Path) -> None:
 def test_a_vanished_file_is_said_to_be_gone(tmp_path: Path) -> None:
     with pytest.raises(RawDataError, match="no such file"):
         being_written(tmp_path / "gone.h5")
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_mask_in_the_file_tells_the_good_pixels(nexus: Path, name: str) -> None:
+    mask = np.zeros(SHAPE, np.uint32)
+    mask[2, 3] = 8
+    with h5py.File(nexus, "a") as file:
+        file[name] = mask
+    with open_raw(nexus) as series:
+        good = series.info.good_pixels
+    assert good is not None
+    assert np.argwhere(~good).tolist() == [[2, 3]]
+
+
+def test_a_file_that_tells_its_frame_time_gives_it(nexus: Path) -> None:
+    with h5py.File(nexus, "a") as file:
+        file["/entry/instrument/detector/frame_time"] = 0.002
+        file["/entry/instrument/detector/count_time"] = 0.0019
+    with open_raw(nexus) as series:
+        assert (series.info.frame_time_s, series.info.extra["count_time_s"]) == (0.002, 0.0019)
+
+
+def test_frames_in_one_piece_that_the_file_is_too_short_for_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5", np.ones((5, 3, 4), np.uint16))
+    content = path.read_bytes()
+    # The length of the data in the header's layout, 120 bytes, said to be longer.
+    path.write_bytes(content.replace((120).to_bytes(8, "little"), (120 << 20).to_bytes(8, "little")))
+    with pytest.raises(RawDataError):
+        open_raw(path)

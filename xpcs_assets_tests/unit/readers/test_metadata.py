@@ -10,6 +10,7 @@ import pytest
 from xpcs_assets.errors import MetadataError
 from xpcs_assets.readers.metadata import find_metadata, read_acquisition
 from xpcs_assets.testing.writers import AcquisitionFacts, write_metadata
+from xpcs_assets.testing.writers_hdf5 import write_areadetector
 
 FRAME_TIME = "/entry/instrument/detector_1/frame_time"
 COUNT_TIME = "/entry/instrument/detector_1/count_time"
@@ -176,3 +177,35 @@ def test_the_golden_metadata_are_found_and_read(shared_data: Path) -> None:
     assert path is not None
     read = read_acquisition(path)
     assert (read.frame_time_s, read.energy_kev, read.dark_frames) == (0.001, 10.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("raw", "others"),
+    [
+        ("A1.bin.000", ("A1.bin.001", "A2_metadata.hdf", "A1_metadata.hdf")),
+        ("A1_master.h5", ("A1_data_000001.h5", "A2_master.h5", "A2_metadata.hdf", "A1_metadata.hdf")),
+        ("A1_0000.edf", ("A1_0001.edf", "A1_metadata.hdf")),
+    ],
+)
+def test_runs_of_several_files_find_the_metadata_of_their_name(
+    tmp_path: Path, raw: str, others: tuple[str, ...]
+) -> None:
+    assert found(tmp_path, raw, *others) == "A1_metadata.hdf"
+
+
+def test_the_number_of_frames_may_stand_in_the_raw_file_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    write_areadetector(path, (2, 3), [(np.array([0]), np.array([1]))] * 5, frame_time_s=0.5)
+    with h5py.File(path, "a") as file:
+        file[FRAMES] = 8
+    assert read_acquisition(path, frames_field=FRAMES).n_frames == 8
+    with pytest.raises(MetadataError, match="no such field"):
+        read_acquisition(path, frames_field="/entry/nowhere")
+
+
+def test_a_damaged_raw_file_that_should_serve_as_metadata_is_an_error_of_the_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "a.edf"
+    path.write_bytes(b"{\nHeaderID = 1 ;\n" + bytes(600))
+    with pytest.raises(MetadataError, match="no end") as caught:
+        read_acquisition(path)
+    assert str(path) in caught.value.where
