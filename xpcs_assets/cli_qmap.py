@@ -222,11 +222,15 @@ def _without_hot(
     drop: bool,
 ) -> tuple[QPartition, NDArray[np.int64] | None]:
     """The map, and the hot pixels that were found; they are in it unless they were to be dropped."""
-    from xpcs_assets.readers.hot_pixels import hot_pixels
+    from xpcs_assets.readers.hot_pixels import hot_pixels, silent_pixels
 
     partition = bins.partition(geometry, usable)
     if pattern is None:
         return partition, None
+    silent = silent_pixels(pattern, partition).size
+    if silent:
+        what = f"the map holds {silent} pixels that never counted, though their bins are lit"
+        typer.echo(f"warning: {what}: dead ones, or a beamstop. Mask them.", err=True)
     hot = hot_pixels(pattern, partition, sigma)
     if not hot.size:
         return partition, hot
@@ -234,9 +238,9 @@ def _without_hot(
     mean = pattern.mean.reshape(-1)
     named = [f"row {i // cols}, column {i % cols}: {mean[i]:.3g} counts a frame" for i in hot[:_NAMED].tolist()]
     more = f"; and {hot.size - _NAMED} more" if hot.size > _NAMED else ""
-    which = f"{hot.size} hot pixels ({'; '.join(named)}{more})"
+    which = f"{hot.size} hot {'pixel' if hot.size == 1 else 'pixels'} ({'; '.join(named)}{more})"
     if not drop:
-        typer.echo(f"warning: {which} are in the map. Mask them with --drop-hot or --bad-pixels.", err=True)
+        typer.echo(f"warning: the map holds {which}. Mask them with --drop-hot or --bad-pixels.", err=True)
         return partition, hot
     usable.reshape(-1)[hot] = False
     typer.echo(f"masked     {which}")

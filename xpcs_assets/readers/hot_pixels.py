@@ -1,7 +1,8 @@
-"""What the detector saw in the first frames of a run, and which of its pixels are hot."""
+"""What the detector saw in the first frames of a run, and which of its pixels are hot or see nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,8 @@ MANY_SIGMA = 20.0
 
 _PARTS = 4
 _ENOUGH_PIXELS = 64
+# A pixel that expects as many photons sees none once in 10^10.
+_SURELY_LIT = 25.0
 _NEAR = 3
 # Three of ten neighbours of a pixel at the corner of a lit region are lit, one of six around a block of 3 x 3 is hot.
 _UPPER_QUARTILE = 75.0
@@ -38,7 +41,8 @@ class Pattern:
     n_frames
         Frames read.
     masked
-        (rows, cols) bool, pixels that the detector marked as masked or overflowed in every frame.
+        (rows, cols) bool, bad pixels and gaps of the detector's own mask, and pixels masked or overflowed in every
+        frame.
     """
 
     totals: NDArray[np.float64]
@@ -74,20 +78,20 @@ def read_pattern(path: Path, max_frames: int) -> Pattern:
                 counts, masked = _summed(chunk, size)
                 totals[part] += counts
                 n_masked += masked
-    shape = series.info.shape
-    return Pattern(totals.reshape(_PARTS, *shape), n_frames, (n_masked == n_frames).reshape(shape))
+    shape, good = series.info.shape, series.info.good_pixels
+    masked = (n_masked == n_frames).reshape(shape)
+    return Pattern(totals.reshape(_PARTS, *shape), n_frames, masked if good is None else masked | ~good)
 
 
 def _summed(chunk: Chunk, size: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Counts of each pixel, and in how many frames it was masked."""
     if isinstance(chunk, Events):
         good = chunk.count >= 0
-        masked = np.bincount(chunk.pixel[~good], minlength=size).astype(np.int64)
-        return np.bincount(chunk.pixel[good], chunk.count[good], minlength=size).astype(np.float64), masked
+        n_masked = np.bincount(chunk.pixel[~good], minlength=size).astype(np.int64)
+        return np.bincount(chunk.pixel[good], chunk.count[good], minlength=size).astype(np.float64), n_masked
     counts: NDArray[Any] = chunk.counts
-    # Floats are signed by nature: a dark image was subtracted.
-    negative = counts < 0 if counts.dtype.kind in "iu" else np.zeros(counts.shape, np.bool_)
-    return np.where(negative, 0, counts).sum(axis=0, dtype=np.float64), negative.sum(axis=0, dtype=np.int64)
+    masked = counts < 0 if counts.dtype.kind in "iu" else np.isnan(counts)
+    return np.where(masked, 0, counts).sum(axis=0, dtype=np.float64), masked.sum(axis=0, dtype=np.int64)
 
 
 def hot_pixels(pattern: Pattern, partition: QPartition, sigma: float = MANY_SIGMA) -> NDArray[np.int64]:
@@ -114,6 +118,28 @@ def hot_pixels(pattern: Pattern, partition: QPartition, sigma: float = MANY_SIGM
     QmapError
         The pattern is of another detector.
     """
+    found = _of_each_bin(pattern, partition, lambda parts: _hot(parts, sigma))
+    alone = _exceeds_its_surroundings(np.where(pattern.masked, np.nan, pattern.totals.sum(axis=0)), found, sigma)
+    return found[alone]
+
+
+def silent_pixels(pattern: Pattern, partition: QPartition) -> NDArray[np.int64]:
+    """Flat indices, ascending, of the pixels of a map that never counted though their bin's median is 25 or more.
+
+    These are dead pixels, or lie in the shadow of a beamstop.
+
+    Raises
+    ------
+    QmapError
+        The pattern is of another detector.
+    """
+    return _of_each_bin(pattern, partition, _silent)
+
+
+def _of_each_bin(
+    pattern: Pattern, partition: QPartition, rule: Callable[[NDArray[np.float64]], NDArray[np.bool_]]
+) -> NDArray[np.int64]:
+    """The pixels that ``rule`` names, which is given the counts of one bin's pixels, (4, pixels)."""
     if pattern.masked.shape != partition.shape:
         what = f"the raw data are {pattern.masked.shape} pixels, the q-map {partition.shape}"
         raise QmapError(what, remedy="Give the raw file of this detector")
@@ -123,16 +149,20 @@ def hot_pixels(pattern: Pattern, partition: QPartition, sigma: float = MANY_SIGM
     order = used[np.argsort(bins, kind="stable")]
     edges = np.cumsum(np.bincount(bins)[1:])[:-1]
     parts = pattern.totals.reshape(_PARTS, -1)
-    found = np.concatenate([members[_hot(parts[:, members], sigma)] for members in np.split(order, edges)])
-    alone = _exceeds_its_surroundings(np.where(pattern.masked, np.nan, pattern.totals.sum(axis=0)), found, sigma)
-    return np.sort(found[alone]).astype(np.int64)
+    found = [members[rule(parts[:, members])] for members in np.split(order, edges)]
+    return np.sort(np.concatenate(found)).astype(np.int64)
+
+
+def _silent(parts: NDArray[np.float64]) -> NDArray[np.bool_]:
+    counts = parts.sum(axis=0)
+    return np.asarray((counts == 0) & (float(np.median(counts)) >= _SURELY_LIT))
 
 
 def _hot(parts: NDArray[np.float64], sigma: float) -> NDArray[np.bool_]:
     """Which pixels of one bin are hot; ``parts`` is (4, pixels)."""
     counts = parts.sum(axis=0)
-    median = float(np.median(counts)) if counts.size else 0.0
-    spread = _SIGMA_OF_MAD * float(np.median(np.abs(counts - median))) if counts.size else 0.0
+    median = float(np.median(counts))
+    spread = _SIGMA_OF_MAD * float(np.median(np.abs(counts - median)))
     excess = counts - median
     steady = (parts - median / _PARTS >= excess / (2 * _PARTS)).all(axis=0)
     return np.asarray((excess > sigma * max(spread, np.sqrt(max(median, 1.0)))) & steady)

@@ -61,7 +61,7 @@ def test_metadata_and_raw_file_give_geometry_shape_and_hot_pixels(tmp_path: Path
     given = ("--output", path, "--metadata", measured.metadata, "--raw", measured.raw, "--dynamic", 8)
     said = run(*given, "--preview", picture)
     assert said.code == 0, said.err
-    assert "warning: 12 hot pixels" in said.err
+    assert "warning: the map holds 12 hot pixels" in said.err
     assert "--drop-hot" in said.err
     qmap, truth = read_qmap(path), measured.scene
     assert (qmap.shape, qmap.beam_centre_yx) == (truth.partition.shape, truth.partition.beam_centre_yx)
@@ -72,8 +72,11 @@ def test_metadata_and_raw_file_give_geometry_shape_and_hot_pixels(tmp_path: Path
         run(*given)
     said = run(*given, "--overwrite", "--drop-hot")
     assert "masked     12 hot pixels" in said.out
-    assert not said.err
+    assert "hot" not in said.err
+    assert "pixels that never counted" in said.err  # behind the beamstop, for which no mask was given
     assert not read_qmap(path).mask.ravel()[truth.hot].any()
+    said = run(*given, "--overwrite", "--drop-hot", "--mask", measured.qmap)
+    assert not said.err
 
 
 def test_masks_lists_and_the_beamstop_are_left_out(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from xpcs_assets.errors import QmapError
 from xpcs_assets.readers.geometry import Geometry
-from xpcs_assets.readers.hot_pixels import Pattern, hot_pixels, read_pattern
+from xpcs_assets.readers.hot_pixels import Pattern, hot_pixels, read_pattern, silent_pixels
 from xpcs_assets.readers.partition_maps import Bins, q_phi_partition
 from xpcs_assets.testing.simulate import simulate
 from xpcs_assets.testing.writers import write_nexus
@@ -76,6 +76,22 @@ def test_what_a_shadow_leaves_lit_is_not_hot_and_a_hot_column_or_block_is() -> N
     hot = (cols == 55) | ((rows >= 40) & (rows < 43) & (cols >= 20) & (cols < 23))
     totals[:, hot.ravel()] += 1000
     np.testing.assert_array_equal(hot_pixels(pattern(totals), RINGS), np.flatnonzero(hot))
+
+
+def test_pixels_in_a_shadow_never_count_and_dim_ones_do_not_pass_for_them() -> None:
+    totals = photons(1.0)
+    totals[:, [700, 701]] = 0
+    assert silent_pixels(pattern(totals), RINGS).tolist() == [700, 701]
+    assert silent_pixels(pattern(photons(0.01)), RINGS).size == 0
+
+
+def test_the_gaps_of_a_detector_of_modules_are_masked(shared_data: Path) -> None:
+    (first,) = (shared_data / "golden" / "rigaku3m").glob("*.bin.000")
+    seen = read_pattern(first, 8)
+    assert seen.masked[540, 100]
+    assert seen.masked[100, 1050]
+    assert not seen.masked[100, 100]
+    assert np.isnan(seen.mean[540, 100])
 
 
 def test_a_pattern_of_another_detector_or_of_too_few_frames_is_refused(tmp_path: Path) -> None:
