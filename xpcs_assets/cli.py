@@ -37,6 +37,10 @@ err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="The site's folder; else XPCS_ASSETS_HOME.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Plain JSON for scripts.")]
+LimitsOption = Annotated[
+    tuple[float, float] | None,
+    typer.Option(metavar="LO HI", help="Lowest and highest; the default is by the median of the runs."),
+]
 BeamlineArgument = Annotated[str, typer.Argument(help="Name of the beamline.")]
 RunArgument = Annotated[str, typer.Argument(help="Run key.")]
 
@@ -242,6 +246,25 @@ def reprocess(
         out.print(ask_for(opened, run_key, name, qmap, settings or []))
 
 
+@app.command(name="average-runs")
+def average_runs(
+    beamline: BeamlineArgument,
+    run_keys: Annotated[list[str], typer.Argument(help="Run keys, or analysis keys such as A001~name.")],
+    name: Annotated[str, typer.Option("--set", help="Name of the run set; it becomes a partition of its own.")],
+    baseline: LimitsOption = None,
+    intensity: LimitsOption = None,
+    contrast: LimitsOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Average runs as a set: outliers by baseline, intensity or contrast are left out. The site must be up."""
+    from xpcs_assets.average.asking import ask_for
+    from xpcs_assets.average.run_set import RunSet
+    from xpcs_assets.correlate.outliers import Limits
+
+    ask_for(_open(home, beamline), RunSet(name, tuple(run_keys), Limits(baseline, intensity, contrast)))
+    out.print(name)
+
+
 @app.command()
 def prune(
     beamline: BeamlineArgument,
@@ -293,12 +316,19 @@ def release(beamline: BeamlineArgument, run_key: RunArgument, home: HomeOption =
 @app.command()
 def simulate(
     folder: Annotated[Path, typer.Argument(help="The detector's folder; the run gets a folder of its own in it.")],
-    raw_format: Annotated[str, typer.Option("--format", help="imm, imm-dense, rigaku500k, eiger or lambda.")] = "imm",
+    raw_format: Annotated[
+        str, typer.Option("--format", help="imm, rigaku3m, eiger, ...; a wrong one lists all.")
+    ] = "imm",
     frames: Annotated[int, typer.Option(help="Frames of the run.")] = 1000,
     beta: Annotated[float, typer.Option(help="Speckle contrast.")] = 0.25,
     d: Annotated[float | None, typer.Option(help="Diffusion coefficient, square angstrom per s.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same photons.")] = 0,
     name: Annotated[str, typer.Option(help="Run name; else made as at APS 8-ID.")] = "",
+    counts: Annotated[float | None, typer.Option(help="Counts a pixel and frame; else the detector's usual.")] = None,
+    drift: Annotated[float, typer.Option(help="Part by which the beam grows over the run, such as 0.2.")] = 0.0,
+    substeps: Annotated[int, typer.Option(help="Instants averaged in each exposure; 1 is a short one.")] = 1,
+    leak_hot: Annotated[int, typer.Option(help="Hot pixels that the mask takes for good.")] = 0,
+    dropped: Annotated[int, typer.Option(help="Frames made and lost, where the format numbers them.")] = 0,
 ) -> None:
     """Write a simulated run of known beta and tau: raw file, metadata, q-map and the truth."""
     from xpcs_assets.testing.scene import DETECTORS
@@ -306,7 +336,10 @@ def simulate(
 
     if raw_format not in DETECTORS:
         raise typer.BadParameter(f"formats are {', '.join(DETECTORS)}", param_hint="--format")
-    run = make(folder, format=raw_format, frames=frames, beta=beta, d_a2_per_s=d, seed=seed, name=name)
+    run = make(
+        folder, format=raw_format, frames=frames, beta=beta, d_a2_per_s=d, seed=seed, name=name, mean_counts=counts,
+        drift=drift, substeps=substeps, leak_hot=leak_hot, dropped=dropped,
+    )  # fmt: skip
     out.print(str(run.folder))
 
 

@@ -2,7 +2,8 @@
 
 Each pixel is a speckle of its own. Its intensity is a gamma-autoregressive (Cox-Ingersoll-Ross) process of unit
 mean, variance beta and correlation exp(-2 D q^2 t), so that g2 = 1 + beta exp(-2 D q^2 t) exactly. Photons are
-Poisson. Charge sharing and exposure averaging are not modelled.
+Poisson. A frame is an instant, or the mean of several instants that follow each other through the exposure.
+Charge sharing is not modelled.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 
 def intensities(
-    rho: NDArray[np.float64], beta: float, frames: int, rng: np.random.Generator
+    rho: NDArray[np.float64], beta: float, frames: int, rng: np.random.Generator, substeps: int = 1
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the intensity of each pixel, frame by frame.
 
@@ -31,14 +32,25 @@ def intensities(
         How many.
     rng
         Source of chance.
+    substeps
+        Instants that one frame is the mean of; they lie evenly over the frame time.
     """
     k = 1 / beta
+    rho = rho ** (1 / substeps)
     scale = (1 - rho) / k
-    intensity = rng.standard_gamma(k, rho.size) / k
+    instant = rng.standard_gamma(k, rho.size) / k
     for frame in range(frames):
-        if frame:
-            intensity = scale * rng.standard_gamma(k + rng.poisson(rho / scale * intensity))
-        yield intensity
+        total = np.zeros(rho.size)
+        for step in range(substeps):
+            if frame or step:
+                instant = scale * rng.standard_gamma(k + rng.poisson(rho / scale * instant))
+            total += instant
+        yield total / substeps
+
+
+def drifting_flux(frames: int, drift: float) -> NDArray[np.float64]:
+    """(frames,) incident intensity of mean 1 that grows evenly by ``drift`` from the first frame to the last."""
+    return np.linspace(1 - drift / 2, 1 + drift / 2, frames)
 
 
 def sphere_form_factor(q: NDArray[np.float64], radius_angstrom: float) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ def expected_g2(
     rho: NDArray[np.float64],
     beta: float,
     substeps: int = 1,
+    flux: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Mean of g2 over noise, apart from terms of 1 / (pixels of a static bin).
 
@@ -37,6 +38,8 @@ def expected_g2(
         Contrast of an exposure without length.
     substeps
         Instants that make one frame, see :func:`xpcs_assets.testing.dynamics.intensities`.
+    flux
+        (T,) incident intensity of each frame, slower than the speckles; by default constant.
 
     Returns
     -------
@@ -50,13 +53,23 @@ def expected_g2(
     members = np.bincount(bins[bins >= 0], minlength=partition.n_dynamic)
     lit = np.flatnonzero(members)
     for d, (level, lag) in enumerate(zip(plan.level.tolist(), plan.lag.tolist(), strict=True)):
+        beam = _correlation_of_beam(flux, level, lag)
         kept = correlation_of_exposures(rho, substeps << level, lag, substeps)
         of_pixels = np.bincount(partition.static, rate**2 * kept, partition.n_static)
-        of_bins = pixels * (squares + beta * of_pixels) / np.where(norm > 0, norm, 1.0)
-        g2[d, lit] = (np.bincount(bins[bins >= 0], of_bins[bins >= 0], partition.n_dynamic) / np.maximum(members, 1))[
-            lit
-        ]
+        of_bins = beam * pixels * (squares + beta * of_pixels) / np.where(norm > 0, norm, 1.0)
+        of_rings = np.bincount(bins[bins >= 0], of_bins[bins >= 0], partition.n_dynamic)
+        g2[d, lit] = of_rings[lit] / members[lit]
     return g2
+
+
+def _correlation_of_beam(flux: NDArray[np.float64] | None, level: int, lag: int) -> float:
+    """g2 of the incident intensity itself; it multiplies that of the speckles."""
+    if flux is None:
+        return 1.0
+    whole = len(flux) >> level
+    binned = flux[: whole << level].reshape(whole, 1 << level).sum(axis=1)
+    past, future = binned[:-lag], binned[lag:]
+    return float((past * future).mean() / (past.mean() * future.mean()))
 
 
 def correlation_of_exposures(

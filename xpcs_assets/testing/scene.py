@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xpcs_assets.readers import rigaku, rigaku3m
 from xpcs_assets.readers.rings import QPartition, q_of_pixels, ring_partition
-from xpcs_assets.testing.dynamics import intensities, sphere_form_factor
+from xpcs_assets.testing.dynamics import drifting_flux, intensities, sphere_form_factor
 from xpcs_assets.testing.writers import Sparse
 
 Format = Literal[
@@ -97,7 +97,7 @@ class Scene:
     partition
         Rings outside the beamstop and its arm, without the bad pixels.
     hot, dead
-        Flat indices of the bad pixels, ascending.
+        Flat indices of the bad pixels, ascending; hot ones that leaked are in the mask and in bins, the others not.
     q
         (rows, cols) momentum transfer, Å⁻¹.
     """
@@ -113,8 +113,12 @@ class Scene:
         return np.asarray((np.bincount(bins, values.ravel()) / np.bincount(bins))[1:])
 
 
-def make_scene(detector: Detector, shape: tuple[int, int], n_dynamic: int, n_static: int, seed: int) -> Scene:
+def make_scene(
+    detector: Detector, shape: tuple[int, int], n_dynamic: int, n_static: int, seed: int, leak_hot: int = 0
+) -> Scene:
     """Place bad pixels by chance and draw the rings.
+
+    ``leak_hot`` pixels of the rings are hot although the mask takes them for good.
 
     Raises
     ------
@@ -134,7 +138,8 @@ def make_scene(detector: Detector, shape: tuple[int, int], n_dynamic: int, n_sta
     inner, outer = (float(q_of_pixels((1, 1), (0, -radius), *geometry)[0, 0]) for radius in detector.radii)
     partition = ring_partition(shape, centre, *geometry, mask, n_dynamic, n_static, inner, outer)
     q = q_of_pixels(shape, centre, *geometry)
-    return Scene(partition, np.sort(bad[:_N_HOT]), np.sort(bad[_N_HOT:]), q)
+    leaked = np.random.default_rng([seed, 2]).choice(np.flatnonzero(partition.dynamic), size=leak_hot, replace=False)
+    return Scene(partition, np.sort(np.concatenate([bad[:_N_HOT], leaked])), np.sort(bad[_N_HOT:]), q)
 
 
 @dataclass(frozen=True)
@@ -157,6 +162,10 @@ class Sample:
         Frames of scattering after them.
     seed
         Of the generator.
+    substeps
+        Instants that a frame is the mean of.
+    drift
+        Part by which the incident intensity grows over the frames.
     """
 
     pixel: NDArray[np.int64]
@@ -166,10 +175,21 @@ class Sample:
     dark: int
     frames: int
     seed: int
+    substeps: int = 1
+    drift: float = 0.0
 
 
 def make_sample(
-    scene: Scene, *, mean_counts: float, diffusion_a2: float, beta: float, dark: int, frames: int, seed: int
+    scene: Scene,
+    *,
+    mean_counts: float,
+    diffusion_a2: float,
+    beta: float,
+    dark: int,
+    frames: int,
+    seed: int,
+    substeps: int = 1,
+    drift: float = 0.0,
 ) -> Sample:
     """Spheres in the beam.
 
@@ -181,17 +201,17 @@ def make_sample(
         Counts a pixel and frame, mean over the mask.
     diffusion_a2
         Diffusion coefficient times frame time, Å².
-    beta, dark, frames, seed
+    beta, dark, frames, seed, substeps, drift
         As in :class:`Sample`.
     """
-    used = np.flatnonzero(scene.partition.mask)
+    used = np.setdiff1d(np.flatnonzero(scene.partition.mask), scene.hot)
     q = scene.q.ravel()[used]
     form = sphere_form_factor(q, SPHERE_RADIUS_ANGSTROM)
     pixel = np.concatenate([used, scene.hot])
     rate = np.concatenate([form * (mean_counts / form.mean()), np.full(scene.hot.size, _HOT_COUNTS)])
     rho = np.concatenate([np.exp(-2 * diffusion_a2 * q**2), np.zeros(scene.hot.size)])
     order = np.argsort(pixel)
-    return Sample(pixel[order], rate[order], rho[order], beta, dark, frames, seed)
+    return Sample(pixel[order], rate[order], rho[order], beta, dark, frames, seed, substeps, drift)
 
 
 def photons(sample: Sample) -> Iterator[Sparse]:
@@ -199,8 +219,9 @@ def photons(sample: Sample) -> Iterator[Sparse]:
     rng = np.random.default_rng(sample.seed)
     for _ in range(sample.dark):
         yield _seen(sample.pixel, rng.poisson(_DARK_COUNTS, sample.pixel.size))
-    for intensity in intensities(sample.rho, sample.beta, sample.frames, rng):
-        yield _seen(sample.pixel, rng.poisson(sample.rate * intensity))
+    speckle = intensities(sample.rho, sample.beta, sample.frames, rng, sample.substeps)
+    for flux, intensity in zip(drifting_flux(sample.frames, sample.drift), speckle, strict=True):
+        yield _seen(sample.pixel, rng.poisson(sample.rate * flux * intensity))
 
 
 def _seen(pixel: NDArray[np.int64], count: NDArray[np.int64]) -> Sparse:

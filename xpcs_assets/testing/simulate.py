@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
 from xpcs_assets.errors import RefusedError
 from xpcs_assets.readers.metadata import SUFFIX as METADATA_SUFFIX
 from xpcs_assets.readers.qmap import write_qmap
@@ -23,54 +25,14 @@ from xpcs_assets.testing.scene import (
     make_scene,
     photons,
 )
-from xpcs_assets.testing.write_raw import RawContent, write_raw
+from xpcs_assets.testing.truth import LAW, Truth, contrast_by_exposure, fit_of_law
+from xpcs_assets.testing.write_raw import NUMBERED, RawContent, write_raw
 from xpcs_assets.testing.writers import AcquisitionFacts, write_metadata
 
 FRAMES_FIELD = "/entry/instrument/detector_1/number_of_frames"
 """Where the metadata say how many frames the run was meant to have, dark ones included."""
 
 _TAUS_IN_RUN = 20
-_LAW = "g2 = 1 + beta_eff * exp(-2 * t / tau_q), tau_q = 1 / (D * q^2)"
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The law of a simulated run: g2 = 1 + beta_eff exp(-2 t / tau_q), tau_q = 1 / (D q^2).
-
-    Attributes
-    ----------
-    frames
-        Frames of scattering the run was meant to have: what its name says.
-    frames_recorded
-        Frames in the raw file, dark ones included.
-    dark_frames
-        Dark frames at its head.
-    frame_time_s
-        s.
-    d_a2_per_s
-        Diffusion coefficient, Å²/s.
-    q_inv_angstrom
-        Mean q of each dynamic bin, Å⁻¹.
-    tau_q_s
-        1 / (D mean q^2) of each dynamic bin, s.
-    beta_eff
-        Contrast of each dynamic bin.
-    mean_counts
-        Expected counts a pixel and frame in the mask.
-    seed
-        Of the generator.
-    """
-
-    frames: int
-    frames_recorded: int
-    dark_frames: int
-    frame_time_s: float
-    d_a2_per_s: float
-    q_inv_angstrom: list[float]
-    tau_q_s: list[float]
-    beta_eff: list[float]
-    mean_counts: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -104,6 +66,10 @@ def simulate(
     missing_tail: int = 0,
     n_dynamic: int = 8,
     n_static: int = 40,
+    drift: float = 0.0,
+    substeps: int = 1,
+    leak_hot: int = 0,
+    dropped: int = 0,
 ) -> SimulatedRun:
     """Write a run of Brownian spheres into ``folder/<name>/``; the raw file appears last and whole.
 
@@ -136,6 +102,14 @@ def simulate(
         Frames at the end that the detector never recorded.
     n_dynamic, n_static
         Rings of the q-map.
+    drift
+        Part by which the incident intensity grows from the first frame to the last, 0.2 for a fifth.
+    substeps
+        Instants that each frame is the mean of: how much the speckles move within an exposure. 1 is a short one.
+    leak_hot
+        Hot pixels that the mask takes for good.
+    dropped
+        Frames that the detector made and lost, by chance anywhere but at the ends; the format must number its frames.
 
     Raises
     ------
@@ -150,23 +124,13 @@ def simulate(
     mean_counts = detector.mean_counts if mean_counts is None else mean_counts
     if format.startswith("rigaku") and shape != detector.shape:
         raise RefusedError(f"a {format} has {detector.shape} pixels", remedy="Leave its shape out")
-    _check(frames, dark_frames, missing_tail, {"beta": beta, "frame time": frame_time_s, "counts": mean_counts})
-    scene = make_scene(detector, shape, n_dynamic, n_static, seed)
+    positive = {"beta": beta, "frame time": frame_time_s, "counts": mean_counts, "substeps": substeps}
+    _check(frames, dark_frames, missing_tail, positive, drift, leak_hot)
+    lost = _lost(format, dark_frames + frames - missing_tail, dropped, seed)
+    scene = make_scene(detector, shape, n_dynamic, n_static, seed, leak_hot)
     q_squared = scene.per_bin(scene.q**2)
     if d_a2_per_s is None:
         d_a2_per_s = _TAUS_IN_RUN / (frames * frame_time_s * float(q_squared.min()))
-    truth = Truth(
-        frames=frames,
-        frames_recorded=dark_frames + frames - missing_tail,
-        dark_frames=dark_frames,
-        frame_time_s=frame_time_s,
-        d_a2_per_s=d_a2_per_s,
-        q_inv_angstrom=scene.per_bin(scene.q).tolist(),
-        tau_q_s=(1 / (d_a2_per_s * q_squared)).tolist(),
-        beta_eff=[beta] * scene.partition.n_dynamic,
-        mean_counts=mean_counts,
-        seed=seed,
-    )
     sample = make_sample(
         scene,
         mean_counts=mean_counts,
@@ -175,6 +139,27 @@ def simulate(
         dark=dark_frames,
         frames=frames - missing_tail,
         seed=seed,
+        substeps=substeps,
+        drift=drift,
+    )
+    tau_fit_s, beta_fit = fit_of_law(scene, sample, frame_time_s)
+    truth = Truth(
+        frames=frames,
+        frames_recorded=dark_frames + frames - missing_tail - len(lost),
+        dark_frames=dark_frames,
+        frame_time_s=frame_time_s,
+        d_a2_per_s=d_a2_per_s,
+        q_inv_angstrom=scene.per_bin(scene.q).tolist(),
+        tau_q_s=(1 / (d_a2_per_s * q_squared)).tolist(),
+        beta_eff=contrast_by_exposure(scene, sample, d_a2_per_s * frame_time_s),
+        tau_fit_s=tau_fit_s,
+        beta_fit=beta_fit,
+        mean_counts=mean_counts,
+        seed=seed,
+        substeps=substeps,
+        drift=drift,
+        leaked_hot=np.intersect1d(scene.hot, np.flatnonzero(scene.partition.dynamic)).tolist(),
+        dropped=lost,
     )
     name = name or f"A{seed % 1000:03d}_sim_a0001_f{frames:06d}_r00001"
     base = folder / name / name
@@ -184,10 +169,28 @@ def simulate(
     return run
 
 
-def _check(frames: int, dark_frames: int, missing_tail: int, positive: dict[str, float]) -> None:
+def _lost(raw_format: Format, recorded: int, dropped: int, seed: int) -> list[int]:
+    if dropped and raw_format not in NUMBERED:
+        raise RefusedError(
+            f"{raw_format} does not number its frames: what was dropped could not be told",
+            remedy=f"Drop frames of {', '.join(sorted(NUMBERED))}",
+        )
+    if not 0 <= dropped <= max(recorded - 2, 0):
+        raise RefusedError(f"{dropped} of {recorded} frames are dropped", remedy="Leave at least 2")
+    between = np.random.default_rng([seed, 3]).choice(max(recorded - 2, 0), size=dropped, replace=False)
+    return sorted(int(number) + 1 for number in between)
+
+
+def _check(
+    frames: int, dark_frames: int, missing_tail: int, positive: dict[str, float], drift: float, leak_hot: int
+) -> None:
     wrong = [f"{name} {value} is not above 0" for name, value in positive.items() if not value > 0]
     if min(dark_frames, missing_tail) < 0 or frames - missing_tail < 1:
         wrong.append(f"{frames} frames less {missing_tail}, with {dark_frames} dark ones")
+    if not -2 < drift < 2:
+        wrong.append(f"a drift of {drift} leaves frames without light")
+    if leak_hot < 0:
+        wrong.append(f"{leak_hot} leaked hot pixels")
     if wrong:
         raise RefusedError(f"these numbers make no run: {wrong[0]}", remedy="Choose others")
 
@@ -198,9 +201,11 @@ def _write(run: SimulatedRun) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
     write_metadata(run.metadata, _facts(run))
     write_qmap(run.qmap, run.scene.partition, source_file=run.raw.name)
-    truth = {"format": run.format, "law": _LAW, **asdict(run.truth)}
+    truth = {"format": run.format, "law": LAW, **asdict(run.truth)}
     (run.folder / f"{run.name}_truth.json").write_text(json.dumps(truth, indent=1) + "\n")
-    content = RawContent(run.scene.partition.shape, photons(run.sample), run.scene.dead, _facts(run))
+    content = RawContent(
+        run.scene.partition.shape, photons(run.sample), run.scene.dead, _facts(run), frozenset(run.truth.dropped)
+    )
     with TemporaryDirectory(dir=run.folder, suffix=PARTIAL_SUFFIX) as partial:
         # The names in a master's links are those of the end.
         for path in write_raw(run.format, Path(partial) / run.raw.name, content):

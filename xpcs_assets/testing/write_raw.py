@@ -30,12 +30,15 @@ class RawContent:
         Flat indices of the pixels that the detector masks, where its format can.
     facts
         What the formats that tell of the run say of it.
+    dropped
+        Frames, by number, that are left out; only the formats that number their frames have them.
     """
 
     shape: tuple[int, int]
     frames: Iterable[Sparse]
     dead: NDArray[np.int64]
     facts: AcquisitionFacts
+    dropped: frozenset[int] = frozenset()
 
 
 def write_raw(raw_format: Format, path: Path, content: RawContent) -> list[Path]:
@@ -45,7 +48,10 @@ def write_raw(raw_format: Format, path: Path, content: RawContent) -> list[Path]
 
 def _imm(path: Path, content: RawContent, compression: int) -> list[Path]:
     frame_time_s = content.facts.frame_time_s
-    write_imm(path, content.shape, content.frames, frame_time_s=frame_time_s, compression=compression)
+    write_imm(
+        path, content.shape, content.frames,
+        frame_time_s=frame_time_s, compression=compression, dropped=content.dropped,
+    )  # fmt: skip
     return []
 
 
@@ -70,7 +76,9 @@ def _dectris(path: Path, content: RawContent) -> list[Path]:
 
 
 def _areadetector(path: Path, content: RawContent) -> list[Path]:
-    write_areadetector(path, content.shape, content.frames, frame_time_s=content.facts.frame_time_s)
+    write_areadetector(
+        path, content.shape, content.frames, frame_time_s=content.facts.frame_time_s, dropped=content.dropped
+    )
     return []
 
 
@@ -100,6 +108,9 @@ def _npy(path: Path, content: RawContent) -> list[Path]:
     write_npy(path, content.shape, content.frames, sidecar, bad=content.dead)
     return [path.with_suffix(".json"), path.with_name(f"{path.stem}_mask.npy")]
 
+
+NUMBERED: frozenset[Format] = frozenset({"imm", "imm-dense", "areadetector"})
+"""Formats whose frames carry a number, so that those which were dropped can be told."""
 
 _WRITERS: dict[Format, Callable[[Path, RawContent], list[Path]]] = {
     "imm": lambda path, content: _imm(path, content, imm.SPARSE),

@@ -119,11 +119,14 @@ def write_imm(
     *,
     frame_time_s: float,
     compression: int = imm.SPARSE,
+    dropped: frozenset[int] = frozenset(),
 ) -> None:
-    """Write an IMM file of 2-byte values, sparse (compression 6) or dense (0)."""
+    """Write an IMM file of 2-byte values, sparse (compression 6) or dense (0), without the frames ``dropped``."""
     n_pixels = shape[0] * shape[1]
     with path.open("wb") as file:
         for number, (pixel, count) in enumerate(frames):
+            if number in dropped:
+                continue
             sparse = compression == imm.SPARSE
             file.write(_imm_header(shape, compression, pixel.size if sparse else n_pixels, number, frame_time_s))
             values = np.minimum(count, 65534).astype("<u2")

@@ -343,6 +343,15 @@ def test_simulate_writes_a_run_and_refuses_an_unknown_format(command: Command, t
     assert command("simulate", tmp_path, "--format", "tpx3").code == 2
 
 
+def test_simulate_hands_on_what_is_wrong_with_the_beam_and_the_detector(command: Command, tmp_path: Path) -> None:
+    options = ("--counts", 0.2, "--drift", 0.2, "--substeps", 3, "--leak-hot", 2, "--dropped", 4)
+    said = command("simulate", tmp_path, "--frames", 20, "--name", "A008", *options)
+    assert said.code == 0
+    truth = json.loads((tmp_path / "A008" / "A008_truth.json").read_text())
+    assert (truth["mean_counts"], truth["drift"], truth["substeps"]) == (0.2, 0.2, 3)
+    assert (len(truth["leaked_hot"]), len(truth["dropped"])) == (2, 4)
+
+
 def test_reprocess_says_that_the_site_is_not_up(command: Command, staged: str) -> None:
     with pytest.raises(XpcsAssetsError, match="does not answer"):
         command("reprocess", "xpcs", "A001", "--name", "wide", "--set", "stride=2")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpcs_assets.testing.dynamics import intensities, sphere_form_factor
+from xpcs_assets.testing.dynamics import drifting_flux, intensities, sphere_form_factor
 
 
 @pytest.mark.parametrize("beta", [0.05, 0.25, 1.0])
@@ -30,3 +30,26 @@ def test_a_spheres_scattering_begins_at_one_and_has_its_first_zero_at_4_49() -> 
     assert form[1] == pytest.approx(0, abs=1e-9)
     # Guinier: exp(-(q R)^2 / 5) is right to second order
     assert sphere_form_factor(np.array([0.0005]), 400.0)[0] == pytest.approx(np.exp(-0.04 / 5), rel=1e-4)
+
+
+def test_frames_of_several_instants_vary_less_and_are_correlated_more_than_their_distance() -> None:
+    rho, substeps = 0.3, 6
+    rng = np.random.default_rng(3)
+    frames = np.array(list(intensities(np.full(40_000, rho), 0.5, 4, rng, substeps))) - 1
+    each = rho ** (1 / substeps)
+    steps = np.arange(substeps)
+    # The mean of the correlation over all pairs of instants of one frame, and of two that follow each other.
+    own = (each ** np.abs(steps[:, None] - steps)).mean()
+    next_ = (each ** (substeps + steps[:, None] - steps)).mean()
+    assert frames.mean() == pytest.approx(0, abs=0.01)
+    assert (frames**2).mean() / 0.5 == pytest.approx(own, rel=0.02)
+    assert (frames[1:] * frames[:-1]).mean() / 0.5 == pytest.approx(next_, rel=0.03)
+    assert own < 1
+    assert next_ > rho
+
+
+def test_a_drifting_flux_has_unit_mean_and_grows_by_the_part_asked_for() -> None:
+    flux = drifting_flux(101, 0.2)
+    assert flux.mean() == pytest.approx(1)
+    assert flux[-1] - flux[0] == pytest.approx(0.2)
+    assert (drifting_flux(7, 0.0) == 1).all()

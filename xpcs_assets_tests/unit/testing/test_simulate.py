@@ -178,6 +178,9 @@ def test_a_run_is_never_written_over(tmp_path: Path) -> None:
         {"beta": 0.0},
         {"mean_counts": 0.0},
         {"frame_time_s": -1.0},
+        {"substeps": 0},
+        {"drift": 2.0},
+        {"leak_hot": -1},
     ],
 )
 def test_numbers_that_make_no_run_are_refused(tmp_path: Path, options: dict[str, object]) -> None:
@@ -195,3 +198,40 @@ def test_a_rigaku_of_another_shape_is_refused(tmp_path: Path) -> None:
 def test_rings_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(QmapError, match="do not divide"):
         small(tmp_path, "imm", n_dynamic=8, n_static=12)
+
+
+def test_the_counts_follow_a_drifting_beam(tmp_path: Path) -> None:
+    run = small(tmp_path, "imm", frames=300, drift=0.5, mean_counts=1.0)
+    bins = run.scene.partition.dynamic.ravel()[run.sample.pixel]
+    per_frame = frames_of(run)[:, bins > 0].mean(axis=1)
+    assert per_frame[-60:].mean() / per_frame[:60].mean() == pytest.approx(1.2 / 0.8, rel=0.05)
+    assert run.truth.drift == 0.5
+
+
+def test_leaked_hot_pixels_are_in_the_map_and_named_in_the_truth(tmp_path: Path) -> None:
+    run = small(tmp_path, "imm", leak_hot=3)
+    leaked = run.truth.leaked_hot
+    assert len(leaked) == 3
+    assert run.scene.partition.mask.ravel()[leaked].all()
+    assert frames_of(run)[:, np.searchsorted(run.sample.pixel, leaked)].mean() > 20
+    assert len(set(run.sample.pixel.tolist())) == run.sample.pixel.size
+
+
+@pytest.mark.parametrize("kind", ["imm", "imm-dense", "areadetector"])
+def test_dropped_frames_are_not_in_the_file_and_known_as_invalid(tmp_path: Path, kind: Format) -> None:
+    run = small(tmp_path, kind, dropped=5)
+    lost = run.truth.dropped
+    assert len(lost) == 5
+    assert run.truth.frames_recorded == 35
+    with open_raw(run.raw) as series:
+        assert series.info.n_recorded == 40
+        valid = np.concatenate([chunk.valid for chunk in series.chunks(0, 40)])
+    assert np.flatnonzero(~valid).tolist() == lost
+
+
+def test_frames_without_numbers_cannot_be_dropped(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="eiger does not number its frames"):
+        small(tmp_path, "eiger", dropped=2)
+    with pytest.raises(RefusedError, match="39 of 40 frames"):
+        small(tmp_path, "imm", dropped=39)
+    assert not list(tmp_path.iterdir())
