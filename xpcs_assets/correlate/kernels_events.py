@@ -70,7 +70,7 @@ def pack_events(
         rest = np.int64(count[e])
         at = cursor[s >> 8]
         while rest > 0:
-            packed[at] = head | np.uint64(rest if rest < _COUNT_MAX else _COUNT_MAX)
+            packed[at] = head | np.uint64(min(_COUNT_MAX, int(rest)))
             rest -= _COUNT_MAX
             at += 1
         cursor[s >> 8] = at
