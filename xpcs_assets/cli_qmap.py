@@ -168,12 +168,18 @@ def _rectangle(text: str) -> Rectangle:
 
 
 def _shape(shape: tuple[int, int] | None, pattern: Pattern | None) -> tuple[int, int]:
-    if shape is None and pattern is None:
-        raise typer.BadParameter("say --shape ROWS COLS, or give a raw file with --raw", param_hint="--shape")
-    of_raw = (pattern.masked.shape[0], pattern.masked.shape[1]) if pattern is not None else shape
-    if shape is not None and shape != of_raw:
+    from xpcs_assets.readers.chunks import MAX_PIXELS
+
+    if pattern is None:
+        if shape is None:
+            raise typer.BadParameter("say --shape ROWS COLS, or give a raw file with --raw", param_hint="--shape")
+        if min(shape) < 1 or shape[0] * shape[1] > MAX_PIXELS:
+            raise typer.BadParameter(f"{shape[0]} x {shape[1]} pixels are no detector", param_hint="--shape")
+        return shape
+    of_raw = pattern.masked.shape[0], pattern.masked.shape[1]
+    if shape not in (None, of_raw):
         raise QmapError(f"the raw data are {of_raw} pixels, not {shape}", remedy="Leave --shape out")
-    return of_raw or (0, 0)
+    return of_raw
 
 
 def _geometry(metadata: Path | None, shape: tuple[int, int], known: Known) -> Geometry:

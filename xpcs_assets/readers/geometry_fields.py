@@ -99,13 +99,20 @@ def read_geometry(path: Path, shape: tuple[int, int], known: Known | None = None
     asked = _Asked(path)
     known = known or Known()
     layout = _DATA_EXCHANGE if asked.has(_DATA_EXCHANGE.distance) else _TODAY
-    pixel_size_m = known.pixel_size_m or asked.same_length(layout.pixel, layout.length_m, "--pixel-size-m")
+    pixel_size_m = known.pixel_size_m
+    if pixel_size_m is None:
+        pixel_size_m = asked.same_length(layout.pixel, layout.length_m, "--pixel-size-m")
+    if not pixel_size_m > 0:
+        raise MetadataError(f"the pixel size {pixel_size_m} is not above 0", remedy="Give it in metres")
+    distance_m = known.detector_distance_m
+    if distance_m is None:
+        distance_m = asked.length(layout.distance, layout.length_m, "--distance-m")
     return Geometry(
         shape=shape,
         axis_yx=known.beam_centre_yx or asked.beam(layout, pixel_size_m),
         pixel_size_m=pixel_size_m,
-        detector_distance_m=known.detector_distance_m or asked.length(layout.distance, layout.length_m, "--distance-m"),
-        energy_kev=known.energy_kev or asked.energy(layout.energy),
+        detector_distance_m=distance_m,
+        energy_kev=asked.energy(layout.energy) if known.energy_kev is None else known.energy_kev,
         rotation_deg=known.rotation_deg or asked.no_rotation(layout.rotation),
         swing_deg=known.swing_deg or asked.swing(layout.swing),
     )

@@ -125,6 +125,10 @@ def test_a_metadata_field_is_overruled_by_its_option(tmp_path: Path, measured: S
         turned["entry/instrument/detector_1/rotation_x"] = 3.0
     with pytest.raises(MetadataError, match="turned by 3 deg"):
         run("--output", tmp_path / "r.hdf", "--metadata", tmp_path / "turned.hdf", "--shape", 96, 128)
+    with pytest.raises(QmapError, match=r"detector distance 0\.0 is not above 0"):
+        run("--output", tmp_path / "r.hdf", "--metadata", measured.metadata, "--shape", 96, 128, "--distance-m", 0)
+    with pytest.raises(MetadataError, match=r"pixel size 0\.0 is not above 0"):
+        run("--output", tmp_path / "r.hdf", "--metadata", measured.metadata, "--shape", 96, 128, "--pixel-size-m", 0)
     assert not (tmp_path / "r.hdf").exists()
 
 
@@ -135,6 +139,8 @@ def test_a_metadata_field_is_overruled_by_its_option(tmp_path: Path, measured: S
         ([*GEOMETRY, "--dynamic", "1x2x3"], "not of the form"),
         ([*GEOMETRY, "--axes", "rectangles", "--rectangle", "1:2:3,4"], "not of the form"),
         (GEOMETRY[:-3], "--shape"),
+        ([*GEOMETRY, "--shape", "-1", "60"], "are no detector"),
+        ([*GEOMETRY, "--shape", "1000000", "1000000"], "are no detector"),
         (GEOMETRY[2:], "--energy-kev"),
     ],
 )
