@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata as distributions
 from itertools import zip_longest
@@ -26,7 +26,7 @@ from xpcs_assets.correlate.pixel_sums import PixelCorrelator
 from xpcs_assets.correlate.saxs import Scattering, ScatteringSums
 from xpcs_assets.correlate.write_multitau import MultitauContent
 from xpcs_assets.correlate.write_result import ResultContent, result_bytes
-from xpcs_assets.errors import QmapError
+from xpcs_assets.errors import CorrelationError, QmapError
 
 if TYPE_CHECKING:
     from xpcs_assets.correlate.twotime import TwoTime, TwotimeCorrelator
@@ -84,6 +84,8 @@ def carry_out(
     ------
     RawDataError, QmapError
         The raw data are damaged, or an input changed meanwhile.
+    CorrelationError
+        Fewer than 2 frames count.
     """
     clock = Clock()
     found = _analyse(prepared, clock, progress)
@@ -181,6 +183,11 @@ def _analyse(prepared: Prepared, clock: Clock, progress: Callable[[float], None]
             twotime = maps if twotime is None else twotime + maps
         clock.add("correlate", since_s)
     scattering = sums.finish()
+    n_valid = int(np.count_nonzero(np.isfinite(scattering.intensity)))
+    if n_valid < 2:
+        raise CorrelationError(
+            f"{n_valid} of {prepared.n_frames} frames count", where=prepared.job.raw[0], remedy=_reasons(stream.invalid)
+        )
     return Found(
         scattering=scattering,
         multitau=multitau,
@@ -192,6 +199,11 @@ def _analyse(prepared: Prepared, clock: Clock, progress: Callable[[float], None]
         ),
         n_empty=0 if scale is None else len(scale.empty),
     )
+
+
+def _reasons(invalid: Mapping[str, int]) -> str:
+    told = ", ".join(f"{number} {reason}" for reason, number in invalid.items())
+    return f"Look at what takes them out ({told})" if told else "Look at the raw file"
 
 
 def _look(prepared: Prepared, clock: Clock) -> list[str]:

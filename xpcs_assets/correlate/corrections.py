@@ -73,21 +73,21 @@ class Corrections:
         info = series.info
         dark: Dark | None = None
         thresholds = settings.lld > 0 or settings.sigma > 0
+        if info.kind == "events" and (settings.dark_file or settings.offset_region):
+            raise CorrelationError(
+                "dark and offset make no sense for photon events: what is 0 was not stored",
+                where=info.files[0],
+                remedy="Leave dark and offset out, or take the detector's dense format",
+            )
         if settings.dark_file:
             dark = read_dark(settings.dark_file, info.shape)
-        elif n_dark and (thresholds or info.integrating):
+        elif n_dark and info.kind == "frames" and (thresholds or info.integrating):
             dark = dark_of_head(series, n_dark)
         if settings.sigma > 0 and dark is None:
             raise CorrelationError(
                 "sigma counts standard deviations of the dark, and there is no dark",
                 where=info.files[0],
                 remedy="Name a --dark-file, or give --lld alone",
-            )
-        if info.kind == "events" and (dark is not None or settings.offset_region):
-            raise CorrelationError(
-                "dark and offset make no sense for photon events: what is 0 was not stored",
-                where=info.files[0],
-                remedy="Leave dark and offset out, or take the detector's dense format",
             )
         limit = None
         if thresholds:

@@ -91,6 +91,17 @@ def test_photon_noise_that_would_be_a_beam_dump_is_flagged(sparse: MadeRun) -> N
     assert "standard deviations of photon noise away" in flag
 
 
+def test_fewer_than_2_frames_that_count_are_an_error_with_the_reasons(
+    made: MadeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(made.raw), "--qmap", str(made.qmap), "--output", str(made.folder / "out.hdf")]
+    assert main([*arguments, "--exclude-frames", "0-3,5-69"]) == 1
+    error = capsys.readouterr().err
+    assert "1 of 70 frames count" in error
+    assert "69 excluded" in error
+    assert not (made.folder / "out.hdf").exists()
+
+
 def test_recorded_empty_frames_are_valid_time(made: MadeRun) -> None:
     counts = made.counts()
     counts[30:40] = 0

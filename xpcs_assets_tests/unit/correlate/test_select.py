@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate.select import Selection
+from xpcs_assets.correlate.select import Selection, cut
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets.readers.series import Events, Frames
 from xpcs_assets_tests.unit.correlate.reference import chunks
@@ -60,6 +60,22 @@ def test_a_masked_count_stays_masked_when_frames_are_summed() -> None:
     (chunk,) = Selection(0, 4, 1, 2).apply([Frames(0, counts, np.ones(4, bool))])
     assert isinstance(chunk, Frames)
     assert chunk.counts.tolist() == [[-1, 3], [7, 7]]
+
+
+@pytest.mark.parametrize("kind", ["frames", "events"])
+def test_a_chunk_is_cut_where_frames_begin_and_nowhere_else(kind: str) -> None:
+    counts = np.random.default_rng(2).poisson(0.7, (20, 6)).astype(np.int32)
+    (chunk,) = chunks(counts, np.arange(20) % 3 > 0, 20, kind)
+    pieces = list(cut(chunk, [0, 4, 5, 20, 30]))
+    assert [(piece.begin, piece.end) for piece in pieces] == [(0, 4), (4, 5), (5, 20)]
+    for piece in pieces:
+        part = np.zeros((piece.end - piece.begin, 6), np.int64)
+        if isinstance(piece, Events):
+            np.add.at(part, (piece.frame - piece.begin, piece.pixel), piece.count)
+        else:
+            part += piece.counts.astype(np.int64)
+        assert np.array_equal(part, counts[piece.begin : piece.end])
+        assert np.array_equal(piece.valid, np.arange(piece.begin, piece.end) % 3 > 0)
 
 
 def test_frames_that_do_not_follow_are_refused() -> None:
