@@ -5,7 +5,9 @@ Import it only where a loop is about to run: loading numba takes a quarter of a 
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -15,6 +17,22 @@ from xpcs_assets.cache_folder import cache_folder
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
     numba.config.CACHE_DIR = str(cache_folder("numba"))  # type: ignore[attr-defined]
+
+
+def _do_without_scipy() -> None:
+    """Load numba's array functions without scipy, which takes as long as numba; no loop here needs its algebra."""
+    asked_for = "scipy.linalg.cython_blas"
+    if asked_for in sys.modules or "numba.np.arraymath" in sys.modules:
+        return
+    # None: an import of that name fails at once. numba then knows of no BLAS and goes on.
+    sys.modules[asked_for] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        del sys.modules[asked_for]
+
+
+_do_without_scipy()
 
 _Loop = TypeVar("_Loop", bound=Callable[..., Any])
 
