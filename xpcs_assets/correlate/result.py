@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -19,12 +19,17 @@ from xpcs_assets.runs.recipe import AnalysisSettings, Recipe
 MASK_USED = "/xpcs/mask_used"
 """Where a result keeps the pixels that counted, if they are not the q-map's mask."""
 
+if TYPE_CHECKING:
+    from xpcs_assets.correlate.twotime_result import TwoTimeBin
+
 _REMEDY = "Correlate the run again, or open another file"
 
 
 @dataclass(frozen=True, eq=False)
 class Result(G2Table):
     """Arrays of a correlation with their units. T delays, Nd dynamic and Ns static bins, S segments, N frames.
+
+    A result of type ``twotime`` alone has no delays, T = 0; see :meth:`two_time`.
 
     Attributes
     ----------
@@ -91,17 +96,31 @@ class Result(G2Table):
         """Name of the run: the file's, without ``_results``."""
         return self.path.stem.removesuffix("_results")
 
+    def two_time(self, q_or_bin: float) -> TwoTimeBin:
+        """Two-time correlation of a dynamic bin; see :meth:`xpcs_assets.correlate.twotime_result.TwoTimeResult.bin`.
+
+        Raises
+        ------
+        ResultError
+            The file holds none.
+        NotFoundError
+            No map was made of that bin.
+        """
+        from xpcs_assets.correlate.twotime_result import TwoTimeResult
+
+        return TwoTimeResult.of(self).bin(q_or_bin)
+
     def _origin(self) -> list[str]:
         return [*super()._origin(), f"result: {self.path.name}"]
 
 
 def open_result(path: str | Path) -> Result:
-    """Open a multi-tau result.
+    """Open a result of multi-tau or two-time correlation, or both.
 
     Raises
     ------
     ResultError
-        The file is missing, damaged or no multi-tau result; what is missing is named.
+        The file is missing, damaged or no such result; what is missing is named.
     """
     path = Path(path)
     with open_hdf5(path, ResultError, _REMEDY) as file, damage(path, "it cannot be read", ResultError, _REMEDY):
@@ -154,19 +173,12 @@ class _Source:
 
 
 def _read(source: _Source) -> Result:
-    multitau = "/xpcs/multitau"
-    g2 = source.array(f"{multitau}/normalized_g2", 2).astype(np.float64)
-    error = source.array(f"{multitau}/normalized_g2_err", 2).astype(np.float64)
-    delay = source.array(f"{multitau}/delay_list").reshape(-1).astype(np.int64)
-    names = [f"{multitau}/{name}" for name in ("normalized_g2", "normalized_g2_err", "delay_list")]
-    if not g2.shape == error.shape or len(delay) != len(g2):
-        raise ResultError(f"{', '.join(names)} do not fit each other", where=source.path, remedy=_REMEDY)
+    multitau, kind = "/xpcs/multitau", _kind(source)
     q, labels = _bins(source, "dynamic")
     static_q, _ = _bins(source, "static")
-    if len(q) != g2.shape[1]:
-        raise ResultError(f"{names[0]} has other bins than the q-map", where=source.path, remedy=_REMEDY)
+    delay, g2, error = _g2(source, multitau, len(q)) if kind == "multitau" else _no_g2(len(q))
     intensity = source.array("/xpcs/spatial_mean/intensity_vs_time", 2)
-    stride, average = (source.number(f"{multitau}/config/{name}_frame") for name in ("stride", "avg"))
+    stride, average = _stride_average(source, kind)
     frame_time_s = source.number("/entry/instrument/detector_1/frame_time") * stride * average
     n_static_used = source.optional(f"{multitau}/n_static_used", np.full(g2.shape, -1)).astype(np.int64)
     # boost_corr writes 0 for what is undefined.
@@ -195,6 +207,40 @@ def _read(source: _Source) -> Result:
         recipe=_recipe(source),
         provenance=_json(source, "/xpcs/provenance/report"),
     )
+
+
+def _kind(source: _Source) -> str:
+    """Which of the two a result is read as; one that has neither lacks its g2."""
+    only = "/xpcs/twotime/correlation_map" in source.file and "/xpcs/multitau/normalized_g2" not in source.file
+    return "twotime" if only else "multitau"
+
+
+def _stride_average(source: _Source, kind: str) -> tuple[int, int]:
+    """Stride and average of the analysed frames; a multi-tau map's config counts the frames it sums too."""
+    config, summed = f"/xpcs/{kind}/config", 1.0
+    if kind == "twotime":
+        summed = source.number("/xpcs/twotime/frames_per_bin", 1)
+    return int(source.number(f"{config}/stride_frame")), int(source.number(f"{config}/avg_frame") // summed)
+
+
+_Table = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _g2(source: _Source, group: str, n_bins: int) -> _Table:
+    """Delays in frames, g2 and its error."""
+    g2 = source.array(f"{group}/normalized_g2", 2).astype(np.float64)
+    error = source.array(f"{group}/normalized_g2_err", 2).astype(np.float64)
+    delay = source.array(f"{group}/delay_list").reshape(-1).astype(np.int64)
+    names = [f"{group}/{name}" for name in ("normalized_g2", "normalized_g2_err", "delay_list")]
+    if not g2.shape == error.shape or len(delay) != len(g2):
+        raise ResultError(f"{', '.join(names)} do not fit each other", where=source.path, remedy=_REMEDY)
+    if n_bins != g2.shape[1]:
+        raise ResultError(f"{names[0]} has other bins than the q-map", where=source.path, remedy=_REMEDY)
+    return delay, g2, error
+
+
+def _no_g2(n_bins: int) -> _Table:
+    return np.zeros(0, np.int64), np.zeros((0, n_bins)), np.zeros((0, n_bins))
 
 
 def _pairs(delay: NDArray[np.int64], n_frames: int) -> NDArray[np.int64]:
@@ -239,12 +285,14 @@ def _recipe(source: _Source) -> Recipe:
             raise ResultError(
                 f"its recipe cannot be read ({error})", where=f"{source.path}:/xpcs/provenance/recipe", remedy=_REMEDY
             ) from error
-    config = "/xpcs/multitau/config"
+    kind = _kind(source)
+    config = f"/xpcs/{kind}/config"
+    stride, average = _stride_average(source, kind)
     settings = AnalysisSettings(
         begin_frame=int(source.number(f"{config}/begin_frame", 0)),
         end_frame=int(source.number(f"{config}/end_frame", -1)),
-        stride=int(source.number(f"{config}/stride_frame")),
-        average=int(source.number(f"{config}/avg_frame")),
+        stride=stride,
+        average=average,
         empty_bins="zero",
         error_rule="boost",
     )
