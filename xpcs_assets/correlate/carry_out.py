@@ -15,9 +15,10 @@ import numpy as np
 import xpcs_assets
 from xpcs_assets.correlate import stop
 from xpcs_assets.correlate.delays import Plan
+from xpcs_assets.correlate.digests import sha256_of
 from xpcs_assets.correlate.flags import beam_dump_flags, seen_flags
 from xpcs_assets.correlate.intensity import FrameScale, drift_flags
-from xpcs_assets.correlate.job import Prepared, sha256_of
+from xpcs_assets.correlate.job import Prepared
 from xpcs_assets.correlate.multitau import Correlator, make_correlator
 from xpcs_assets.correlate.normalise import joined, normalise
 from xpcs_assets.correlate.partition import Partition
@@ -218,13 +219,10 @@ def _look(prepared: Prepared, clock: Clock) -> list[str]:
 
 
 def _multitau(prepared: Prepared, part: Partition) -> MultitauPass:
-    # The form is chosen once for all passes; an occupancy of 1 or 0 says which.
-    occupancy = 1.0 if prepared.form == "frames" else 0.0
-
     def make(plan: Plan) -> Correlator:
         if prepared.job.settings.save_g2:
             return PixelCorrelator(plan, part)
-        return make_correlator(plan, part, occupancy=occupancy, device=prepared.device)
+        return make_correlator(plan, part, device=prepared.device, form=prepared.form)
 
     engine = prepared.axis.correlator(make, len(prepared.stream.analysed))
     return MultitauPass(engine, part.pixel, _ends(prepared))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate import stop
 from xpcs_assets.correlate.corrections import Corrections
+from xpcs_assets.correlate.delays import Plan
 from xpcs_assets.correlate.device import choose_device, memory_limit_bytes
+from xpcs_assets.correlate.digests import input_digests
 from xpcs_assets.correlate.engine import ENGINE
 from xpcs_assets.correlate.flags import known_flags
 from xpcs_assets.correlate.frames import count_frames
@@ -22,7 +22,7 @@ from xpcs_assets.correlate.multitau import bytes_per_pixel, is_dense
 from xpcs_assets.correlate.partition import Partition
 from xpcs_assets.correlate.stream import Stream
 from xpcs_assets.correlate.time_axis import TimeAxis
-from xpcs_assets.errors import CorrelationError, InputError, MetadataError, QmapError, RawDataError
+from xpcs_assets.errors import CorrelationError, MetadataError, QmapError
 from xpcs_assets.readers.metadata import Acquisition, find_metadata, read_acquisition
 from xpcs_assets.readers.qmap import Qmap, check_shape, read_qmap
 from xpcs_assets.readers.recognise import open_raw
@@ -32,7 +32,6 @@ from xpcs_assets.runs.recipe import AnalysisSettings, Recipe, selected_bins
 _EVENT_BYTES = 24
 # What is left for the sums however much the arrays of dark and flat field take.
 _LEAST_BYTES = 1 << 18
-_HASH_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -131,15 +130,19 @@ class Prepared:
         """In which form the engine correlates: values that are no whole counts, and pixels' own sums, need frames."""
         if self.job.kernel != "auto":
             return self.job.kernel
-        dense = self.device == "jax" or is_dense(self.occupancy)
-        return "frames" if dense or _needs_frames(self.job.settings, self.stream.corrections) else "events"
+        return (
+            "frames"
+            if is_dense(self.occupancy) or _needs_frames(self.job.settings, self.stream.corrections)
+            else "events"
+        )
 
     @property
     def pixels_per_pass(self) -> int:
         """Analysed pixels whose sums fit into the memory bound together."""
         plans = self.axis.plans
-        each: float = sum(bytes_per_pixel(plan) for plan in plans)
-        if self.form == "events":
+        if self.form == "frames":
+            each: float = sum(_frames_bytes(plan, self.device) for plan in plans)
+        else:
             each = len(plans) * _EVENT_BYTES * (1 + self.occupancy * self.n_frames)
         limit = max(_LEAST_BYTES, memory_of(self.job) - self.stream.corrections.n_bytes - self.kept_bytes)
         n_passes = -(-int(each * self.partition.n_pixels) // limit)
@@ -197,6 +200,14 @@ class Prepared:
             "n_passes": max(len(self.passes()), len(self.twotime_passes())),
             "flags": list(self.flags),
         }
+
+
+def _frames_bytes(plan: Plan, device: str) -> int:
+    if device == "cpu":
+        return bytes_per_pixel(plan)
+    from xpcs_assets.correlate.multitau_jax import device_bytes_per_pixel
+
+    return device_bytes_per_pixel(plan)
 
 
 def memory_of(job: Job) -> int:
@@ -258,7 +269,7 @@ def prepare(job: Job, stack: ExitStack) -> Prepared:
         whole=whole,
         monitor=in_time.monitor,
         device=device,
-        inputs=_inputs(job, metadata, qmap),
+        inputs=input_digests(job.raw, metadata, job.qmap, qmap, job.raw_digests),
         flags=(*known_flags(info, settings, frames, corrections, whole), *in_time.timeline.flags),
     )
     _check_asked(prepared)
@@ -305,36 +316,3 @@ def _check_asked(prepared: Prepared) -> None:
             where=where,
             remedy="Leave --save-g2 out, choose bins with --dq, or give --memory more",
         )
-
-
-def _inputs(job: Job, metadata: Path, qmap: Qmap) -> dict[str, Any]:
-    if job.raw_digests and len(job.raw_digests) != len(job.raw):
-        raise CorrelationError(
-            f"{len(job.raw_digests)} raw digests for {len(job.raw)} raw files", remedy="Give one for each, or none"
-        )
-    known = [f"sha256:{digest.removeprefix('sha256:')}" for digest in job.raw_digests]
-    digests = dict(zip(job.raw, known or [sha256_of(path, RawDataError) for path in job.raw], strict=True))
-    return {
-        "raw": [{"name": path.name, "digest": digest} for path, digest in digests.items()],
-        "metadata": {"name": metadata.name, "digest": digests.get(metadata) or sha256_of(metadata, MetadataError)},
-        "qmap": {"name": job.qmap.name, "digest": qmap.digest},
-    }
-
-
-def sha256_of(path: Path, kind: type[InputError]) -> str:
-    """``sha256:`` of a file's bytes.
-
-    Raises
-    ------
-    InputError
-        It cannot be read; the error is of the given kind.
-    """
-    try:
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(_HASH_BYTES):
-                digest.update(block)
-                stop.check()
-    except OSError as error:
-        raise kind(f"it cannot be read ({error.strerror})", where=path, remedy="Copy it anew") from error
-    return "sha256:" + digest.hexdigest()

@@ -413,6 +413,16 @@ def test_what_cannot_be_had_together_is_refused(
     assert said in capsys.readouterr().err
 
 
+def test_the_form_of_the_engine_may_be_chosen_and_changes_nothing(made: MadeRun) -> None:
+    results = [made.run("--kernel", form, name=f"{form}.hdf") for form in ("auto", "frames", "events")]
+    assert [made.report(f"{form}.hdf")["form"] for form in ("auto", "frames", "events")] == [
+        "frames", "frames", "events",
+    ]  # fmt: skip
+    assert len({result.recipe.digest for result in results}) == 1
+    for result in results[1:]:
+        np.testing.assert_allclose(result.g2, results[0].g2, atol=1e-9)
+
+
 def test_a_result_with_invalid_frames_is_taken_as_it_is_the_second_time(
     made: MadeRun, capsys: pytest.CaptureFixture[str]
 ) -> None:

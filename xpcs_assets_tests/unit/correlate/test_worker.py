@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from xpcs_assets.correlate import job as job_module
+from xpcs_assets.correlate import digests
 from xpcs_assets.correlate.result import open_result
 from xpcs_assets.correlate.worker import main
 from xpcs_assets.testing.simulate import FRAMES_FIELD, SimulatedRun, simulate
@@ -129,8 +129,8 @@ def test_known_raw_digests_are_not_computed_again(
     imm: SimulatedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[Path] = []
-    real = job_module.sha256_of
-    monkeypatch.setattr(job_module, "sha256_of", lambda path, kind: (hashed.append(path), real(path, kind))[1])
+    real = digests.sha256_of
+    monkeypatch.setattr(digests, "sha256_of", lambda path, kind: (hashed.append(path), real(path, kind))[1])
     digest = "ab" * 32
     assert main(command(imm, tmp_path / "out.hdf", "--raw-digest", digest)) == 0
     assert imm.raw not in hashed
@@ -251,8 +251,6 @@ WRONG = {
     "one frame": (lambda *_: ["--end-frame", "1"], "1 frames make no pair", "at least 2"),
     "an impossible stride": (lambda *_: ["--stride", "0"], "at least 1", "Change the recipe"),
     "a bin that is not there": (lambda *_: ["--dq", "9"], "dynamic bin 9", "bins 1 to 8"),
-    "two-time": (lambda *_: ["--type", "twotime"], "twotime", "later version"),
-    "both": (lambda *_: ["--type", "both"], "both", "--type multitau"),
     "too many digests": (lambda *_: ["--raw-digest", "a", "--raw-digest", "b"], "2 raw digests for 1", "one for each"),
 }
 
