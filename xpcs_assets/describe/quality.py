@@ -6,13 +6,13 @@ changes data: frames that were never recorded stay so.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from xpcs_assets.correlate.frames import claimed_by_name
 from xpcs_assets.describe.pixels import count_hot, count_silent
 from xpcs_assets.runs.recipe import selected_bins
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 Severity = Literal["error", "warning"]
 
-# 8-ID names runs <letter><number>_<sample>_a<attenuator>_f<frames>_r<repeat>.
-_CLAIMED = re.compile(r"_f(\d{4,9})_r\d+")
 _DARK_BLOCKS = 500
 
 
@@ -160,7 +158,7 @@ def raw_complete(
 
 
 def frames_sane(result: Result, limits: Limits | None = None) -> Quality:
-    """Judge frames and pixels of a result: invalid frames, beam dumps, hot and silent pixels, empty bins."""
+    """Judge frames and pixels of a result: invalid ones, the worker's flags, beam dumps, hot pixels, empty bins."""
     return Quality(tuple(_frame_judgements(result, limits or Limits())))
 
 
@@ -187,11 +185,11 @@ def _raw_judgements(
     recorded = info.n_recorded
     if acquisition is not None and acquisition.n_frames is not None:
         yield _frames_recorded("metadata_frames", recorded, acquisition.n_frames, "the metadata promise", info.kind)
-    claim = _CLAIMED.search(run_key)
-    if claim:
+    claimed = claimed_by_name(run_key)
+    if claimed is not None:
         # The name counts frames of scattering, the metadata those with the dark ones at the head.
         with_beam = recorded - (acquisition.dark_frames if acquisition else 0)
-        yield _frames_recorded("name_frames", with_beam, int(claim[1]), "the run's name claims", info.kind)
+        yield _frames_recorded("name_frames", with_beam, claimed, "the run's name claims", info.kind)
 
 
 def _frames_recorded(name: str, recorded: int, expected: int, who: str, kind: str) -> Judgement:
@@ -214,6 +212,8 @@ def _frame_judgements(result: Result, limits: Limits) -> Iterator[Judgement]:
         "error",
         f"{invalid} of {count} frames do not count in time",
     )
+    flags = [str(flag) for flag in result.provenance.get("flags", [])]
+    yield Judgement("flags", len(flags), "0", not flags, "warning", "; ".join(flags))
     dark = _dark_frames(intensity, limits.dark_below)
     yield _at_most(
         "dark_frames_share",

@@ -237,11 +237,20 @@ def test_limits_are_the_caller_s() -> None:
     assert not strict.passed
 
 
+def test_what_the_worker_found_remarkable_is_a_warning() -> None:
+    flags = ["contrast not absolute", "the intensity drifts"]
+    quality = frames_sane(replace(make_result(), provenance={"flags": flags}))
+    found = judged(quality, "flags")
+    assert (found.passed, found.severity, found.value) == (False, "warning", 2)
+    assert found.reason == "contrast not absolute; the intensity drifts"
+    assert judged(frames_sane(make_result()), "flags").passed
+
+
 def test_judgements_become_plain_values() -> None:
     result = make_result()
     both = Quality((*frames_sane(result).judgements, *g2_sane(result, []).judgements))
     content = both.to_dict()
-    assert (content["passed"], content["serious"], len(content["judgements"])) == (False, False, 9)
+    assert (content["passed"], content["serious"], len(content["judgements"])) == (False, False, 10)
     assert {judgement["name"] for judgement in content["judgements"]} <= set(both.facts)
 
 
