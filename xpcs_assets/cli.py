@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from xpcs_assets import __version__
+from xpcs_assets.cli_inspect import inspect
 from xpcs_assets.cli_qmap import qmap as make_qmap
 from xpcs_assets.errors import NotFoundError, XpcsAssetsError
 
@@ -71,6 +72,7 @@ def correlate(context: typer.Context) -> None:
 
 
 app.command(name="qmap")(make_qmap)
+app.command()(inspect)
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
