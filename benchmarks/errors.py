@@ -29,7 +29,7 @@ CASES = [Law(photons, tau_frames) for photons in (2, 20, 1500) for tau_frames in
 _BRIGHT = Law(1500, SLOW)
 LIMITS = [
     *(replace(_BRIGHT, n_static=400 // pixels, pixels=pixels) for pixels in (1, 3, 10, 100)),
-    *(replace(_BRIGHT, tau_frames=tau, rate_spread=0.3) for tau in (SLOW, FAST)),
+    *(replace(_BRIGHT, tau_frames=tau, rate_spread=spread) for tau in (SLOW, FAST) for spread in (0.2, 0.3)),
     replace(_BRIGHT, tau_frames=400, photons=20_000),
 ]
 
