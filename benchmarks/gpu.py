@@ -103,7 +103,8 @@ def check(n_frames: int, side: int, means: dict[str, float]) -> None:
     """Stop where a form is not exact, for counts of each mean."""
     plan, partition = make_plan(n_frames), partition_of(side)
     for name, mean in means.items():
-        counts = np.random.default_rng(1).poisson(mean, (n_frames, side * side)).astype(np.int32)
+        counts = np.random.default_rng(1).poisson(mean, (n_frames, side * side))
+        counts = counts.astype(np.min_scalar_type(counts.max()))
         expected = reference(counts, plan, partition)
         chunks: list[Chunk] = [Frames(0, counts, np.ones(n_frames, bool))]
         forms: dict[str, Callable[[], Correlator]] = {
@@ -146,8 +147,8 @@ def dense_on_card(n_frames: int, side: int) -> Callable[[], object]:
     reach, n_pixels = plan.history, -(-side * side // pallas_frames.PIXELS) * pallas_frames.PIXELS
     upper = tuple(range(plan.delays_per_level + 1, reach + 1))
     lags = (tuple(range(1, reach + 1)), *(upper,) * (pallas_frames.LEVELS - 1))
-    window = jax.device_put(photons(reach + pallas_frames.ROWS, n_pixels).astype(np.int32))
-    last = jax.device_put(np.zeros((pallas_frames.LEVELS - 1, reach, n_pixels), np.int32))
+    window = jax.device_put(photons(reach + pallas_frames.ROWS, n_pixels).astype(np.int16))
+    last = jax.device_put(np.zeros((pallas_frames.LEVELS - 1, reach, n_pixels), np.int16))
     keep = jax.device_put(np.ones((pallas_frames.LEVELS, pallas_frames.ROWS // 2), np.int32))
     on_gpu = jax.default_backend() == "gpu"
 

@@ -9,7 +9,7 @@ mode is switched on for the calls of this module only.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ from xpcs_assets.correlate.pallas_frames import LEVELS, ROWS
 from xpcs_assets.correlate.partition import Partition
 from xpcs_assets.correlate.validity import Validity
 from xpcs_assets.readers.series import Chunk, Events
+
+_LARGEST_UINT8 = 255
 
 
 def make_jax_correlator(plan: Plan, partition: Partition, *, occupancy: float = 1.0) -> Correlator:
@@ -57,16 +59,28 @@ class _Stage:
         self.lags = _lags_of(plan, number)
         self.begin = 0
         self.n_new = 0
-        self.peak = 0
-        dtype = jnp.int32 if integer else jnp.float64
+        self.peak = _LARGEST_UINT8
+        dtype = jnp.int16 if integer else jnp.float64
         self.buffer = jnp.zeros((plan.history + ROWS, n_pixels), dtype)
         self.history = jnp.zeros((LEVELS - 1, plan.history, n_pixels), dtype)
         self.sums = jnp.zeros((3, sum(map(len, self.lags)), n_pixels), jnp.float64)
 
-    def hold_floats(self) -> None:
-        """Go on in float64, for counts that the fused kernel does not take."""
-        if self.buffer.dtype != jnp.float64:
-            self.buffer, self.history = self.buffer.astype(jnp.float64), self.history.astype(jnp.float64)
+    def hold(self, counts: np.dtype[Any]) -> None:
+        """Go on in a type that holds such counts: int16 for uint8, int32 for other integers, or float64."""
+        dtype = np.promote_types(self.buffer.dtype, np.float64 if counts.kind == "f" else counts)
+        if dtype != self.buffer.dtype:
+            self.buffer, self.history = self.buffer.astype(dtype), self.history.astype(dtype)
+
+    def fitted(self, window: jax.Array) -> jax.Array:
+        """The window in a type that the sums of its largest count fit into; the stage goes on in that."""
+        if window.dtype == np.float64 or (self.number == 0 and window.dtype == np.int16):
+            return window  # int16 holds what came as uint8: no need to wait for the device to tell the largest
+        self.peak = max(self.peak, int(jnp.max(window)))
+        if self.peak > pallas_frames.MAX_COUNT:
+            self.hold(np.dtype(np.float64))
+        elif self.peak > _LARGEST_UINT8:
+            self.hold(np.dtype(np.int32))
+        return window.astype(self.buffer.dtype)
 
     def __getstate__(self) -> dict[str, object]:
         return {
@@ -130,8 +144,7 @@ class JaxCorrelator:
             rows = slice(low, low + (1 << most.bit_length() - 1))
             # A copy: jax reads a numpy array after the call has returned.
             piece = as_kernel_type(counts[rows]).copy()
-            if piece.dtype.kind == "f":
-                stage.hold_floats()
+            stage.hold(piece.dtype)
             at = jnp.asarray(stage.buffer.shape[0] - ROWS + stage.n_new, jnp.int32)
             stage.buffer, self._saturated = blocks_jax.load(
                 stage.buffer, self._saturated, jnp.asarray(piece), column, jnp.asarray(valid[rows].copy()), at
@@ -156,20 +169,15 @@ class JaxCorrelator:
 
     @staticmethod
     def _inserted(stage: _Stage, buffer: jax.Array, rows: jax.Array) -> jax.Array:
-        if rows.dtype == jnp.float64:
-            stage.hold_floats()
-            buffer = buffer.astype(jnp.float64)
+        stage.hold(rows.dtype)
         at = jnp.asarray(buffer.shape[0] - ROWS + stage.n_new, jnp.int32)
-        inserted: jax.Array = blocks_jax.insert(buffer, rows.astype(buffer.dtype), at)
+        dtype = stage.buffer.dtype
+        inserted: jax.Array = blocks_jax.insert(buffer.astype(dtype), rows.astype(dtype), at)
         return inserted
 
     def _correlated(self, stage: _Stage, window: jax.Array, sums: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """New sums (the given ones are used up) and history of a stage, and the frames of the level above."""
-        if window.dtype != jnp.float64:
-            stage.peak = max(stage.peak, int(jnp.max(window)))
-            if stage.peak > pallas_frames.MAX_COUNT:
-                stage.hold_floats()
-                window = window.astype(jnp.float64)
+        window = stage.fitted(window)
         keep, pairs = self._masks(stage)
         if window.dtype == jnp.float64:
             total, products, made, coming = blocks_jax.correlate_block(

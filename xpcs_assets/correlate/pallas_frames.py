@@ -3,7 +3,7 @@
 A program holds a few pixels. It reads each frame of the block once, multiplies it by the frames before it, adds pairs
 of frames up for the next level and goes on there, so that no product and no lag ever goes through memory. All
 arithmetic is in 32-bit integers and exact: counts from 0 to :data:`MAX_COUNT`, split into two halves of 12 bits where
-64 products could overflow. Floats and larger counts are for the float64 form in ``multitau_jax``.
+32 products could overflow. Floats and larger counts are for the float64 form in ``multitau_jax``.
 
 The constructs are those that Pallas lowers to Triton. The tests run the kernel in interpret mode on the CPU and lower
 it for CUDA; it has not been run on a GPU yet.
@@ -28,9 +28,9 @@ PIXELS = 128
 """Pixels of a program."""
 _TILE = 8
 _SPLIT_TILE = 4  # the halves need twice the registers
-_GROUP = 64
+_GROUP = 32
 _HALF_BITS = 12
-_PLAIN_COUNT = 5792
+_PLAIN_COUNT = 8191
 MAX_COUNT = ((1 << 2 * _HALF_BITS) - 1) >> LEVELS - 1
 """Largest count of a block's first level: 32 such frames make two halves, the block's sum is below 2**31."""
 _WORD_BITS = 16
@@ -83,7 +83,8 @@ def _sum_level(
         rows = [window[first + i, :].astype(jnp.int32) for i in range(reach + n_tile)]
         for i in range(0, n_tile, 2):
             half = (first + i) // 2
-            coming[at + half, :] = (rows[reach + i] + rows[reach + i + 1]) * keep[level, half]
+            pair = (rows[reach + i] + rows[reach + i + 1]) * keep[level, half]
+            coming[at + half, :] = pair.astype(coming.dtype)
         products = [_products(rows, reach, lag, split=split) for lag in lags]
         sums = [tuple(s + p for s, p in zip(*pair, strict=True)) for pair in zip(sums, products, strict=True)]
         return sums, total + _added(rows[reach:])
@@ -141,10 +142,10 @@ def correlate_block(
     Parameters
     ----------
     window
-        (H + 256, P) uint8, uint16 or int32, the last H frames and the block, all from 0 to :data:`MAX_COUNT`;
+        (H + 256, P) int16 with counts up to 255, or int32 up to :data:`MAX_COUNT`: the last H frames and the block;
         P a multiple of :data:`PIXELS`; frames that do not count are 0.
     history
-        (5, H, P) int32, the last H frames of the levels after the first.
+        (5, H, P) of the same type, the last H frames of the levels after the first.
     keep
         (6, 128) int32, 0 where a frame of the next level does not count, else 1.
     lags
@@ -161,18 +162,15 @@ def correlate_block(
     words
         Per level (2 or 6, lags, P) int32, see :func:`join_words`.
     windows
-        Per level after the first (H + its rows, P) int32, like ``window``.
+        Per level after the first (H + its rows, P) of the type of ``window``.
     coming
-        (4, P) int32, the frames of the level that follows the six.
+        (4, P) of that type, the frames of the level that follows the six.
     """
     reach, n_pixels = history.shape[1], window.shape[1]
     n_words = [2 if level < n_plain else 6 for level in range(LEVELS)]
-    shapes = [
-        (LEVELS, n_pixels),
-        *((n_words[level], len(lags[level]), n_pixels) for level in range(LEVELS)),
-        *((reach + (ROWS >> level), n_pixels) for level in range(1, LEVELS)),
-        (ROWS >> LEVELS, n_pixels),
-    ]
+    sums = [(LEVELS, n_pixels), *((n_words[level], len(lags[level]), n_pixels) for level in range(LEVELS))]
+    rows = [*((reach + (ROWS >> level), n_pixels) for level in range(1, LEVELS)), (ROWS >> LEVELS, n_pixels)]
+    shapes = [*((shape, jnp.int32) for shape in sums), *((shape, window.dtype) for shape in rows)]
     total, *rest = pl.pallas_call(
         partial(_kernel, lags=lags, n_plain=n_plain, barrier=not interpret),
         grid=(n_pixels // PIXELS,),
@@ -181,8 +179,8 @@ def correlate_block(
             _of_pixels(history.shape),
             pl.BlockSpec(keep.shape, lambda _: (0, 0)),
         ],
-        out_specs=[_of_pixels(shape) for shape in shapes],
-        out_shape=[jax.ShapeDtypeStruct(shape, jnp.int32) for shape in shapes],  # type: ignore[no-untyped-call]
+        out_specs=[_of_pixels(shape) for shape, _ in shapes],
+        out_shape=[jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes],  # type: ignore[no-untyped-call]
         compiler_params=triton.CompilerParams(num_warps=4, num_stages=1),
         interpret=interpret,
         name="multitau_block",

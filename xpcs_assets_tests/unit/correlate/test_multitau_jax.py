@@ -63,6 +63,20 @@ def test_counts_that_outgrow_the_fused_kernel_stay_exact() -> None:
     same_as_the_cpu(FUSED, counts, size=100)
 
 
+def test_bytes_are_held_in_few_bits_until_larger_counts_come() -> None:
+    counts = photons(900, 60.0, seed=8)
+    correlator = FUSED(make_plan(900), SIX)
+    correlator.push(Frames(0, counts[:600].astype(np.uint8), np.ones(600, bool)))
+    assert correlator._stages[0].buffer.dtype == np.int16
+    early = correlate(counts[:600], np.ones(600), [1, 1, 1, 2, 2, 2], [1, 1, 2, 3, 3, 3])
+    np.testing.assert_allclose(normalise(correlator.finish()).g2[: len(early.g2)], early.g2, atol=1e-12)
+    counts[700:] *= 300
+    correlator.push(Frames(600, counts[600:].astype(np.uint16), np.ones(300, bool)))
+    assert correlator._stages[0].buffer.dtype == np.int32
+    reference = correlate(counts, np.ones(900), [1, 1, 1, 2, 2, 2], [1, 1, 2, 3, 3, 3])
+    np.testing.assert_allclose(normalise(correlator.finish()).g2, reference.g2, atol=1e-12)
+
+
 def test_floats_after_integers_are_taken_as_they_are() -> None:
     whole = photons(700, 3.0, seed=5)
     reference = correlate(
