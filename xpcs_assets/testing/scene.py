@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xpcs_assets.readers import rigaku, rigaku3m
 from xpcs_assets.readers.rings import QPartition, q_of_pixels, ring_partition
-from xpcs_assets.testing.dynamics import drifting_flux, intensities, sphere_form_factor
+from xpcs_assets.testing.dynamics import ageing_pace, drifting_flux, intensities, sphere_form_factor
 from xpcs_assets.testing.writers import Sparse
 
 Format = Literal[
@@ -166,6 +166,8 @@ class Sample:
         Instants that a frame is the mean of.
     drift
         Part by which the incident intensity grows over the frames.
+    ageing_frames
+        Frames after which diffusion has slowed down to a half; 0 for a sample that does not age.
     """
 
     pixel: NDArray[np.int64]
@@ -177,6 +179,7 @@ class Sample:
     seed: int
     substeps: int = 1
     drift: float = 0.0
+    ageing_frames: float = 0.0
 
 
 def make_sample(
@@ -190,6 +193,7 @@ def make_sample(
     seed: int,
     substeps: int = 1,
     drift: float = 0.0,
+    ageing_frames: float = 0.0,
 ) -> Sample:
     """Spheres in the beam.
 
@@ -201,7 +205,7 @@ def make_sample(
         Counts a pixel and frame, mean over the mask.
     diffusion_a2
         Diffusion coefficient times frame time, Å².
-    beta, dark, frames, seed, substeps, drift
+    beta, dark, frames, seed, substeps, drift, ageing_frames
         As in :class:`Sample`.
     """
     used = np.setdiff1d(np.flatnonzero(scene.partition.mask), scene.hot)
@@ -211,7 +215,7 @@ def make_sample(
     rate = np.concatenate([form * (mean_counts / form.mean()), np.full(scene.hot.size, _HOT_COUNTS)])
     rho = np.concatenate([np.exp(-2 * diffusion_a2 * q**2), np.zeros(scene.hot.size)])
     order = np.argsort(pixel)
-    return Sample(pixel[order], rate[order], rho[order], beta, dark, frames, seed, substeps, drift)
+    return Sample(pixel[order], rate[order], rho[order], beta, dark, frames, seed, substeps, drift, ageing_frames)
 
 
 def photons(sample: Sample) -> Iterator[Sparse]:
@@ -219,7 +223,8 @@ def photons(sample: Sample) -> Iterator[Sparse]:
     rng = np.random.default_rng(sample.seed)
     for _ in range(sample.dark):
         yield _seen(sample.pixel, rng.poisson(_DARK_COUNTS, sample.pixel.size))
-    speckle = intensities(sample.rho, sample.beta, sample.frames, rng, sample.substeps)
+    pace = ageing_pace(sample.frames, sample.ageing_frames) if sample.ageing_frames else None
+    speckle = intensities(sample.rho, sample.beta, sample.frames, rng, sample.substeps, pace)
     for flux, intensity in zip(drifting_flux(sample.frames, sample.drift), speckle, strict=True):
         yield _seen(sample.pixel, rng.poisson(sample.rate * flux * intensity))
 

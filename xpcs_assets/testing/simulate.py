@@ -25,7 +25,7 @@ from xpcs_assets.testing.scene import (
     make_scene,
     photons,
 )
-from xpcs_assets.testing.truth import LAW, Truth, contrast_by_exposure, fit_of_law
+from xpcs_assets.testing.truth import AGEING_LAW, LAW, Truth, contrast_by_exposure, fit_of_law
 from xpcs_assets.testing.write_raw import NUMBERED, RawContent, write_raw
 from xpcs_assets.testing.writers import AcquisitionFacts, write_metadata
 
@@ -70,6 +70,7 @@ def simulate(
     substeps: int = 1,
     leak_hot: int = 0,
     dropped: int = 0,
+    ageing_time_s: float = 0.0,
 ) -> SimulatedRun:
     """Write a run of Brownian spheres into ``folder/<name>/``; the raw file appears last and whole.
 
@@ -110,6 +111,8 @@ def simulate(
         Hot pixels that the mask takes for good.
     dropped
         Frames that the detector made and lost, by chance anywhere but at the ends; the format must number its frames.
+    ageing_time_s
+        Time after which diffusion has slowed down to a half, as in a sample that gels, s; 0 for one that does not age.
 
     Raises
     ------
@@ -126,6 +129,10 @@ def simulate(
         raise RefusedError(f"a {format} has {detector.shape} pixels", remedy="Leave its shape out")
     positive = {"beta": beta, "frame time": frame_time_s, "counts": mean_counts, "substeps": substeps}
     _check(frames, dark_frames, missing_tail, positive, drift, leak_hot)
+    if not ageing_time_s >= 0:
+        raise RefusedError(
+            f"an ageing time of {ageing_time_s} s makes no run", remedy="Give a time, or 0 for no ageing"
+        )
     lost = _lost(format, dark_frames + frames - missing_tail, dropped, seed)
     scene = make_scene(detector, shape, n_dynamic, n_static, seed, leak_hot)
     q_squared = scene.per_bin(scene.q**2)
@@ -141,6 +148,7 @@ def simulate(
         seed=seed,
         substeps=substeps,
         drift=drift,
+        ageing_frames=ageing_time_s / frame_time_s,
     )
     tau_fit_s, beta_fit = fit_of_law(scene, sample, frame_time_s)
     truth = Truth(
@@ -160,6 +168,7 @@ def simulate(
         drift=drift,
         leaked_hot=np.intersect1d(scene.hot, np.flatnonzero(scene.partition.dynamic)).tolist(),
         dropped=lost,
+        ageing_time_s=ageing_time_s,
     )
     name = name or f"A{seed % 1000:03d}_sim_a0001_f{frames:06d}_r00001"
     base = folder / name / name
@@ -201,7 +210,8 @@ def _write(run: SimulatedRun) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
     write_metadata(run.metadata, _facts(run))
     write_qmap(run.qmap, run.scene.partition, source_file=run.raw.name)
-    truth = {"format": run.format, "law": LAW, **asdict(run.truth)}
+    law = AGEING_LAW if run.truth.ageing_time_s else LAW
+    truth = {"format": run.format, "law": law, **asdict(run.truth)}
     (run.folder / f"{run.name}_truth.json").write_text(json.dumps(truth, indent=1) + "\n")
     content = RawContent(
         run.scene.partition.shape, photons(run.sample), run.scene.dead, _facts(run), frozenset(run.truth.dropped)

@@ -14,6 +14,7 @@ from xpcs_assets.testing.expectation import correlation_of_exposures, expected_g
 from xpcs_assets.testing.scene import Sample, Scene
 
 LAW = "g2 = 1 + beta_eff * exp(-2 * t / tau_q), tau_q = 1 / (D * q^2)"
+AGEING_LAW = "C(t1, t2) = 1 + beta_eff * exp(-2 * D * q^2 * integral from t1 to t2 of dt / (1 + t / ageing_time))"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,9 @@ class Truth:
         Flat indices of hot pixels that are in the mask.
     dropped
         Frames that the detector made and lost, dark ones counted.
+    ageing_time_s
+        Time after which diffusion has slowed down to a half, s; 0 for a sample that does not age. Of one that does, the
+        values above are those of the first instant.
     """
 
     frames: int
@@ -75,6 +79,7 @@ class Truth:
     drift: float
     leaked_hot: list[int]
     dropped: list[int]
+    ageing_time_s: float = 0.0
 
 
 def expectation(scene: Scene, sample: Sample, plan: Plan) -> NDArray[np.float64]:

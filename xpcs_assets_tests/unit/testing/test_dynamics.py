@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpcs_assets.testing.dynamics import drifting_flux, intensities, sphere_form_factor
+from xpcs_assets.testing.dynamics import (
+    ageing_correlation,
+    ageing_pace,
+    drifting_flux,
+    intensities,
+    sphere_form_factor,
+)
 
 
 @pytest.mark.parametrize("beta", [0.05, 0.25, 1.0])
@@ -53,3 +59,16 @@ def test_a_drifting_flux_has_unit_mean_and_grows_by_the_part_asked_for() -> None
     assert flux.mean() == pytest.approx(1)
     assert flux[-1] - flux[0] == pytest.approx(0.2)
     assert (drifting_flux(7, 0.0) == 1).all()
+
+
+def test_the_intensity_of_an_ageing_sample_follows_its_law_and_keeps_its_contrast() -> None:
+    rho, frames, ageing = np.full(40_000, 0.7), 30, 8.0
+    pace = ageing_pace(frames, ageing)
+    assert pace[0] < 1
+    assert pace[-1] == pytest.approx(1 / (1 + 29.5 / ageing), rel=1e-3)
+    found = np.array(list(intensities(rho, 0.25, frames, np.random.default_rng(3), pace=pace)))
+    np.testing.assert_allclose(found.var(axis=1), 0.25, rtol=0.05)
+    t1, t2 = np.indices((frames, frames)).astype(np.float64)
+    law = ageing_correlation(t1, t2, -2 / np.log(0.7), ageing)
+    np.testing.assert_allclose(np.cov(found, ddof=0) / 0.25, law, atol=0.03)
+    assert law[0, 5] < 0.5 < law[24, 29]
