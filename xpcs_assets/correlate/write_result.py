@@ -26,6 +26,7 @@ from xpcs_assets.correlate.saxs import Scattering
 from xpcs_assets.correlate.select import Selection
 from xpcs_assets.correlate.write_multitau import MultitauContent, put_multitau
 from xpcs_assets.errors import CopyError, MetadataError, NoRoomError, QmapError
+from xpcs_assets.readers.h5copy import copy_facts
 from xpcs_assets.readers.h5file import damage, open_hdf5
 from xpcs_assets.readers.metadata import COUNT_TIME, ENERGY, FRAME_TIME, START_TIME, Acquisition
 from xpcs_assets.runs.folders import PARTIAL_SUFFIX
@@ -152,7 +153,9 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
 def _copy_metadata(file: h5py.File, content: ResultContent) -> None:
     path, taken = content.metadata, content.acquisition
     # A sidecar is no HDF5 file, and a raw file that tells of itself holds the frames too.
-    if path.name not in content.raw_names and h5py.is_hdf5(path):
+    if path.name in content.raw_names and h5py.is_hdf5(path):
+        copy_facts(path, file)
+    elif h5py.is_hdf5(path):
         _copy_companion(file, path)
     # What the viewer will not open a file without.
     _put_missing(file, FRAME_TIME[0], taken.frame_time_s)
