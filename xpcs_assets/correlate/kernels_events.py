@@ -39,41 +39,48 @@ _EXACT_FLOAT32 = 4096
 
 @compiled
 def count_events(
-    frame: I32, pixel: I32, count: I32, begin: int, valid: Bool, slot: I32, edge: I64, saturated: Bool, number: I64
+    frame: I32,
+    pixel: I32,
+    count: I32,
+    begin: int,
+    valid: Bool,
+    slot: I32,
+    edge: I64,
+    saturated: Bool,
+    number: I64,
+    to: I32,
 ) -> None:
     """Count the packed events that a run will have in each block, ``number`` (B,); mark pixels with negative counts.
 
     ``slot`` (rows * columns,) is 256 * block + pixel in the block, -1 where not analysed; ``frame - begin`` is the
-    row of ``valid``.
+    row of ``valid``. ``to`` (E,) gets the slot of each event that is packed, -1 for the others.
     """
     for e in range(frame.shape[0]):
-        s = slot[pixel[e]]
-        if s < 0 or not valid[frame[e] - begin]:
-            continue
+        s = slot[pixel[e]] if valid[frame[e] - begin] else np.int32(-1)
         c = count[e]
-        if c < 0:
+        if s >= 0 and c < 0:
             saturated[edge[s >> 8] + (s & 255)] = True
-        elif c > 0:
-            number[s >> 8] += 1 + (c - 1) // _COUNT_MAX
+        s = s if c > 0 else np.int32(-1)
+        to[e] = s
+        if s >= 0:
+            number[s >> 8] += 1 + (c - 1) // _COUNT_MAX if c > _COUNT_MAX else 1
 
 
 @compiled
-def pack_events(
-    frame: I32, pixel: I32, count: I32, begin: int, valid: Bool, slot: I32, cursor: I64, packed: U64
-) -> None:
+def pack_events(frame: I32, count: I32, to: I32, cursor: I64, packed: U64) -> None:
     """Put a run's events into the order of blocks; ``cursor`` (B,) is where each block's next one goes."""
     for e in range(frame.shape[0]):
-        s = slot[pixel[e]]
-        if s < 0 or not valid[frame[e] - begin] or count[e] <= 0:
+        s = to[e]
+        if s < 0:
             continue
         head = np.uint64(s & 255) << np.uint64(PIXEL_SHIFT) | np.uint64(frame[e]) << np.uint64(TIME_SHIFT)
-        rest = np.int64(count[e])
-        at = cursor[s >> 8]
-        while rest > 0:
-            packed[at] = head | np.uint64(min(_COUNT_MAX, int(rest)))
-            rest -= _COUNT_MAX
+        at, rest = cursor[s >> 8], count[e]
+        while rest > _COUNT_MAX:
+            packed[at] = head | np.uint64(_COUNT_MAX)
+            rest -= np.int32(_COUNT_MAX)
             at += 1
-        cursor[s >> 8] = at
+        packed[at] = head | np.uint64(rest)
+        cursor[s >> 8] = at + 1
 
 
 @inlined

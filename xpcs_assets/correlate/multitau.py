@@ -207,24 +207,25 @@ class EventsCorrelator:
         if isinstance(chunk, Frames):
             chunk = to_events(chunk)
         self.validity.push(chunk.begin, chunk.valid)
-        columns = event_columns(chunk)
+        frame, pixel, counts = event_columns(chunk)
         valid = np.require(chunk.valid, np.bool_, _KERNEL_FLAGS)
-        n_runs = max(1, min(n_threads(), len(chunk.frame) // _RUN_EVENTS))
-        cuts = [len(chunk.frame) * run // n_runs for run in range(n_runs + 1)]
-        frame, pixel, counts = columns
-        runs = [(frame[low:high], pixel[low:high], counts[low:high]) for low, high in pairwise(cuts)]
-        number = np.zeros((n_runs, len(self._static)), np.int64)
+        n_runs = max(1, min(n_threads(), len(frame) // _RUN_EVENTS))
+        cuts = [len(frame) * run // n_runs for run in range(n_runs + 1)]
+        runs = [slice(low, high) for low, high in pairwise(cuts)]
+        number, to = np.zeros((n_runs, len(self._static)), np.int64), np.empty(len(frame), np.int32)
 
         def count(begin: int, end: int) -> None:
             for run in range(begin, end):
+                part = runs[run]
                 kernels_events.count_events(
-                    *runs[run], chunk.begin, valid, self._slot, self._edge, self._saturated, number[run]
-                )
+                    frame[part], pixel[part], counts[part], chunk.begin, valid, self._slot, self._edge,
+                    self._saturated, number[run], to[part],
+                )  # fmt: skip
 
         def pack(begin: int, end: int) -> None:
             for run in range(begin, end):
-                cursor = offsets[run, :-1].copy()
-                kernels_events.pack_events(*runs[run], chunk.begin, valid, self._slot, cursor, self._packed)
+                part, cursor = runs[run], offsets[run, :-1].copy()
+                kernels_events.pack_events(frame[part], counts[part], to[part], cursor, self._packed)
 
         share(count, n_runs)
         offsets = np.concatenate(([self._n_packed], self._n_packed + np.cumsum(number)))
