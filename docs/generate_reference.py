@@ -21,12 +21,18 @@ from pydantic.fields import FieldInfo
 
 from xpcs_assets import errors
 from xpcs_assets.cli import app
-from xpcs_assets.correlate.worker import _parser as parser
+from xpcs_assets.correlate import average_command, worker
 from xpcs_assets.settings import Beamline, SiteSettings, beamline_schema
 from xpcs_assets.units import seconds, size_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTE = "<!-- Made by docs/generate_reference.py from the code: edit the code, then run it. -->"
+
+# Commands that need the worker's libraries alone: made with argparse.
+WORKER_COMMANDS = {
+    "correlate": (worker, "xpcs-assets correlate RAW... --qmap FILE --output FILE [OPTIONS]"),
+    "average": (average_command, "xpcs-assets average RESULT... --output FILE [OPTIONS]"),
+}
 
 BEAMLINE_INTRO = """# Beamline file
 
@@ -162,7 +168,7 @@ def _duration(value_s: float) -> str:
 def _commands() -> Iterator[str]:
     group = typer.main.get_command(app)
     for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
-        yield _correlate() if name == "correlate" else _command(name, command)
+        yield _worker_command(name) if name in WORKER_COMMANDS else _command(name, command)
 
 
 def _command(name: str, command: Any) -> str:
@@ -174,19 +180,20 @@ def _command(name: str, command: Any) -> str:
     return _described(name, usage.strip(), inspect.cleandoc(command.help or ""), rows)
 
 
-def _correlate() -> str:
-    made = parser()
+def _worker_command(name: str) -> str:
+    module, usage = WORKER_COMMANDS[name]
+    made = module._parser()  # noqa: SLF001
     rows = []
     for action in made._actions:  # noqa: SLF001 - argparse has no public way to ask
         if isinstance(action, argparse._HelpAction):  # noqa: SLF001
             continue
         shown = "`, `".join(action.option_strings) or str(action.metavar)
-        value = " or ".join(action.choices) if action.choices else str(action.metavar or "")
+        metavar = " ".join(action.metavar) if isinstance(action.metavar, tuple) else str(action.metavar or "")
+        value = " or ".join(action.choices) if action.choices else metavar
         takes = f" {value}" if action.option_strings and action.nargs != 0 else ""
         default = "" if action.required or not action.option_strings else _shown(action.default)
         rows.append((f"`{shown}{takes}`", action.help or "", default))
-    usage = "xpcs-assets correlate RAW... --qmap FILE --output FILE [OPTIONS]"
-    return _described("correlate", usage, made.description or "", rows)
+    return _described(name, usage, made.description or "", rows)
 
 
 def _described(name: str, usage: str, text: str, rows: list[tuple[str, str, str]]) -> str:

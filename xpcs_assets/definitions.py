@@ -29,6 +29,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     from xpcs_assets.archive import sensors as archive_sensors
     from xpcs_assets.arrive import assets as arrive
     from xpcs_assets.arrive import sensors as arrive_sensors
+    from xpcs_assets.average import assets as average
     from xpcs_assets.catalog import assets as catalog
     from xpcs_assets.correlate import assets as correlate
     from xpcs_assets.describe import assets as describe
@@ -44,6 +45,8 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
         chain += [*correlate.build(bound), *plot.build(bound), *catalog.build_derived(bound)]
         outside.append(dg.AssetSpec(bound.key("qmap"), group_name=settings.dagster_name, kinds={"hdf5"}))
     ingest = _ingest_job(bound, chain)
+    if settings.pipeline.correlate is not None:
+        chain += average.build(bound)
     more_jobs = [prune.build_job(bound)]
     sensors = [*prune_sensors.build(bound, more_jobs[0]), *arrive_sensors.build(bound, ingest.name)]
     if settings.pipeline.archive is not None:

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from xpcs_assets.correlate.limits import Limits
 from xpcs_assets.correlate.multitau import Moments
 from xpcs_assets.correlate.normalise import G2, normalise
-from xpcs_assets.correlate.outliers import Judged, Limits, judge
+from xpcs_assets.correlate.outliers import Judged, judge
 from xpcs_assets.correlate.result import Result, open_result
 from xpcs_assets.correlate.state import read_moments
 from xpcs_assets.errors import CorrelationError, ResultError

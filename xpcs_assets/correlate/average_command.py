@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xpcs_assets.correlate.average import Average, average, read_members
-from xpcs_assets.correlate.outliers import Limits
+from xpcs_assets.correlate.limits import Limits
 from xpcs_assets.correlate.worker import report_path
 from xpcs_assets.correlate.write_average import average_bytes
 from xpcs_assets.correlate.write_result import write_atomically

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xpcs_assets.correlate.limits import Limits
 from xpcs_assets.correlate.result import Result
 
 WIDTH = 5.0
@@ -20,25 +21,6 @@ LEAST_WIDTH = {"baseline": 0.01, "intensity": 0.1, "contrast": 0.02}
 LEAST_RUNS = 3
 """Fewer runs do not tell which of them is the outlier."""
 _FIRST_DELAYS, _LAST_DELAYS, _ENOUGH_PAIRS = 3, 5, 10
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Lowest and highest value of a run that is used; None is automatic.
-
-    Attributes
-    ----------
-    baseline
-        g2 at the last delays.
-    intensity
-        Mean counts a pixel, as a fraction of the runs' median.
-    contrast
-        g2 at the first delays less the baseline.
-    """
-
-    baseline: tuple[float, float] | None = None
-    intensity: tuple[float, float] | None = None
-    contrast: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +77,6 @@ def judge(results: Sequence[Result], limits: Limits) -> Judged:
         for run in range(len(results))
     )
     return Judged(**measured, limits=Limits(**applied), reasons=reasons)
-
-
-def stated(limits: Limits) -> dict[str, tuple[float, float] | None]:
-    """The limits by name."""
-    return {item.name: getattr(limits, item.name) for item in fields(limits)}
 
 
 def _ends(result: Result) -> NDArray[np.float64]:

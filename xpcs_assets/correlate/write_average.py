@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from xpcs_assets.correlate.average import Average
 from xpcs_assets.correlate.carry_out import REPORT_FORMAT, versions
 from xpcs_assets.correlate.h5write import defined, put
-from xpcs_assets.correlate.outliers import LEAST_RUNS, LEAST_WIDTH, WIDTH, stated
+from xpcs_assets.correlate.limits import stated
+from xpcs_assets.correlate.outliers import LEAST_RUNS, LEAST_WIDTH, WIDTH
 from xpcs_assets.errors import ResultError
 from xpcs_assets.readers.h5file import damage, open_hdf5
 

@@ -37,6 +37,7 @@ PRIORITY = {
     "staged_copy": 8,
     "correlation": 7,
     "plots": 6,
+    "average": 5,
     "metadata": 3,
     "catalog_entry": 2,
     "result_entry": 1,

@@ -11,7 +11,7 @@ import pytest
 
 from xpcs_assets.correlate.average import average, merge, read_members
 from xpcs_assets.correlate.average_command import main
-from xpcs_assets.correlate.outliers import Limits
+from xpcs_assets.correlate.limits import Limits
 from xpcs_assets.correlate.result import open_result
 from xpcs_assets.correlate.state import read_moments
 from xpcs_assets.correlate.worker import main as correlate

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xpcs_assets.correlate.outliers import Limits, judge, stated
+from xpcs_assets.correlate.limits import Limits, stated
+from xpcs_assets.correlate.outliers import judge
 from xpcs_assets.correlate.result import Result
 from xpcs_assets_tests.made_results import CONTRAST, make_result, without_g2
 

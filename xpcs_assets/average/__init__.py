@@ -1,0 +1,1 @@
+"""Run sets: several runs of a beamline taken as one, and their average. How runs are merged is in ``correlate``."""
