@@ -54,3 +54,34 @@ def test_a_static_bin_without_pixels_has_no_mean() -> None:
     assert found.static.tolist()[::2] == [1, 1]
     assert np.isnan(found.static[1])
     assert found.segments.shape == (3, 3)
+
+
+def test_negative_floats_enter_the_means_and_nan_drops_its_pixel() -> None:
+    part, _, static = partition_of(*maps((6, 9), 2, 3, seed=3))
+    counts = np.random.default_rng(3).normal(0.5, 2.0, (40, 54)).astype(np.float32)
+    bad = part.pixel[4]
+    counts[30, bad] = np.nan
+    sums = ScatteringSums(part, 40)
+    for chunk in chunks(counts, np.ones(40, bool), 9, "frames"):
+        sums.push(chunk)
+    found = sums.finish()
+    others = np.arange(54) != bad
+    np.testing.assert_allclose(found.pattern.ravel()[others], counts[:, others].mean(axis=0, dtype=float), rtol=1e-6)
+    assert np.isnan(found.pattern.ravel()[bad])
+    inside = np.nan_to_num(counts[:, static > 0]).mean(axis=1, dtype=float)
+    np.testing.assert_allclose(found.intensity, inside, rtol=1e-5)
+
+
+def test_the_means_of_events_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    part, _, _ = partition_of(*maps((30, 40), 2, 3, seed=4))
+    counts = np.random.default_rng(4).poisson(0.5, (50, 1200)).astype(np.int32)
+    found = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("NUMBA_NUM_THREADS", threads)
+        sums = ScatteringSums(part, 50)
+        for chunk in chunks(counts, np.ones(50, bool), 20, "events"):
+            sums.push(chunk)
+        found.append(sums.finish())
+    np.testing.assert_array_equal(found[0].pattern, found[1].pattern)
+    np.testing.assert_array_equal(found[0].segments, found[1].segments)
+    np.testing.assert_array_equal(found[0].intensity, found[1].intensity)
