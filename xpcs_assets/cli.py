@@ -331,6 +331,7 @@ def simulate(
     substeps: Annotated[int, typer.Option(help="Instants averaged in each exposure; 1 is a short one.")] = 1,
     leak_hot: Annotated[int, typer.Option(help="Hot pixels that the mask takes for good.")] = 0,
     dropped: Annotated[int, typer.Option(help="Frames made and lost, where the format numbers them.")] = 0,
+    ageing: Annotated[float, typer.Option(help="Time after which diffusion is half as fast, s; 0 is never.")] = 0.0,
 ) -> None:
     """Write a simulated run of known beta and tau: raw file, metadata, q-map and the truth."""
     from xpcs_assets.testing.scene import DETECTORS
@@ -340,7 +341,7 @@ def simulate(
         raise typer.BadParameter(f"formats are {', '.join(DETECTORS)}", param_hint="--format")
     run = make(
         folder, format=raw_format, frames=frames, beta=beta, d_a2_per_s=d, seed=seed, name=name, mean_counts=counts,
-        drift=drift, substeps=substeps, leak_hot=leak_hot, dropped=dropped,
+        drift=drift, substeps=substeps, leak_hot=leak_hot, dropped=dropped, ageing_time_s=ageing,
     )  # fmt: skip
     out.print(str(run.folder))
 

@@ -151,7 +151,7 @@ def _compare(beamline: OpenBeamline, outcome: Outcome) -> None:
     bad = [str(number) for number, fit in enumerate(fits, start=1) if not fit.ok]
     if bad:
         outcome.wrong.append(f"the fits of bins {', '.join(bad)} failed")
-    good = [(fit, beta, tau) for fit, beta, tau in zip(fits, truth.beta_eff, truth.tau_q_s, strict=True) if fit.ok]
+    good = [(fit, beta, tau) for fit, beta, tau in zip(fits, truth.beta_fit, truth.tau_fit_s, strict=True) if fit.ok]
     outcome.beta_ratio = statistics.fmean(fit.contrast / beta for fit, beta, _ in good)
     outcome.tau_ratio = statistics.fmean(fit.tau_s / tau for fit, _, tau in good)
     for what, ratio, within in (("beta", outcome.beta_ratio, BETA_WITHIN), ("tau", outcome.tau_ratio, TAU_WITHIN)):

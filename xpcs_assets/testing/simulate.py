@@ -211,7 +211,7 @@ def _write(run: SimulatedRun) -> None:
     write_metadata(run.metadata, _facts(run))
     write_qmap(run.qmap, run.scene.partition, source_file=run.raw.name)
     law = AGEING_LAW if run.truth.ageing_time_s else LAW
-    truth = {"format": run.format, "law": law, **asdict(run.truth)}
+    truth = {"format": run.format, "law": law, **{key: _plain(value) for key, value in asdict(run.truth).items()}}
     (run.folder / f"{run.name}_truth.json").write_text(json.dumps(truth, indent=1) + "\n")
     content = RawContent(
         run.scene.partition.shape, photons(run.sample), run.scene.dead, _facts(run), frozenset(run.truth.dropped)
@@ -220,6 +220,11 @@ def _write(run: SimulatedRun) -> None:
         # The names in a master's links are those of the end.
         for path in write_raw(run.format, Path(partial) / run.raw.name, content):
             path.rename(run.folder / path.name)
+
+
+def _plain(value: object) -> object:
+    """Null for what is undefined: JSON has no NaN."""
+    return [None if number != number else number for number in value] if isinstance(value, list) else value
 
 
 def _facts(run: SimulatedRun) -> AcquisitionFacts:

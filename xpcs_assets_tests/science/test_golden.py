@@ -12,6 +12,7 @@ from xpcs_assets.correlate.result import Result, open_result
 from xpcs_assets.correlate.worker import main
 from xpcs_assets.readers.recognise import open_raw
 from xpcs_assets.readers.series import Events
+from xpcs_assets_tests.science.twotime_blocks import in_blocks
 from xpcs_assets_tests.unit.correlate.reference import boost_delays, correlate
 
 # boost_corr itself is 2.5e-4 from float64 on these runs: it multiplies in bfloat16.
@@ -126,15 +127,6 @@ def test_an_ageing_run_has_the_two_time_law_of_its_truth(shared_data: Path, tmp_
             assert abs(ageing.mean()) < 0.006
             assert rms(ageing) < 0.015
             assert rms(still) > 4 * rms(ageing)
-
-
-def in_blocks(upper: np.ndarray, width: int = 30) -> np.ndarray:
-    """Means over blocks of a map, of what is above its diagonal."""
-    part = np.triu(np.ones_like(upper), 1)
-    sums, n = (
-        map_.reshape(len(map_) // width, width, -1, width).sum(axis=(1, 3)) for map_ in (np.triu(upper, 1), part)
-    )
-    return sums[n > 0] / n[n > 0]
 
 
 def rms(values: np.ndarray) -> float:

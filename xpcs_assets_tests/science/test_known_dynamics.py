@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -12,8 +13,10 @@ from xpcs_assets.correlate.delays import Plan, make_plan
 from xpcs_assets.correlate.fit import MIN_PAIRS
 from xpcs_assets.correlate.result import Result, open_result
 from xpcs_assets.correlate.worker import main
+from xpcs_assets.testing.dynamics import ageing_correlation
 from xpcs_assets.testing.simulate import SimulatedRun, simulate
 from xpcs_assets.testing.truth import expectation
+from xpcs_assets_tests.science.twotime_blocks import in_blocks
 
 # What a right engine's fits scatter about is ``tau_fit_s`` and ``beta_fit``: a ring of several q is no single
 # exponential, and its fit is 4 to 5 % longer in the mean over rings than 1 / (D q^2), 12 % in the innermost.
@@ -98,3 +101,28 @@ def test_a_leaked_hot_pixel_spoils_its_own_ring_only(tmp_path: Path) -> None:
     assert off[ring] > 0.5
     others = np.delete(off, ring)
     assert (others < 4).all()
+
+
+def test_an_ageing_sample_has_its_two_time_law(tmp_path: Path) -> None:
+    run = simulate(tmp_path, format="imm", frames=600, seed=3, n_dynamic=5, n_static=20, ageing_time_s=0.1)
+    output = tmp_path / "ageing.hdf"
+    assert main([str(run.raw), "--qmap", str(run.qmap), "--output", str(output), "--type", "twotime"]) == 0
+    time_s = np.arange(600) * run.truth.frame_time_s
+    with h5py.File(output) as file:
+        for number in range(1, 6):
+            c2 = file[f"/xpcs/twotime/correlation_map/c2_{number:05d}"][()]
+            law = ring_law(run, number, time_s)
+            still = ring_law(run, number, run.truth.ageing_time_s * np.expm1(time_s / run.truth.ageing_time_s))
+            off, ageless = (np.sqrt((in_blocks(c2 - expected) ** 2).mean()) for expected in (law, still))
+            assert off < 0.02
+            assert ageless > 3 * off
+
+
+def ring_law(run: SimulatedRun, number: int, time_s: np.ndarray) -> np.ndarray:
+    """C(t1, t2) of a ring: the mean over its static bins, each of its own mean q^2."""
+    maps, q = run.scene.partition, run.scene.q
+    bins = [maps.static == s for s in np.unique(maps.static[maps.dynamic == number])]
+    tau_s = [1 / (run.truth.d_a2_per_s * (q[here] ** 2).mean()) for here in bins]
+    t1_s, t2_s = time_s[:, None], time_s[None, :]
+    kept = [ageing_correlation(t1_s, t2_s, each_s, run.truth.ageing_time_s) for each_s in tau_s]
+    return 1 + run.truth.beta_eff[number - 1] * np.mean(kept, axis=0)

@@ -235,3 +235,9 @@ def test_frames_without_numbers_cannot_be_dropped(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="39 of 40 frames"):
         small(tmp_path, "imm", dropped=39)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_no_fit_tells_is_null_in_the_truth(tmp_path: Path) -> None:
+    run = small(tmp_path, "imm", frames=3)
+    truth = json.loads((run.folder / f"{run.name}_truth.json").read_text(), parse_constant=pytest.fail)
+    assert truth["tau_fit_s"] == [None] * len(run.truth.tau_q_s)
