@@ -115,7 +115,7 @@ class Result(G2Table):
 
 
 def open_result(path: str | Path) -> Result:
-    """Open a result of multi-tau or two-time correlation, or both.
+    """Open a result of multi-tau or two-time correlation, or both; of the old ``/exchange`` layout its multi-tau.
 
     Raises
     ------
@@ -123,8 +123,11 @@ def open_result(path: str | Path) -> Result:
         The file is missing, damaged or no such result; what is missing is named.
     """
     path = Path(path)
+    from xpcs_assets.correlate.result_exchange import is_exchange, read_exchange
+
     with open_hdf5(path, ResultError, _REMEDY) as file, damage(path, "it cannot be read", ResultError, _REMEDY):
-        return _read(_Source(file, path))
+        source = Source(file, path)
+        return read_exchange(source) if is_exchange(source) else _read(source)
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
@@ -137,10 +140,10 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     with open_hdf5(path, ResultError, _REMEDY) as file, damage(path, "it cannot be read", ResultError, _REMEDY):
-        return _json(_Source(file, path), "/xpcs/provenance/report")
+        return _json(Source(file, path), "/xpcs/provenance/report")
 
 
-class _Source:
+class Source:
     """Datasets of an open file; what is missing is named."""
 
     def __init__(self, file: h5py.File, path: Path) -> None:
@@ -148,6 +151,7 @@ class _Source:
         self.path = path
 
     def array(self, name: str, ndim: int | None = None) -> NDArray[Any]:
+        """A dataset, of ``ndim`` dimensions where that is given."""
         data = self.file.get(name)
         if not isinstance(data, h5py.Dataset):
             raise ResultError("it is missing", where=f"{self.path}:{name}", remedy=_REMEDY)
@@ -157,22 +161,26 @@ class _Source:
         return value
 
     def optional(self, name: str, otherwise: NDArray[Any]) -> NDArray[Any]:
+        """A dataset, or ``otherwise`` where there is none."""
         return self.array(name) if isinstance(self.file.get(name), h5py.Dataset) else otherwise
 
     def number(self, name: str, otherwise: float | None = None) -> float:
+        """One number, () or (1, 1)."""
         if otherwise is not None and name not in self.file:
             return otherwise
         return float(self.array(name).reshape(-1)[0])
 
     def texts(self, name: str) -> list[str]:
+        """A list of texts."""
         values = np.atleast_1d(self.array(name)).tolist()
         return [value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in values]
 
     def text(self, name: str, otherwise: str = "") -> str:
+        """One text."""
         return self.texts(name)[0] if name in self.file else otherwise
 
 
-def _read(source: _Source) -> Result:
+def _read(source: Source) -> Result:
     multitau, kind = "/xpcs/multitau", _kind(source)
     q, labels = _bins(source, "dynamic")
     static_q, _ = _bins(source, "static")
@@ -190,7 +198,7 @@ def _read(source: _Source) -> Result:
         delay_s=source.optional(f"{multitau}/delay_s", delay * frame_time_s).reshape(-1).astype(np.float64),
         g2=np.where(undefined, np.nan, g2),
         g2_error=np.where(undefined, np.nan, error),
-        n_pairs=source.optional(f"{multitau}/n_pairs", _pairs(delay, intensity.shape[1])).astype(np.int64),
+        n_pairs=source.optional(f"{multitau}/n_pairs", scheme_pairs(delay, intensity.shape[1])).astype(np.int64),
         n_static_used=n_static_used,
         static_g2=source.optional(f"{multitau}/static_g2", no_static).astype(np.float64),
         q_inv_angstrom=q,
@@ -209,13 +217,13 @@ def _read(source: _Source) -> Result:
     )
 
 
-def _kind(source: _Source) -> str:
+def _kind(source: Source) -> str:
     """Which of the two a result is read as; one that has neither lacks its g2."""
     only = "/xpcs/twotime/correlation_map" in source.file and "/xpcs/multitau/normalized_g2" not in source.file
     return "twotime" if only else "multitau"
 
 
-def _stride_average(source: _Source, kind: str) -> tuple[int, int]:
+def _stride_average(source: Source, kind: str) -> tuple[int, int]:
     """Stride and average of the analysed frames; a multi-tau map's config counts the frames it sums too."""
     config, summed = f"/xpcs/{kind}/config", 1.0
     if kind == "twotime":
@@ -226,7 +234,7 @@ def _stride_average(source: _Source, kind: str) -> tuple[int, int]:
 _Table = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
-def _g2(source: _Source, group: str, n_bins: int) -> _Table:
+def _g2(source: Source, group: str, n_bins: int) -> _Table:
     """Delays in frames, g2 and its error."""
     g2 = source.array(f"{group}/normalized_g2", 2).astype(np.float64)
     error = source.array(f"{group}/normalized_g2_err", 2).astype(np.float64)
@@ -243,13 +251,13 @@ def _no_g2(n_bins: int) -> _Table:
     return np.zeros(0, np.int64), np.zeros((0, n_bins)), np.zeros((0, n_bins))
 
 
-def _pairs(delay: NDArray[np.int64], n_frames: int) -> NDArray[np.int64]:
+def scheme_pairs(delay: NDArray[np.int64], n_frames: int) -> NDArray[np.int64]:
     """Pairs of each delay in the scheme of boost_corr: delays over 8 are multiples of their level's frame."""
     level = np.maximum(np.floor(np.log2(np.maximum(delay - 1, 1) / 4)), 0).astype(np.int64)
     return (n_frames >> level) - (delay >> level)
 
 
-def _bins(source: _Source, kind: str) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def _bins(source: Source, kind: str) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Give q and label of each bin, from the natural numbers that the index mapping gives."""
     natural = source.array(f"/xpcs/qmap/{kind}_index_mapping").reshape(-1).astype(np.int64)
     lists = [source.array(f"/xpcs/qmap/{kind}_v_list_dim{axis}").reshape(-1) for axis in (0, 1)]
@@ -267,7 +275,7 @@ def _bins(source: _Source, kind: str) -> tuple[NDArray[np.float64], tuple[str, .
     return q, labels
 
 
-def _json(source: _Source, name: str) -> dict[str, Any]:
+def _json(source: Source, name: str) -> dict[str, Any]:
     text = source.text(name, "{}")
     try:
         content = json.loads(text)
@@ -276,7 +284,7 @@ def _json(source: _Source, name: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _recipe(source: _Source) -> Recipe:
+def _recipe(source: Source) -> Recipe:
     content = _json(source, "/xpcs/provenance/recipe")
     if content:
         try:
