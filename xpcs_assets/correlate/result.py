@@ -67,6 +67,8 @@ class Result(G2Table):
         What made it.
     provenance
         Engine, versions, input digests, device, seconds: plain values; empty in boost_corr's files.
+    twotime_bins
+        Dynamic bins, from 1, of the two-time maps in the file.
     """
 
     path: Path
@@ -90,6 +92,7 @@ class Result(G2Table):
     static_map: NDArray[np.int32]
     recipe: Recipe
     provenance: dict[str, Any] = field(default_factory=dict)
+    twotime_bins: tuple[int, ...] = ()
 
     @property
     def run(self) -> str:
@@ -214,6 +217,7 @@ def _read(source: Source) -> Result:
         static_map=source.array("/xpcs/qmap/static_roi_map", 2).astype(np.int32),
         recipe=_recipe(source),
         provenance=_json(source, "/xpcs/provenance/report"),
+        twotime_bins=tuple(source.optional("/xpcs/twotime/processed_bins", np.zeros(0, np.int64)).reshape(-1).tolist()),
     )
 
 

@@ -260,18 +260,6 @@ def open_twotime(path: str | Path) -> TwoTimeResult:
     return TwoTimeResult.of(open_result(path))
 
 
-def has_twotime(path: str | Path) -> bool:
-    """Tell whether a result file holds two-time correlation.
-
-    Raises
-    ------
-    ResultError
-        The file is missing or damaged.
-    """
-    with _opened(Path(path)) as file:
-        return f"{GROUP}/processed_bins" in file and f"{GROUP}/correlation_map" in file
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     with open_hdf5(path, ResultError, _REMEDY) as file, damage(path, "it cannot be read", ResultError, _REMEDY):

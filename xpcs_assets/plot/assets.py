@@ -14,6 +14,8 @@ _SHOWN = {
     "tau_q": "tau(q)",
     "saxs_1d": "I(q) with partial means",
     "intensity_vs_time": "I(t)",
+    "twotime": "two-time correlation",
+    "twotime_cuts": "cuts at constant age, g2 from the diagonals",
 }
 
 
@@ -21,7 +23,10 @@ def build(bound: Bound) -> list[AssetsDefinition]:
     """The assets of this step for one beamline."""
 
     @bound.asset(
-        "plots", description="Pattern, I(q), I(t), g2 and tau(q) of the run.", after=("correlation",), kinds={"image"}
+        "plots",
+        description="Pattern, I(q), I(t), g2, tau(q) and two-time maps.",
+        after=("correlation",),
+        kinds={"image"},
     )
     def plots(context: AssetExecutionContext) -> MaterializeResult:
         # Both are heavy: only the process that draws pays for them.

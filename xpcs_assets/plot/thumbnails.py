@@ -25,7 +25,7 @@ LIMIT_BYTES = 100_000
 # From what is well read on the asset's page down to what is still recognised.
 _WIDTHS = (900, 700, 500, 350, 240, 160)
 _COLOURS = 96
-_MAX_G2_PAGES = 9
+_MAX_PAGES = 9
 
 
 def png(figure: Figure, dpi: float = style.DPI) -> bytes:
@@ -66,19 +66,36 @@ def all_figures(result: Result, fits: Sequence[BinFit], law: PowerLaw | None) ->
     """Every figure of a result with its name, made one by one.
 
     ``g2`` is the page to look at first; when it leaves q values out, all of them follow on ``g2_page_1`` and so
-    on, nine pages at most.
+    on, nine pages at most. ``twotime`` has maps, and pages, in the same way.
     """
     yield "scattering", figures.scattering(result)
     yield "saxs_1d", figures.saxs_1d(result)
     yield "intensity_vs_time", figures.intensity_vs_time(result)
-    yield "g2", figures.g2_grid(result, fits)
-    yield "tau_q", figures.tau_q(result, fits, law)
-    count = len(figures.q_groups(result))
-    if count > figures.PANELS_A_PAGE:
-        pages = range(0, min(count, _MAX_G2_PAGES * figures.PANELS_A_PAGE), figures.PANELS_A_PAGE)
-        for number, begin in enumerate(pages, start=1):
-            panels = range(begin, min(begin + figures.PANELS_A_PAGE, count))
+    if len(result.delay_s):
+        yield "g2", figures.g2_grid(result, fits)
+        yield "tau_q", figures.tau_q(result, fits, law)
+        for number, panels in _pages(len(figures.q_groups(result)), figures.PANELS_A_PAGE):
             yield f"g2_page_{number}", figures.g2_grid(result, fits, panels)
+    if result.twotime_bins:
+        yield from _twotime_figures(result)
+
+
+def _twotime_figures(result: Result) -> Iterator[tuple[str, Figure]]:
+    from xpcs_assets.correlate.twotime_result import TwoTimeResult
+    from xpcs_assets.plot import twotime as drawn
+
+    twotime = TwoTimeResult.of(result)
+    yield "twotime", drawn.twotime_maps(result, twotime)
+    yield "twotime_cuts", drawn.twotime_cuts(result, twotime)
+    for number, panels in _pages(len(twotime.bins), drawn.MAPS_A_PAGE):
+        yield f"twotime_page_{number}", drawn.twotime_maps(result, twotime, panels)
+
+
+def _pages(count: int, a_page: int) -> Iterator[tuple[int, range]]:
+    """Number and panels of each further page; none where the first holds them all."""
+    if count > a_page:
+        for number, begin in enumerate(range(0, min(count, _MAX_PAGES * a_page), a_page), start=1):
+            yield number, range(begin, min(begin + a_page, count))
 
 
 def save_all(
@@ -89,7 +106,7 @@ def save_all(
     Returns
     -------
     paths, thumbnails
-        By figure name: the files, and a small picture of each first figure (none of further g2 pages).
+        By figure name: the files, and a small picture of each first figure (none of further pages).
 
     Raises
     ------
@@ -102,6 +119,6 @@ def save_all(
         paths[name] = folder / f"{name}.png"
         picture = png(figure)
         write_file_safely(paths[name], [picture], replace=True)
-        if not name.startswith("g2_page"):
+        if "_page_" not in name:
             small[name] = thumbnail(picture)
     return paths, small
