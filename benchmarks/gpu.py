@@ -155,14 +155,15 @@ def dense_on_card(n_frames: int, side: int) -> Callable[[], object]:
     def work() -> None:
         history = last
         with jax.enable_x64(True):  # noqa: FBT003
-            sums = jax.numpy.zeros((3, sum(map(len, lags)), n_pixels))
+            G = jax.numpy.zeros((sum(map(len, lags)), n_pixels))
+            whole = jax.numpy.zeros((pallas_frames.LEVELS, n_pixels))
         for _ in range(-(-n_frames // pallas_frames.ROWS)):
             total, words, made, _ = pallas_frames.correlate_block(
                 window, history, keep, lags=lags, n_plain=pallas_frames.LEVELS, interpret=not on_gpu
             )
             with jax.enable_x64(True):  # noqa: FBT003
-                sums, history = blocks_jax.accumulate(sums, total, words, (window, *made), None, lags)
-        sums.block_until_ready()
+                G, whole, history = blocks_jax.add_block(G, whole, total, words, made)
+        G.block_until_ready()
 
     return work
 

@@ -16,6 +16,7 @@ from xpcs_assets.correlate.pallas_frames import LEVELS, ROWS, join_words
 _SCAN_ROWS = 8
 
 Lags: TypeAlias = tuple[tuple[int, ...], ...]
+Windows: TypeAlias = tuple[jax.Array, ...]
 
 
 @partial(jax.jit, donate_argnames=("buffer", "saturated"))
@@ -81,49 +82,56 @@ def correlate_block(
     return jnp.stack(total), tuple(products), tuple(made), half
 
 
-@partial(jax.jit, static_argnames="lags", donate_argnames="sums")
-def accumulate(
-    sums: jax.Array,
-    total: jax.Array,
-    products: tuple[jax.Array, ...],
-    made: tuple[jax.Array, ...],
-    pairs: tuple[tuple[jax.Array, jax.Array], ...] | None,
-    lags: Lags,
-) -> tuple[jax.Array, jax.Array]:
+@partial(jax.jit, donate_argnames=("G", "total"))
+def add_block(
+    G: jax.Array, total: jax.Array, total_of_block: jax.Array, products: tuple[jax.Array, ...], made: Windows
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Add a block to a stage's sums.
 
     Parameters
     ----------
-    sums
-        (3, rows, P) float64 G, IP, IF; a row is a lag of a level.
-    total, products
+    G, total
+        (rows, P) and (6, P) float64, sums of products, a row being a lag of a level, and of frames.
+    total_of_block, products
         Of each level, as the block's correlation gave them: words, or float64.
     made
-        Each level's window, the first one's too.
-    pairs
-        Per level (lags, H + rows) twice, 1 where a row of the window is the earlier, or the later, frame of a valid
-        pair that ends in this block. None: all are valid.
-    lags
-        The lags of each level.
+        The windows of the levels after the first.
 
     Returns
     -------
-    sums, history
+    G, total, history
         The new sums and the (5, H, P) last frames of the levels after the first.
     """
-    reach = made[0].shape[0] - ROWS
-    added = []
-    for level, window in enumerate(made):
-        whole = total[level].astype(jnp.float64)
-        G = products[level] if products[level].dtype == jnp.float64 else join_words(products[level])
-        if pairs is None:
-            # A pair's earlier frame reaches back by the lag: frames of the history come in, the last ones wait.
-            waits = (window[:reach] - window[-reach:]).astype(jnp.float64)
-            IP = jnp.stack([whole + jnp.sum(waits[reach - lag :], axis=0) for lag in lags[level]])
-            IF = jnp.broadcast_to(whole, IP.shape)
-        else:
-            exact = window.astype(jnp.float64)
-            IP, IF = (jnp.matmul(side, exact, precision=jax.lax.Precision.HIGHEST) for side in pairs[level])
-        added.append(jnp.stack([G, IP, IF]))
-    history = jnp.stack([window[-reach:] for window in made[1:]])
-    return sums + jnp.concatenate(added, axis=1), history
+    exact = [level if level.dtype == jnp.float64 else join_words(level) for level in products]
+    history = jnp.stack([window[window.shape[0] - _reach(made) :] for window in made])
+    return G + jnp.concatenate(exact), total + total_of_block.astype(jnp.float64), history
+
+
+@partial(jax.jit, donate_argnames="lone")
+def add_lone(lone: jax.Array, windows: Windows, missing: Windows) -> jax.Array:
+    """Add a block's frames that lack a partner to the (2, rows, P) sums: without a later one, without an earlier one.
+
+    ``missing`` holds for each level (2, lags, rows of its window), 1 where such a frame is.
+    """
+    highest = jax.lax.Precision.HIGHEST
+    found = [
+        jnp.matmul(sides, window.astype(jnp.float64), precision=highest)
+        for sides, window in zip(missing, windows, strict=True)
+    ]
+    return lone + jnp.concatenate(found, axis=1)
+
+
+@partial(jax.jit, static_argnames="lags")
+def pair_sums(G: jax.Array, total: jax.Array, lone: jax.Array, windows: Windows, lags: Lags) -> jax.Array:
+    """(3, rows, P) G, IP and IF of a stage; the newest frames of its last windows have no later partner yet."""
+    rows = []
+    for level, window in enumerate(windows):
+        for lag in lags[level]:
+            waits = jnp.sum(window[window.shape[0] - lag :].astype(jnp.float64), axis=0)
+            rows.append(jnp.stack([total[level] - waits, total[level]]))
+    return jnp.concatenate([G[None], jnp.stack(rows, axis=1) - lone])
+
+
+def _reach(made: Windows) -> int:
+    """The longest lag, H, of the windows after the first: (H + rows, P), the last of them with 8 rows."""
+    return int(made[-1].shape[0]) - (ROWS >> LEVELS - 1)

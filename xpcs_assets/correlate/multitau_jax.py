@@ -9,7 +9,7 @@ mode is switched on for the calls of this module only.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,10 +37,10 @@ def make_jax_correlator(plan: Plan, partition: Partition, *, occupancy: float = 
 
 def device_bytes_per_pixel(plan: Plan) -> int:
     """Memory of the device that :class:`JaxCorrelator` needs for each analysed pixel, at most."""
-    n_stages = -(-plan.n_levels // LEVELS)
-    state = 8 * (ROWS + LEVELS * plan.history) + 24 * sum(map(len, _lags_of(plan, 0)))
-    at_work = 8 * (2 * ROWS + 2 * LEVELS * plan.history) + 24 * 3 * sum(map(len, _lags_of(plan, 0)))
-    return n_stages * state + at_work
+    n_stages, rows = -(-plan.n_levels // LEVELS), sum(map(len, _lags_of(plan, 0)))
+    frames, sums = 8 * (ROWS + LEVELS * plan.history), 8 * (LEVELS + 3 * rows)
+    # At the end a stage's frames are there three times: its buffer, a copy, the levels' windows.
+    return n_stages * (frames + sums) + 3 * frames + 3 * sums
 
 
 def _lags_of(plan: Plan, stage: int) -> Lags:
@@ -49,6 +49,14 @@ def _lags_of(plan: Plan, stage: int) -> Lags:
     upper = tuple(range(first, plan.history + 1))
     lowest = tuple(range(int(plan.lag[0]), plan.history + 1)) if stage == 0 else upper
     return (lowest, *(upper,) * (LEVELS - 1))
+
+
+class Sums(NamedTuple):
+    """Sums of a stage, see ``blocks_jax``: of products, of frames, and of frames that lack a partner."""
+
+    G: jax.Array
+    total: jax.Array
+    lone: jax.Array
 
 
 class _Stage:
@@ -63,7 +71,12 @@ class _Stage:
         dtype = jnp.int16 if integer else jnp.float64
         self.buffer = jnp.zeros((plan.history + ROWS, n_pixels), dtype)
         self.history = jnp.zeros((LEVELS - 1, plan.history, n_pixels), dtype)
-        self.sums = jnp.zeros((3, sum(map(len, self.lags)), n_pixels), jnp.float64)
+        rows = sum(map(len, self.lags))
+        self.sums = Sums(
+            jnp.zeros((rows, n_pixels), jnp.float64),
+            jnp.zeros((LEVELS, n_pixels), jnp.float64),
+            jnp.zeros((2, rows, n_pixels), jnp.float64),
+        )
 
     def hold(self, counts: np.dtype[Any]) -> None:
         """Go on in a type that holds such counts: int16 for uint8, int32 for other integers, or float64."""
@@ -83,9 +96,7 @@ class _Stage:
         return window.astype(self.buffer.dtype)
 
     def __getstate__(self) -> dict[str, object]:
-        return {
-            name: np.asarray(value) if isinstance(value, jax.Array) else value for name, value in vars(self).items()
-        }
+        return _on_host(self)
 
 
 class JaxCorrelator:
@@ -117,9 +128,7 @@ class JaxCorrelator:
             self._stages = [_Stage(plan, number, n_pixels, integer=integer) for number in range(n_stages)]
 
     def __getstate__(self) -> dict[str, object]:
-        return {
-            name: np.asarray(value) if isinstance(value, jax.Array) else value for name, value in vars(self).items()
-        }
+        return _on_host(self)
 
     def push(self, chunk: Chunk) -> None:
         """Take the chunk that follows."""
@@ -156,7 +165,7 @@ class JaxCorrelator:
 
     def _take(self, stage: _Stage) -> None:
         """Correlate a stage's full buffer, and hand the frames of the level above to the next stage."""
-        stage.sums, stage.history, coming = self._correlated(stage, stage.buffer, stage.sums)
+        stage.sums, stage.history, coming, _ = self._correlated(stage, stage.buffer, stage.sums)
         stage.buffer = blocks_jax.start_over(stage.buffer)
         stage.begin += ROWS
         stage.n_new = 0
@@ -175,10 +184,12 @@ class JaxCorrelator:
         inserted: jax.Array = blocks_jax.insert(buffer.astype(dtype), rows.astype(dtype), at)
         return inserted
 
-    def _correlated(self, stage: _Stage, window: jax.Array, sums: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """New sums (the given ones are used up) and history of a stage, and the frames of the level above."""
+    def _correlated(
+        self, stage: _Stage, window: jax.Array, sums: Sums
+    ) -> tuple[Sums, jax.Array, jax.Array, tuple[jax.Array, ...]]:
+        """New sums (the given ones are used up) and history of a stage, the frames of the level above, all windows."""
         window = stage.fitted(window)
-        keep, pairs = self._masks(stage)
+        keep, missing = self._masks(stage)
         if window.dtype == jnp.float64:
             total, products, made, coming = blocks_jax.correlate_block(
                 window, stage.history, jnp.asarray(keep, jnp.float64), lags=stage.lags
@@ -189,14 +200,15 @@ class JaxCorrelator:
                     window, stage.history, jnp.asarray(keep, jnp.int32), lags=stage.lags,
                     n_plain=pallas_frames.n_plain_levels(stage.peak), interpret=self._interpret,
                 )  # fmt: skip
-        new_sums, history = blocks_jax.accumulate(sums, total, products, (window, *made), pairs, stage.lags)
-        return new_sums, history, coming
+        G, whole, history = blocks_jax.add_block(sums.G, sums.total, total, products, made)
+        lone = sums.lone if missing is None else blocks_jax.add_lone(sums.lone, (window, *made), missing)
+        return Sums(G, whole, lone), history, coming, (window, *made)
 
-    def _masks(self, stage: _Stage) -> tuple[NDArray[np.bool_], tuple[tuple[jax.Array, jax.Array], ...] | None]:
-        """(6, 128) which frames of the next level count, and ``pairs`` of :func:`blocks_jax.accumulate`."""
+    def _masks(self, stage: _Stage) -> tuple[NDArray[np.bool_], tuple[jax.Array, ...] | None]:
+        """(6, 128) which frames of the next level count, and ``missing`` of ``add_lone``, None where nothing is."""
         plan = self.validity.plan
         keep = np.zeros((LEVELS, ROWS // 2), np.bool_)
-        pairs, whole = [], True
+        missing, whole = [], True
         for i, lags in enumerate(stage.lags):
             level, n_rows = stage.number * LEVELS + i, ROWS >> i
             valid = np.zeros(plan.history + n_rows, np.bool_)
@@ -205,8 +217,8 @@ class JaxCorrelator:
                 whole &= bool(valid.all())
             if level + 1 < plan.n_levels:
                 keep[i, : n_rows // 2] = self._valid(level + 1, stage.begin >> i + 1, n_rows // 2)[plan.history :]
-            pairs.append(_pairs(valid, plan.history, lags))
-        return keep, None if whole else tuple(pairs)
+            missing.append(_missing(valid, plan.history, lags))
+        return keep, None if whole else tuple(jnp.asarray(sides) for sides in missing)
 
     def _valid(self, level: int, begin: int, n_rows: int) -> NDArray[np.bool_]:
         """Validity of ``n_rows`` frames of a level and of the H before them."""
@@ -229,8 +241,9 @@ class JaxCorrelator:
                 if coming is not None:
                     buffer, n_rows = self._inserted(stage, buffer, coming), n_rows + coming.shape[0]
                 rest = blocks_jax.cut(buffer, jnp.asarray(n_rows, jnp.int32))
-                sums, _, coming = self._correlated(stage, rest, jnp.array(stage.sums))
-                reduction.add(sums, *self._rows(stage))
+                copied = Sums(*(jnp.array(each) for each in stage.sums))
+                sums, _, coming, last = self._correlated(stage, rest, copied)
+                reduction.add(blocks_jax.pair_sums(*sums, last, stage.lags), *self._rows(stage))
         return reduction.moments()
 
     def _rows(self, stage: _Stage) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -244,11 +257,19 @@ class JaxCorrelator:
         return row, delay
 
 
-def _pairs(valid: NDArray[np.bool_], reach: int, lags: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """(lags, rows) 1 where a row is the earlier, and the later, frame of a valid pair that ends after row ``reach``."""
-    past, future = np.zeros((2, len(lags), len(valid)))
+def _missing(valid: NDArray[np.bool_], reach: int, lags: tuple[int, ...]) -> NDArray[np.float64]:
+    """(2, lags, rows) 1 where a valid row lacks its later or its earlier partner; the later one is a new row."""
+    missing = np.zeros((2, len(lags), len(valid)))
     for row, lag in enumerate(lags):
-        pair = valid[reach:] & valid[reach - lag : len(valid) - lag]
-        future[row, reach:] = pair
-        past[row, reach - lag : len(valid) - lag] = pair
-    return jnp.asarray(past), jnp.asarray(future)
+        earlier, later = valid[reach - lag : len(valid) - lag], valid[reach:]
+        missing[0, row, reach - lag : len(valid) - lag] = earlier & ~later
+        missing[1, row, reach:] = later & ~earlier
+    return missing
+
+
+def _on_host(holder: object) -> dict[str, object]:
+    """What an object holds, with its arrays on the host: unpickled outside 64-bit mode they keep their precision."""
+    on_host: dict[str, object] = jax.tree.map(
+        lambda value: np.asarray(value) if isinstance(value, jax.Array) else value, vars(holder)
+    )
+    return on_host
