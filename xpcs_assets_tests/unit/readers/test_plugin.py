@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import re
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -111,3 +112,21 @@ def test_a_plugins_own_error_of_this_tree_comes_through(mine: Path, bring: Any) 
     bring(mine_reader=SimpleNamespace(sniff=is_mine, open=refuse))
     with pytest.raises(RawDataError, match="cut off"):
         open_raw(mine)
+
+
+def test_the_example_of_the_documentation_reads_its_files(tmp_path: Path, bring: Any) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "how-to" / "write-a-reader.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    module = ModuleType("frm1")
+    exec(compile(example, "write-a-reader.md", "exec"), module.__dict__)  # noqa: S102  the page's own example
+    bring(frm1=module)
+    counts = np.random.default_rng(1).integers(0, 9, (7, 6)).astype("<u2")
+    path = tmp_path / "a.frm"
+    path.write_bytes(b"FRM1" + np.array([7, 2, 3], "<i4").tobytes() + counts.tobytes())
+    with open_raw(path) as series:
+        assert (series.info.format, series.info.shape) == ("frm1", (2, 3))
+        read, _ = read_all(series, 0, 7, max_bytes=20)
+    np.testing.assert_array_equal(read, counts)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(RawDataError, match="does not fit the file"):
+        open_raw(path)
