@@ -17,11 +17,12 @@ from xpcs_assets.readers.hdf5 import COPY, DATASET, open_nexus
 from xpcs_assets.readers.plugin import open_by_plugin
 from xpcs_assets.readers.rawfile import RawFile
 from xpcs_assets.readers.series import RawSeries
+from xpcs_assets.readers.sidecar import MASK_SUFFIX
 
 RAW_SUFFIXES = (".imm", ".bin", ".h5", ".hdf", ".hdf5", ".edf", ".npy")
 
 _HDF5_SUFFIXES = (".h5", ".hdf", ".hdf5")
-_COMPANIONS = ("_metadata.hdf", "_qmap.hdf", "_results.hdf")
+_COMPANIONS = ("_metadata.hdf", "_qmap.hdf", "_results.hdf", MASK_SUFFIX)
 # The data files of a Dectris master, which opens them.
 _PART = re.compile(r".*_data_\d{6}\.h5", re.IGNORECASE)
 _TIMEPIX = re.compile(r"\.tpx\w*", re.IGNORECASE)

@@ -2,8 +2,8 @@
 
 One JSON object. ``frame_time_s`` is needed; the others are ``count_time_s``, ``energy_kev``, ``frames`` (meant to be
 taken), ``dark_frames`` (at the head), ``detector_name``, ``start_time``, ``integrating`` (true where values are
-detector units, which may be negative) and ``good_pixels`` (name of an ``.npy`` file of booleans, False for bad pixels
-and gaps). Other keys are refused, so that a misspelt one is not overlooked.
+detector units, which may be negative) and ``good_pixels`` (name of a ``*_mask.npy`` file of booleans, False for bad
+pixels and gaps). Other keys are refused, so that a misspelt one is not overlooked.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 from xpcs_assets.errors import MetadataError
 
 SUFFIX = ".json"
+MASK_SUFFIX = "_mask.npy"
+"""What a mask's name ends with: it is no raw file."""
 
 _MAX_BYTES = 1 << 20
 _MOST_FRAMES = 1 << 31
@@ -65,6 +67,10 @@ def _text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _mask(value: object) -> bool:
+    return isinstance(value, str) and "/" not in value and value.endswith(MASK_SUFFIX)
+
+
 _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "frame_time_s": (_positive, "a number above 0"),
     "count_time_s": (_positive, "a number above 0"),
@@ -74,7 +80,7 @@ _KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "detector_name": (_text, "a text"),
     "start_time": (_text, "a text"),
     "integrating": (lambda value: isinstance(value, bool), "true or false"),
-    "good_pixels": (lambda value: _text(value) and "/" not in str(value), "the name of a file in the same folder"),
+    "good_pixels": (_mask, f"the name of a file *{MASK_SUFFIX} in the same folder"),
 }
 
 

@@ -26,8 +26,11 @@ from xpcs_assets.errors import (
     RawDataError,
     XpcsAssetsError,
 )
+from xpcs_assets.readers.recognise import open_raw
 from xpcs_assets.runs.recipe import AnalysisSettings
 from xpcs_assets.stage.staging import stage
+from xpcs_assets.testing.scene import Format
+from xpcs_assets.testing.simulate import simulate
 from xpcs_assets_tests.unit.conftest import Altered, Drop
 
 
@@ -47,6 +50,30 @@ def test_inputs_are_the_staged_files_with_their_digests(beamline: OpenBeamline, 
     assert found.raw_digests == (hashlib.sha256((folder / "A001.imm").read_bytes()).hexdigest(),)
     assert (found.metadata.name, found.qmap.name) == ("A001_metadata.hdf", "A001_qmap.hdf")
     assert found.qmap_digest == "sha256:" + hashlib.sha256((folder / "A001_qmap.hdf").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "metadata"),
+    [
+        ("rigaku3m", [f".bin.00{module}" for module in range(6)], "_metadata.hdf"),
+        ("dectris", ["_master.h5"], "_master.h5"),
+        ("als7011", [".h5"], ".h5"),
+        ("npy", [".npy"], ".json"),
+    ],
+)
+def test_runs_of_several_files_and_those_that_tell_their_own_times_are_analysed_whole(
+    beamline: OpenBeamline, kind: Format, raw: list[str], metadata: str
+) -> None:
+    shape = None if kind == "rigaku3m" else (48, 64)
+    run = simulate(beamline.source_root, format=kind, frames=8, shape=shape, n_dynamic=2, n_static=4, name="A001")
+    if metadata != "_metadata.hdf":
+        run.metadata.unlink()
+    staged(beamline, run.folder)
+    found = inputs(beamline, "A001")
+    assert [path.name for path in found.raw] == [f"A001{end}" for end in raw]
+    assert found.metadata.name == f"A001{metadata}"
+    with open_raw(found.raw) as series:
+        assert series.info.n_recorded == 8
 
 
 def test_a_reprocessing_takes_the_inputs_of_its_run(beamline: OpenBeamline, drop: Drop) -> None:

@@ -87,7 +87,8 @@ def test_a_json_file_of_another_kind_is_no_sidecar(stack: Path) -> None:
         ({"energy_kev": "8"}, "energy_kev is '8'"),
         ({"frames": -1}, "not a whole number"),
         ({"integrating": "yes"}, "not true or false"),
-        ({"good_pixels": "../secret.npy"}, "the name of a file in the same folder"),
+        ({"good_pixels": "../a_mask.npy"}, "the name of a file"),
+        ({"good_pixels": "other.npy"}, r"the name of a file \*_mask\.npy"),
     ],
 )
 def test_a_wrong_sidecar_is_refused_with_the_key(stack: Path, changes: dict[str, object], reason: str) -> None:
@@ -140,8 +141,8 @@ def test_a_header_that_claims_more_than_there_is_costs_no_memory(stack: Path) ->
 
 
 def test_a_mask_of_another_shape_is_refused(stack: Path) -> None:
-    np.save(stack.with_name("other.npy"), np.ones((3, 3), np.bool_))
-    say(stack, good_pixels="other.npy")
+    np.save(stack.with_name("other_mask.npy"), np.ones((3, 3), np.bool_))
+    say(stack, good_pixels="other_mask.npy")
     with pytest.raises(RawDataError, match=r"the mask is \(3, 3\), the frames are \(6, 7\)"):
         open_raw(stack)
 

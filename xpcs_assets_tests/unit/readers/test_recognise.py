@@ -53,6 +53,7 @@ def test_names_of_raw_files(name: str) -> None:
         "imm",
         "a.bin.006",
         "a_data_000001.h5",
+        "a_mask.npy",
     ],
 )
 def test_names_of_other_files(name: str) -> None:
