@@ -22,9 +22,9 @@ from xpcs_assets.correlate.job import Prepared
 from xpcs_assets.correlate.multitau import Correlator, make_correlator
 from xpcs_assets.correlate.normalise import joined, normalise
 from xpcs_assets.correlate.partition import Partition
-from xpcs_assets.correlate.passes import Multitau, MultitauPass, stretches
+from xpcs_assets.correlate.passes import Found, Multitau, MultitauPass, stretches
 from xpcs_assets.correlate.pixel_sums import PixelCorrelator
-from xpcs_assets.correlate.saxs import Scattering, ScatteringSums
+from xpcs_assets.correlate.saxs import ScatteringSums
 from xpcs_assets.correlate.write_multitau import MultitauContent
 from xpcs_assets.correlate.write_result import ResultContent, result_bytes
 from xpcs_assets.errors import CorrelationError, QmapError
@@ -54,17 +54,6 @@ class Clock:
         return {**{phase: round(s, 3) for phase, s in self.seconds.items()}, "total": round(total, 3)}
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What all analyses of a run gave; None for those that were not asked for."""
-
-    scattering: Scattering
-    multitau: Multitau | None
-    twotime: TwoTime | None
-    flags: tuple[str, ...]
-    n_empty: int
-
-
 def carry_out(
     prepared: Prepared, progress: Callable[[float], None]
 ) -> tuple[bytes | memoryview, dict[str, Any], Clock]:
@@ -79,7 +68,8 @@ def carry_out(
 
     Returns
     -------
-    The bytes, the report as far as it is known before they are written, and the clock that goes on.
+    The bytes (of a part's state, if a part was asked for), the report as far as it is known before they are written,
+    and the clock that goes on.
 
     Raises
     ------
@@ -90,6 +80,22 @@ def carry_out(
     """
     clock = Clock()
     found = _analyse(prepared, clock, progress)
+    if prepared.job.part is None:
+        return assemble(prepared, found, clock)
+    from xpcs_assets.correlate.parts import state_bytes
+
+    report = _report(prepared, found, clock)
+    return state_bytes(prepared, found, report), report, clock
+
+
+def assemble(prepared: Prepared, found: Found, clock: Clock) -> tuple[bytes | memoryview, dict[str, Any], Clock]:
+    """Make the result file's bytes of what was found, as :func:`carry_out` does.
+
+    Raises
+    ------
+    QmapError
+        The q-map changed meanwhile.
+    """
     since_s = time.monotonic()
     multitau = None if found.multitau is None else _normalised(prepared, found.multitau)
     clock.add("correlate", since_s)

@@ -14,18 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.correlate.calibration import Dark, dark_of_head, read_dark, read_flat
+from xpcs_assets.correlate.select import cut
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets.readers.series import Chunk, Events, Frames, RawSeries
 from xpcs_assets.runs.recipe import AnalysisSettings
 
 _PIECE_BYTES = 64 << 20
-_AT_ONCE = 8 << 20
+_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ class Corrections:
             elif isinstance(chunk, Events) and self.keeps_events():
                 yield self._events(chunk)
             else:
-                for frames in dense_pieces(chunk, n_pixels):
+                for frames in [chunk] if isinstance(chunk, Frames) else spread(chunk, n_pixels):
                     yield self._frames(frames)
 
     def _events(self, events: Events) -> Events:
@@ -147,12 +148,14 @@ class Corrections:
         return Events(events.begin, events.end, events.frame[kept], events.pixel[kept], count[kept], events.valid)
 
     def _frames(self, frames: Frames) -> Frames:
-        """Correct float32 frames in place."""
-        counts = frames.counts
-        valid = frames.valid.copy()
-        rows = max(1, _AT_ONCE // (4 * counts.shape[1]))
-        for low in range(0, len(counts), rows):
-            valid[low : low + rows] &= self._rows(counts[low : low + rows])  # type: ignore[arg-type]
+        """Convert and correct a few frames at a time, so that they stay near the processor through all steps."""
+        n_frames, n_pixels = frames.counts.shape
+        counts, valid = np.empty((n_frames, n_pixels), np.float32), frames.valid.copy()
+        rows = max(1, _AT_ONCE // (4 * n_pixels))
+        for low in range(0, n_frames, rows):
+            part = slice(low, low + rows)
+            to_floats(frames.counts[part], counts[part])
+            valid[part] &= self._rows(counts[part])
         return Frames(frames.begin, counts, valid)
 
     def _rows(self, v: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -177,22 +180,22 @@ class Corrections:
         return known
 
 
-def dense_pieces(chunk: Chunk, n_pixels: int) -> Iterator[Frames]:
-    """Give a chunk as float32 frames of its own, NaN for masked counts; events in pieces of 64 MiB."""
-    if isinstance(chunk, Frames):
-        counts = chunk.counts.astype(np.float32)
-        if chunk.counts.dtype.kind != "f":
-            counts[chunk.counts < 0] = np.nan  # type: ignore[operator]
-        yield Frames(chunk.begin, counts, chunk.valid)
-        return
+def to_floats(counts: NDArray[Any], out: NDArray[np.float32]) -> None:
+    """Copy counts as a reader gives them, NaN for masked ones."""
+    out[...] = counts
+    if counts.dtype.kind != "f":
+        out[counts < 0] = np.nan
+
+
+def spread(events: Events, n_pixels: int) -> Iterator[Frames]:
+    """Give events as float32 frames, 64 MiB at a time, NaN for masked counts. ``n_pixels`` is rows * columns."""
     n_rows = max(1, _PIECE_BYTES // (4 * n_pixels))
-    value = np.where(chunk.count < 0, np.nan, chunk.count).astype(np.float32)
-    for low in range(chunk.begin, chunk.end, n_rows):
-        high = min(low + n_rows, chunk.end)
-        part = slice(*np.searchsorted(chunk.frame, np.array((low, high), chunk.frame.dtype)))
-        counts = np.zeros((high - low, n_pixels), np.float32)
-        np.add.at(counts, (chunk.frame[part] - low, chunk.pixel[part]), value[part])
-        yield Frames(low, counts, chunk.valid[low - chunk.begin : high - chunk.begin])
+    for piece in cut(events, range(events.begin + n_rows, events.end, n_rows)):
+        if isinstance(piece, Events):
+            counts = np.zeros((len(piece.valid), n_pixels), np.float32)
+            value = np.where(piece.count < 0, np.nan, piece.count)
+            np.add.at(counts, (piece.frame - piece.begin, piece.pixel), value.astype(np.float32))
+            yield Frames(piece.begin, counts, piece.valid)
 
 
 def _region(text: str, shape: tuple[int, int]) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate.corrections import dense_pieces
+from xpcs_assets.correlate.corrections import spread, to_floats
 from xpcs_assets.errors import MetadataError
 from xpcs_assets.readers.h5file import damage, open_hdf5
 from xpcs_assets.readers.series import Chunk, Events, Frames
@@ -41,22 +41,23 @@ class FrameScale:
 
     def apply(self, chunk: Chunk, n_pixels: int) -> Iterator[Frames]:
         """Divide a chunk; frames without intensity become invalid and are noted in ``empty``."""
-        for frames in dense_pieces(chunk, n_pixels):
-            valid = frames.valid.copy()
+        for frames in [chunk] if isinstance(chunk, Frames) else spread(chunk, n_pixels):
+            counts, valid = np.zeros(frames.counts.shape, np.float32), frames.valid.copy()
             for row in np.flatnonzero(valid):
                 number = frames.begin + int(row)
-                scale = self._mean(frames.counts[row]) if self._monitor is None else float(self._monitor[number])
+                to_floats(frames.counts[row], counts[row])
+                scale = self._mean(counts[row]) if self._monitor is None else float(self._monitor[number])
                 if scale > 0:
-                    frames.counts[row] /= np.float32(scale)
+                    counts[row] /= np.float32(scale)
                 else:
                     valid[row] = False
                     self.empty.add(number)
-            yield Frames(frames.begin, frames.counts, valid)
+            yield Frames(frames.begin, counts, valid)
 
-    def _mean(self, frame: NDArray[np.generic]) -> float:
-        values = frame[self._pixel].astype(np.float64)
-        good = np.isfinite(values)
-        return float(values[good].mean()) if good.any() else 0.0
+    def _mean(self, frame: NDArray[np.float32]) -> float:
+        values = frame[self._pixel]
+        n_good = np.count_nonzero(np.isfinite(values))
+        return float(np.nansum(values, dtype=np.float64)) / n_good if n_good else 0.0
 
 
 def read_monitor(path: Path, name: str, n_frames: tuple[int, ...]) -> NDArray[np.float64]:

@@ -58,6 +58,8 @@ class Job:
         Bound on the engine's sums; 0 takes half of what this process may use.
     kernel
         ``frames`` or ``events`` correlates in that form whatever the occupancy; ``auto`` chooses.
+    part
+        Number, from 1, and count of parts of the pixels: only this one is correlated; None is all.
     """
 
     raw: tuple[Path, ...]
@@ -70,6 +72,7 @@ class Job:
     device: Literal["auto", "cpu", "gpu"] = "auto"
     memory_bytes: int = 0
     kernel: Literal["auto", "frames", "events"] = "auto"
+    part: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +189,9 @@ class Prepared:
 
     def summary(self) -> dict[str, Any]:
         """What will be done, as plain values."""
+        part = {} if self.job.part is None else {"part": "{}/{}".format(*self.job.part)}
         return {
+            **part,
             "recipe": self.recipe.to_dict(),
             "recipe_digest": self.recipe.digest,
             "engine": ENGINE,
@@ -252,6 +257,7 @@ def prepare(job: Job, stack: ExitStack) -> Prepared:
         known=in_time.known,
         beam_dump_below=settings.beam_dump_below,
         analysed=whole.position >= 0,
+        copied_later=settings.normalize != "none",
     )
     frames["used"] = in_time.selection.n_frames
     prepared = Prepared(
@@ -265,7 +271,7 @@ def prepare(job: Job, stack: ExitStack) -> Prepared:
         stream=stream,
         axis=in_time.axis,
         mask=mask,
-        partition=Partition.of(qmap.dynamic, qmap.static, mask, selected_bins(settings.dynamic_bins)),
+        partition=_partition(job, qmap, mask),
         whole=whole,
         monitor=in_time.monitor,
         device=device,
@@ -274,6 +280,11 @@ def prepare(job: Job, stack: ExitStack) -> Prepared:
     )
     _check_asked(prepared)
     return prepared
+
+
+def _partition(job: Job, qmap: Qmap, mask: NDArray[np.bool_]) -> Partition:
+    chosen = Partition.of(qmap.dynamic, qmap.static, mask, selected_bins(job.settings.dynamic_bins))
+    return chosen if job.part is None else chosen.part(*job.part)
 
 
 def _acquisition(job: Job, info: SeriesInfo) -> tuple[Path, Acquisition]:
@@ -310,6 +321,8 @@ def _check_asked(prepared: Prepared) -> None:
             where=where,
             remedy="Leave --partial-g2, --save-g2 and --type out, or --frames-per-burst",
         )
+    if prepared.job.part and settings.analysis_type != "multitau":
+        raise CorrelationError("two-time is not made in parts", where=where, remedy="Leave --part or --type out")
     if prepared.kept_bytes > memory_of(prepared.job):
         raise CorrelationError(
             f"G2, IP and IF of every pixel take {prepared.kept_bytes / 1e9:.2g} GB",

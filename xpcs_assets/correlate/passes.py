@@ -1,18 +1,23 @@
-"""Multi-tau over a part of the pixels, with what is asked for beside g2: partials, and every pixel's own sums."""
+"""What a run gave; multi-tau over a part of the pixels, with partials and every pixel's own sums if asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.correlate.multitau import Moments
 from xpcs_assets.correlate.pixel_sums import PixelCorrelator
+from xpcs_assets.correlate.saxs import Scattering
 from xpcs_assets.correlate.select import cut
 from xpcs_assets.correlate.time_axis import BurstsCorrelator, EvenCorrelator
 from xpcs_assets.readers.series import Chunk
+
+if TYPE_CHECKING:
+    from xpcs_assets.correlate.twotime import TwoTime
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +52,27 @@ class Multitau:
             np.concatenate((self.pixel, other.pixel)),
             pixels,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What all analyses of a run gave; None for those that were not asked for.
+
+    Attributes
+    ----------
+    scattering, multitau, twotime
+        By analysis.
+    flags
+        What is remarkable about the run, as sentences.
+    n_empty
+        Frames that do not count for want of intensity to divide them by.
+    """
+
+    scattering: Scattering
+    multitau: Multitau | None
+    twotime: TwoTime | None
+    flags: tuple[str, ...]
+    n_empty: int
 
 
 class MultitauPass:

@@ -37,6 +37,8 @@ class Stream:
         more, before anything else: see :meth:`look`.
     analysed
         (rows * columns,) bool, pixels that make the intensity.
+    copied_later
+        Whether who takes the chunks makes frames of its own from them: they are half as large then.
     invalid
         Frames by the reason for which they do not count. ``dropped`` is complete when the run was read once.
     """
@@ -50,6 +52,7 @@ class Stream:
     known: Known
     beam_dump_below: float
     analysed: NDArray[np.bool_]
+    copied_later: bool = False
     invalid: dict[str, int] = field(init=False)
     _valid: NDArray[np.bool_] = field(init=False)
     _read_to: int = field(init=False)
@@ -84,7 +87,8 @@ class Stream:
     def _measured(self, end: int) -> Iterator[Chunk]:
         rows, columns = self.series.info.shape
         wanted_bytes = 8 * kernels.FRAMES * rows * columns
-        chunk_bytes = min(max(wanted_bytes, _LEAST_CHUNK_BYTES), _MOST_CHUNK_BYTES)
+        n_copies = 1 + self.corrections.is_on + self.copied_later
+        chunk_bytes = min(max(wanted_bytes, _LEAST_CHUNK_BYTES), _MOST_CHUNK_BYTES // n_copies)
         raw = self.series.chunks(self.begin, end, max_bytes=chunk_bytes)
         return self.corrections.apply(self._judged(raw), rows * columns)
 

@@ -17,14 +17,14 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
 from xpcs_assets.correlate import stop
-from xpcs_assets.correlate.carry_out import carry_out
+from xpcs_assets.correlate.carry_out import Clock, carry_out
 from xpcs_assets.correlate.job import Job, Prepared, prepare
 from xpcs_assets.correlate.result import read_provenance
 from xpcs_assets.correlate.write_result import write_atomically
@@ -40,6 +40,7 @@ from xpcs_assets.runs.recipe import AnalysisSettings
 _PROGRESS_EVERY_S = 0.5
 _LOCK_EVERY_S = 0.1
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_PART = re.compile(r"(\d+)/(\d+)")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKMGT]?i?)B?")
 
 
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
     except SystemExit as wrong:
         return int(wrong.code or 0)
-    progress = _Progress(arguments.progress)
+    progress = Progress(arguments.progress)
     try:
         with stop.stoppable():
             return _run(arguments, progress)
@@ -64,33 +65,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
-def _run(arguments: argparse.Namespace, progress: _Progress) -> int:
+def _run(arguments: argparse.Namespace, progress: Progress) -> int:
     job = _job(arguments)
     with ExitStack() as stack:
         prepared = prepare(job, stack)
         if arguments.dry_run:
             sys.stdout.write(json.dumps(prepared.summary(), indent=1) + "\n")
             return 0
-        stack.enter_context(_only_worker(job.output))
-        report = _existing(prepared, overwrite=arguments.overwrite)
-        reused = report is not None
-        if report is None:
-            image, report, clock = carry_out(prepared, progress.at)
-            stop.check()
-            since_s = time.monotonic()
-            write_atomically(job.output, image)
-            clock.add("write", since_s)
-            report |= {
-                "result_digest": "sha256:" + hashlib.sha256(image).hexdigest(),
-                "seconds": clock.rounded(),
-                "output": job.output.name,
-                "host": platform.node(),
-                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            }
-        if not reused or _stored_report(job.output) != report:
-            write_atomically(report_path(job.output), (json.dumps(report, indent=1) + "\n").encode())
-    progress.done(job.output, report, reused=reused)
+        publish(
+            prepared, stack, progress, lambda: carry_out(prepared, progress.at), overwrite=arguments.overwrite
+        )  # fmt: skip
     return 0
+
+
+def publish(
+    prepared: Prepared,
+    stack: ExitStack,
+    progress: Progress,
+    make: Callable[[], tuple[bytes | memoryview, dict[str, Any], Clock]],
+    *,
+    overwrite: bool,
+) -> None:
+    """Put a result and its report under their names, unless they are there; ``stack`` holds the output's lock.
+
+    Raises
+    ------
+    ConflictingBytesError
+        The name is taken by something else and may not be overwritten.
+    CopyError, NoRoomError
+        It cannot be written.
+    """
+    output = prepared.job.output
+    stack.enter_context(_only_worker(output))
+    report = _existing(prepared, overwrite=overwrite)
+    reused = report is not None
+    if report is None:
+        image, report, clock = make()
+        stop.check()
+        since_s = time.monotonic()
+        write_atomically(output, image)
+        clock.add("write", since_s)
+        report |= {
+            "result_digest": "sha256:" + hashlib.sha256(image).hexdigest(),
+            "seconds": clock.rounded(),
+            "output": output.name,
+            "host": platform.node(),
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+    if not reused or _stored_report(output) != report:
+        write_atomically(report_path(output), (json.dumps(report, indent=1) + "\n").encode())
+    progress.done(output, report, reused=reused)
 
 
 def report_path(output: Path) -> Path:
@@ -114,10 +138,10 @@ def _existing(prepared: Prepared, *, overwrite: bool) -> dict[str, Any] | None:
         found = read_provenance(output)
     except ResultError as error:
         found = {"damage": error.what}
-    keys = ("recipe_digest", "inputs", "frames")
+    keys = ("recipe_digest", "inputs", "frames", "part")
     # Which frames did not count follows from these, and is only known when the run was read.
     found = {**found, "frames": {name: found.get("frames", {}).get(name) for name in wanted["frames"]}}
-    if not all(_digests(found.get(key)) == _digests(wanted[key]) for key in keys):
+    if not all(_digests(found.get(key)) == _digests(wanted.get(key)) for key in keys):
         raise ConflictingBytesError(
             "another result has this name", where=output, remedy="Give another --output, or --overwrite it"
         )
@@ -178,7 +202,7 @@ def _take(lock: int) -> None:
             stop.wait(_LOCK_EVERY_S)
 
 
-class _Progress:
+class Progress:
     """Says how far the work is: JSON lines, a bar on a terminal, or nothing."""
 
     def __init__(self, form: str) -> None:
@@ -237,7 +261,16 @@ def _job(arguments: argparse.Namespace) -> Job:
         device=arguments.device,
         memory_bytes=arguments.memory,
         kernel=arguments.kernel,
+        part=arguments.part,
     )
+
+
+def _part(text: str) -> tuple[int, int]:
+    """Number and count of ``2/4``."""
+    found = _PART.fullmatch(text.strip())
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part such as 2/4")
+    return int(found[1]), int(found[2])
 
 
 def _size_bytes(text: str) -> int:
@@ -269,6 +302,7 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="form of the engine (default: by occupancy)",
     )
+    add("--part", metavar="K/N", type=_part, help="correlate part K of N of the pixels to a state for `merge`")
     for item in fields(AnalysisSettings):
         _add_setting(parser, item)
     add("--overwrite", action="store_true", help="replace another result of this name")

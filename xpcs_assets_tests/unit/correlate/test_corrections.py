@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate.corrections import Corrections, dense_pieces
+from xpcs_assets.correlate.corrections import Corrections, spread
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets.readers.series import Chunk, Events, Frames, RawSeries, SeriesInfo
 from xpcs_assets.runs.recipe import AnalysisSettings
@@ -157,7 +157,8 @@ def test_events_become_frames_in_pieces_with_masked_counts_as_nan(monkeypatch: p
     counts = np.random.default_rng(1).poisson(0.5, (7, 6)).astype(np.int32)
     counts[4, 2] = -1
     (events,) = chunks(counts, np.ones(7, bool), 10, "events")
-    pieces = list(dense_pieces(events, 6))
+    assert isinstance(events, Events)
+    pieces = list(spread(events, 6))
     assert [(piece.begin, piece.end) for piece in pieces] == [(0, 2), (2, 4), (4, 6), (6, 7)]
     dense = np.concatenate([piece.counts for piece in pieces])
     assert np.array_equal(np.isnan(dense), counts < 0)
