@@ -83,6 +83,15 @@ def pack_events(frame: I32, count: I32, to: I32, cursor: I64, packed: U64) -> No
         cursor[s >> 8] = at + 1
 
 
+@compiled
+def spread_events(frame: I32, pixel: I32, count: I32, begin: int, position: I32, counts: NDArray[np.int32]) -> None:
+    """Add events to frames ``counts`` (C, P), the first of which is ``begin``; negative ones are left out."""
+    for e in range(frame.shape[0]):
+        p = position[pixel[e]]
+        if p >= 0 and count[e] > 0:
+            counts[frame[e] - begin, p] += count[e]
+
+
 @inlined
 def _sort_block(block: int, packed: U64, offset: I64, start: I64, cursor: I64, t: I32, v: F32) -> None:
     """Take a block's events out of the runs and put them in order of (pixel, time); ``start`` (257,) is filled."""

@@ -27,8 +27,8 @@ from xpcs_assets.correlate.validity import Validity
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets.readers.series import Chunk, Events, Frames
 
-_DENSE_ABOVE = 0.03
-"""Occupancy above which frames are faster than events: an event costs about 100 ns, a pixel and frame about 3 ns."""
+_DENSE_ABOVE = 0.25
+"""Occupancy above which frames are faster than events: there an event costs 13 ns, a pixel and frame 3.3 ns."""
 Form: TypeAlias = Literal["auto", "frames", "events"]
 
 _WINDOW_BYTES = 64 << 20
@@ -396,13 +396,12 @@ def to_events(frames: Frames) -> Events:
 def _spread(events: Events, position: NDArray[np.int32], n_pixels: int) -> Iterator[tuple[Frames, NDArray[np.int64]]]:
     columns = np.arange(n_pixels)
     n_rows = max(1, min(kernels.FRAMES, _WINDOW_BYTES // (4 * n_pixels)))
+    frame, pixel, count = event_columns(events)
     for low in range(events.begin, events.end, n_rows):
         high = min(low + n_rows, events.end)
-        part = slice(*np.searchsorted(events.frame, (low, high)))
-        place = position[events.pixel[part]]
-        kept = (place >= 0) & (events.count[part] > 0)
+        part = slice(*np.searchsorted(frame, (low, high)))
         counts = np.zeros((high - low, n_pixels), np.int32)
-        np.add.at(counts, (events.frame[part][kept] - low, place[kept]), events.count[part][kept])
+        kernels_events.spread_events(frame[part], pixel[part], count[part], low, position, counts)
         yield Frames(low, counts, events.valid[low - events.begin : high - events.begin]), columns
 
 

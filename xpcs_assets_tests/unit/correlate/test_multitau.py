@@ -253,10 +253,10 @@ def test_few_photons_go_the_way_of_events_and_many_that_of_frames() -> None:
     part = Partition.of([[1, 1]], [[1, 1]], np.ones((1, 2)))
     plan = make_plan(10)
     assert isinstance(make_correlator(plan, part, occupancy=0.001), EventsCorrelator)
-    assert isinstance(make_correlator(plan, part, occupancy=0.2), FramesCorrelator)
+    assert isinstance(make_correlator(plan, part, occupancy=0.5), FramesCorrelator)
     assert isinstance(make_correlator(plan, part, occupancy=0.001, device="jax"), JaxEventsCorrelator)
     assert isinstance(make_correlator(plan, part, occupancy=0.001, form="frames"), FramesCorrelator)
-    assert isinstance(make_correlator(plan, part, occupancy=0.2, form="events"), EventsCorrelator)
+    assert isinstance(make_correlator(plan, part, occupancy=0.5, form="events"), EventsCorrelator)
     assert isinstance(make_correlator(plan, part, occupancy=0.001, form="frames", device="jax"), JaxCorrelator)
     with pytest.raises(CorrelationError, match="no device 'tpu'"):
         make_correlator(plan, part, device="tpu")
