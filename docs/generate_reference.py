@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 
 from xpcs_assets import errors
 from xpcs_assets.cli import app
-from xpcs_assets.correlate import average_command, worker
+from xpcs_assets.correlate import average_command, merge_command, worker
 from xpcs_assets.settings import Beamline, SiteSettings, beamline_schema
 from xpcs_assets.units import seconds, size_bytes
 
@@ -31,6 +31,7 @@ NOTE = "<!-- Made by docs/generate_reference.py from the code: edit the code, th
 # Commands that need the worker's libraries alone: made with argparse.
 WORKER_COMMANDS = {
     "correlate": (worker, "xpcs-assets correlate RAW... --qmap FILE --output FILE [OPTIONS]"),
+    "merge": (merge_command, "xpcs-assets merge STATE... --output FILE [OPTIONS]"),
     "average": (average_command, "xpcs-assets average RESULT... --output FILE [OPTIONS]"),
 }
 

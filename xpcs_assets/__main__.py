@@ -1,7 +1,7 @@
 """The command ``xpcs-assets``.
 
-``correlate`` and ``average`` go straight to their modules, which need numpy, h5py, jax, numba and hdf5plugin alone, so
-that the same command works on an HPC node; everything else is in ``cli``.
+``correlate``, ``average`` and ``merge`` go straight to their modules, which need numpy, h5py, jax, numba and hdf5plugin
+alone, so that the same command works on an HPC node; everything else is in ``cli``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ def main() -> int:
         from xpcs_assets.correlate.average_command import main as average
 
         return average(sys.argv[2:])
+    if sys.argv[1:2] == ["merge"]:
+        from xpcs_assets.correlate.merge_command import main as merge
+
+        return merge(sys.argv[2:])
     from xpcs_assets.cli import run
 
     return run()

@@ -76,6 +76,14 @@ app.command()(inspect)
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def merge(context: typer.Context) -> None:
+    """Merge the parts that `correlate --part K/N` made: STATE... --output FILE (see `merge --help`)."""
+    from xpcs_assets.correlate.merge_command import main
+
+    raise typer.Exit(main(context.args))
+
+
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def average(context: typer.Context) -> None:
     """Average repeats: RESULT... --output FILE (see `average --help`)."""
     from xpcs_assets.correlate.average_command import main

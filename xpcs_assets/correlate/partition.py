@@ -126,10 +126,31 @@ class Partition:
         edge = np.concatenate([*edges, [self.n_pixels]]).astype(np.int64)
         return edge, self.static[edge[:-1]]
 
+    def part(self, number: int, n_parts: int) -> Self:
+        """The ``number``-th, from 1, of ``n_parts`` parts of about equal size; no static bin is cut.
+
+        Raises
+        ------
+        CorrelationError
+            There are fewer static bins than parts.
+        """
+        bounds = np.concatenate(([0], np.flatnonzero(np.diff(self.static)) + 1, [self.n_pixels]))
+        if not 1 <= number <= n_parts <= len(bounds) - 1:
+            raise CorrelationError(
+                f"{len(bounds) - 1} static bins have no part {number}/{n_parts}", remedy="Take fewer parts"
+            )
+        steps = np.arange(n_parts + 1)
+        cuts = np.searchsorted(bounds, steps * self.n_pixels / n_parts)
+        # Every part has a static bin, however large some of them are.
+        cuts = np.minimum(np.maximum.accumulate(cuts - steps) + steps, len(bounds) - 1 - n_parts + steps)
+        return self._of(slice(bounds[cuts[number - 1]], bounds[cuts[number]]))
+
     def split(self, max_pixels: int) -> Iterator[Self]:
         """Yield partitions of at most ``max_pixels`` pixels that together hold every pixel once."""
         for begin in range(0, self.n_pixels, max_pixels):
-            part = slice(begin, begin + max_pixels)
-            yield self._sorted(
-                self.shape, self.pixel[part], self.static[part], self.n_dynamic, self.n_static, self.dynamic_of_static
-            )
+            yield self._of(slice(begin, begin + max_pixels))
+
+    def _of(self, part: slice) -> Self:
+        return self._sorted(
+            self.shape, self.pixel[part], self.static[part], self.n_dynamic, self.n_static, self.dynamic_of_static
+        )

@@ -25,7 +25,7 @@ from xpcs_assets import errors
 from xpcs_assets.cli import app
 from xpcs_assets.copies.copy_book import CopyState, Evidence
 from xpcs_assets.copies.ledger import ArrivalState
-from xpcs_assets.correlate import average_command, worker
+from xpcs_assets.correlate import average_command, merge_command, worker
 from xpcs_assets.definitions import build_defs
 from xpcs_assets.runs.recipe import AnalysisSettings
 from xpcs_assets.settings import Beamline, SiteSettings
@@ -86,7 +86,8 @@ def known() -> dict[str, set[str]]:
     """The options of each command."""
     group: Any = typer.main.get_command(app)
     options = {name: {o for p in command.params for o in p.opts} for name, command in group.commands.items()}
-    for name, module in (("correlate", worker), ("average", average_command)):
+    modules = {"correlate": worker, "average": average_command, "merge": merge_command}
+    for name, module in modules.items():
         parser: argparse.ArgumentParser = module._parser()
         options[name] = {option for action in parser._actions for option in action.option_strings}
     return {name: {*found, "--help"} for name, found in options.items()}
