@@ -17,9 +17,10 @@ from xpcs_assets.correlate.delays import make_plan
 from xpcs_assets.correlate.device import choose_device
 from xpcs_assets.correlate.engine import ENGINE
 from xpcs_assets.correlate.g2_table import G2Table
+from xpcs_assets.correlate.intensity import FrameScale
 from xpcs_assets.correlate.memory_bins import Bins, Maps
 from xpcs_assets.correlate.memory_data import Data, as_chunks, selected, validity, with_occupancy
-from xpcs_assets.correlate.multitau import Moments, make_correlator
+from xpcs_assets.correlate.multitau import Form, Moments, make_correlator
 from xpcs_assets.correlate.normalise import normalise
 from xpcs_assets.correlate.partition import Partition
 from xpcs_assets.correlate.saxs import Scattering, ScatteringSums
@@ -32,7 +33,7 @@ from xpcs_assets.runs.recipe import AnalysisSettings, Recipe, selected_bins
 _IN_MEMORY = frozenset(
     {
         "begin_frame", "end_frame", "stride", "average", "dynamic_bins", "delays_per_level", "scheme", "empty_bins",
-        "error_rule", "exclude_frames",
+        "error_rule", "exclude_frames", "normalize",
     }
 )  # fmt: skip
 
@@ -137,7 +138,7 @@ def correlate(
     **settings
         Of :class:`~xpcs_assets.runs.recipe.AnalysisSettings`: ``begin_frame``, ``end_frame``, ``stride``,
         ``average``, ``dynamic_bins``, ``delays_per_level``, ``scheme``, ``empty_bins``, ``error_rule``,
-        ``exclude_frames``.
+        ``exclude_frames``, ``normalize`` (``none``, or ``frame``: each frame divided by its analysed pixels' mean).
 
     Notes
     -----
@@ -197,15 +198,20 @@ class _Task:
     ) -> None:
         self._begin, self._end = stretch
         plan = make_plan(self._end - self._begin, settings.delays_per_level, settings.scheme)
-        self._correlator = make_correlator(plan, analysed, occupancy=occupancy, device=device)
+        divided = settings.normalize == "frame"
+        self._scale = FrameScale(whole.pixel, None) if divided else None
+        self._n_pixels = len(whole.position)
+        form: Form = "frames" if divided else "auto"
+        self._correlator = make_correlator(plan, analysed, occupancy=occupancy, device=device, form=form)
         self._sums = ScatteringSums(whole, plan.n_frames, settings.average)
 
     def push(self, chunk: Chunk) -> None:
         for part in cut(chunk, (self._begin, self._end)):
             if self._begin <= part.begin and part.end <= self._end:
                 moved = _renumbered(part, self._begin)
-                self._correlator.push(moved)
                 self._sums.push(moved)
+                for piece in [moved] if self._scale is None else self._scale.apply(moved, self._n_pixels):
+                    self._correlator.push(piece)
 
     def finish(self, bins: Bins, recipe: Recipe, frame_time_s: float, name: str) -> Correlation:
         return _labelled(self._correlator.finish(), self._sums.finish(), bins, recipe, frame_time_s, name)
@@ -246,6 +252,8 @@ def _settings(given: dict[str, Any]) -> AnalysisSettings:
     chosen = AnalysisSettings(**given)
     defaults = AnalysisSettings()
     others = sorted(n for n in set(given) - _IN_MEMORY if getattr(chosen, n) != getattr(defaults, n))
+    if chosen.normalize not in ("none", "frame"):
+        others.append(f"normalize {chosen.normalize}")
     if others:
         raise CorrelationError(
             f"{', '.join(others)} cannot be met for frames in memory",

@@ -103,12 +103,30 @@ def test_chosen_dynamic_bins_are_correlated_and_the_others_undefined(frames: NDA
     assert np.isfinite(found.g2[:, [0, 2]]).all()
 
 
+def test_frames_may_be_divided_by_their_own_mean_and_the_given_array_stays(maps: Any) -> None:
+    drift = np.linspace(1, 3, N_FRAMES)[:, None, None]
+    frames = (np.random.default_rng(2).poisson(40, (N_FRAMES, *SHAPE)) * drift).astype(np.float32)
+    given = frames.copy()
+    found = xpcs_assets.correlate(frames, maps, frame_time_s=1, normalize="frame", segments=2)
+    np.testing.assert_array_equal(frames, given)
+    scaled = frames / frames.mean(axis=(1, 2), keepdims=True)
+    agrees(found, scaled, maps)
+    agrees(found.segments[1], scaled[65:], maps)
+    assert np.abs(found.g2 - 1).max() < 0.02
+    np.testing.assert_allclose(found.intensity, frames.mean(axis=(1, 2)), rtol=1e-5)
+
+
+def test_negative_floats_count(maps: Any) -> None:
+    frames = np.random.default_rng(2).normal(1, 2, (N_FRAMES, *SHAPE)).astype(np.float32)
+    agrees(xpcs_assets.correlate(frames, maps, frame_time_s=1), frames, maps)
+
+
 def test_one_map_of_regions_is_enough(frames: NDArray[Any], maps: Any) -> None:
     found = xpcs_assets.correlate(frames, maps[0], frame_time_s=1)
     agrees(found, frames, (maps[0], maps[0]))
 
 
-@pytest.mark.parametrize("masked", [np.uint16(65535), np.int32(-1)])
+@pytest.mark.parametrize("masked", [np.uint16(65535), np.int32(-1), np.float32(np.nan)])
 def test_a_masked_count_drops_its_pixel(masked: np.generic, frames: NDArray[Any], maps: Any) -> None:
     spoilt = frames.astype(masked.dtype)
     spoilt[50, 2, 2] = masked
@@ -177,6 +195,7 @@ def test_what_cannot_be_correlated_is_refused_with_what_to_do(frames: NDArray[An
         (frames, {"valid": np.ones(3)}, "one value for each of the 130 frames"),
         (frames, {"segments": 66}, "make no 66 stretches"),
         (frames, {"dark_file": "dark.h5"}, "dark_file cannot be met"),
+        (frames, {"normalize": "monitor:/a"}, "normalize monitor:/a cannot be met"),
         (frames, {"strides": 2}, "no setting strides"),
         (frames, {"stride": 0}, "at least 1"),
     ):
