@@ -147,9 +147,15 @@ class Prepared:
             each: float = sum(_frames_bytes(plan, self.device) for plan in plans)
         else:
             each = len(plans) * _EVENT_BYTES * (1 + self.occupancy * self.n_frames)
-        limit = max(_LEAST_BYTES, memory_of(self.job) - self.stream.corrections.n_bytes - self.kept_bytes)
+        limit = max(_LEAST_BYTES, self._share_bytes - self.kept_bytes)
         n_passes = -(-int(each * self.partition.n_pixels) // limit)
         return max(1, -(-self.partition.n_pixels // max(n_passes, 1)))
+
+    @property
+    def _share_bytes(self) -> int:
+        """Memory for either kind of correlation; where both are asked for, their sums lie there together."""
+        n_kinds = 2 if self.job.settings.analysis_type == "both" else 1
+        return (memory_of(self.job) - self.stream.corrections.n_bytes) // n_kinds
 
     @property
     def kept_bytes(self) -> int:
@@ -182,7 +188,7 @@ class Prepared:
         return bins_in_passes(
             self.twotime_partition,
             self.n_frames,
-            max(_LEAST_BYTES, memory_of(self.job) - corrections.n_bytes),
+            max(_LEAST_BYTES, self._share_bytes),
             occupancy=self.occupancy if whole else 1.0,
             count_bytes=2 if whole else 4,
         )

@@ -12,7 +12,7 @@ import pytest
 
 from xpcs_assets.correlate import twotime
 from xpcs_assets.correlate.result import Result, open_result
-from xpcs_assets.correlate.twotime import TwoTime, TwotimeCorrelator
+from xpcs_assets.correlate.twotime import TwoTime, TwotimeCorrelator, bytes_needed
 from xpcs_assets.correlate.twotime_cuts import means, window
 from xpcs_assets.correlate.twotime_result import TwoTimeResult, open_twotime
 from xpcs_assets.correlate.worker import main
@@ -192,6 +192,29 @@ def test_a_result_of_two_time_alone_opens_and_has_no_delays(ageing: tuple[Simula
     assert bin_.number == 2
     assert bin_.map().shape == (600, 600)
     assert open_twotime(result.path).smoothing == "sqmap"
+
+
+def test_bins_in_several_passes_give_the_same_maps(ageing: tuple[SimulatedRun, Result], tmp_path: Path) -> None:
+    run, result = ageing
+    n_pixels = [np.count_nonzero(result.dynamic_map == bin_) for bin_ in (1, 2, 3)]
+    memory = bytes_needed(600, max(n_pixels), 3) + 1000
+    output = tmp_path / "passes_results.hdf"
+    arguments = [str(run.raw), "--qmap", str(run.qmap), "--output", str(output), "--type", "twotime"]
+    assert main([*arguments, "--memory", str(memory)]) == 0
+    again = open_result(output)
+    assert (result.provenance["n_passes"], again.provenance["n_passes"]) == (1, 3)
+    for bin_ in (1, 2, 3):
+        np.testing.assert_array_equal(again.two_time(bin_).map(), result.two_time(bin_).map())
+
+
+def test_maps_that_no_memory_would_hold_are_refused_with_what_to_do(
+    ageing: tuple[SimulatedRun, Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = ageing
+    arguments = [str(run.raw), "--qmap", str(run.qmap), "--output", str(tmp_path / "o_results.hdf")]
+    assert main([*arguments, "--type", "both", "--memory", "10M"]) != 0
+    assert "--twotime-dq" in capsys.readouterr().err
+    assert list(tmp_path.glob("o_results.hdf*")) == []
 
 
 def law_of(run: SimulatedRun, bin_: int, t1_s: np.ndarray, t2_s: np.ndarray) -> np.ndarray:
