@@ -72,7 +72,7 @@ def place_in_time(
     frames_per_burst = settings.frames_per_burst or info.frames_per_burst
     timeline = Timeline.even(end)
     if not frames_per_burst:
-        timeline = Timeline.of(info.time_s, end, acquisition.frame_time_s)
+        timeline = Timeline.of(info.time_s, end, acquisition.frame_time_s, begin)
     slots = (int(timeline.slot[begin]), int(timeline.slot[end]))
     selection = Selection(*slots, settings.stride, settings.average)
     step_s = acquisition.frame_time_s * selection.step

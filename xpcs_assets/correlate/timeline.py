@@ -43,7 +43,7 @@ class Timeline:
         return cls(np.arange(n_frames + 1))
 
     @classmethod
-    def of(cls, time_s: NDArray[np.float64] | None, n_frames: int, frame_time_s: float) -> Self:
+    def of(cls, time_s: NDArray[np.float64] | None, n_frames: int, frame_time_s: float, begin: int = 0) -> Self:
         """Find the gaps in measured time stamps.
 
         Parameters
@@ -54,9 +54,11 @@ class Timeline:
             Recorded frames of the analysis; those beyond the stamps follow evenly.
         frame_time_s
             What the metadata say, s.
+        begin
+            First frame that matters: those before, such as dark ones, may have been taken at any time.
         """
         index = np.flatnonzero(np.isfinite(time_s)) if time_s is not None else np.empty(0, np.int64)
-        index = index[index < n_frames]
+        index = index[(index >= begin) & (index < n_frames)]
         if time_s is None or len(index) < 3:
             return cls.even(n_frames)
         steps, apart = np.diff(time_s[index]), np.diff(index)

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from xpcs_assets.correlate import stop
 from xpcs_assets.correlate.h5write import defined, put
 from xpcs_assets.correlate.multitau import Moments
 from xpcs_assets.correlate.normalise import G2
@@ -87,6 +88,7 @@ def _put_pixels(file: h5py.File, pixel: NDArray[np.int64], pixels: NDArray[np.fl
     )
     image = np.full(shape[0] * shape[1], np.nan, np.float32)
     for delay in range(n_delays):
+        stop.check()
         for kind in range(3):
             image[pixel] = pixels[kind, delay]
             images[delay, kind] = image.reshape(shape)

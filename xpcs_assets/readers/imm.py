@@ -28,9 +28,10 @@ from xpcs_assets.readers.series import Chunk, Events, Frames, SeriesInfo
 HEADER_BYTES = 1024
 SPARSE, DENSE = 6, 0
 
-# compression 4; rows, cols, bytes 108; elapsed 128; dlen 152; buffer_number 160; immversion 616
-_FIELDS = struct.Struct("<4xi100xiii8xd16xI4xI452xi")
+# compression 4; rows, cols, bytes 108; kinetics 120; elapsed 128; dlen 152; buffer_number 160; immversion 616
+_FIELDS = struct.Struct("<4xi100xiiii4xd16xI4xI452xi")
 _MAX_SIDE = 1 << 15
+_LATEST_S = 1e12
 _DAMAGED = "Copy the file anew from the detector; if it is the same there, the frames before can be cut out"
 
 
@@ -52,6 +53,10 @@ class Header:
         The image server's frame counter.
     immversion
         Version of the format; below 11 values have 2 bytes whatever the header says.
+    elapsed_s
+        When the frame was taken, s from any origin.
+    kinetics
+        Not 0 where an image holds many exposures, one below the other.
     """
 
     compression: int
@@ -61,12 +66,15 @@ class Header:
     dlen: int
     buffer_number: int
     immversion: int
+    elapsed_s: float
+    kinetics: int
 
     @classmethod
     def of(cls, head: bytes | bytearray) -> Self:
         """Parse the first 620 bytes or more of a header."""
-        compression, rows, cols, value_bytes, _, dlen, number, version = _FIELDS.unpack_from(head)
-        return cls(compression, rows, cols, value_bytes if version >= 11 else 2, dlen, number, version)
+        compression, rows, cols, value_bytes, kinetics, elapsed_s, dlen, number, version = _FIELDS.unpack_from(head)
+        of_version = value_bytes if version >= 11 else 2
+        return cls(compression, rows, cols, of_version, dlen, number, version, elapsed_s, kinetics)
 
     @property
     def payload_bytes(self) -> int:
@@ -109,12 +117,24 @@ class _Index:
         (n,) int64, byte offset of the header and entries of the payload.
     number
         (n,) int64, rising: the frame in time, 0-based.
+    elapsed_s
+        (n,) float64, when each was taken.
     """
 
     first: Header
     offset: NDArray[np.int64]
     dlen: NDArray[np.int64]
     number: NDArray[np.int64]
+    elapsed_s: NDArray[np.float64]
+
+    def time_s(self) -> NDArray[np.float64] | None:
+        """Time stamps by frame in time, NaN where none was stored; None where the clock stood still or ran back."""
+        told = np.isfinite(self.elapsed_s) & (np.abs(self.elapsed_s) < _LATEST_S)
+        if len(self.number) < 2 or not told.all() or not (np.diff(self.elapsed_s) > 0).all():
+            return None
+        time_s = np.full(int(self.number[-1]) + 1, np.nan)
+        time_s[self.number] = self.elapsed_s
+        return time_s
 
 
 def open_imm(path: Path) -> ImmSeries:
@@ -146,7 +166,8 @@ def _read_index(file: RawFile) -> _Index:
         offset += HEADER_BYTES + header.payload_bytes
     dlen = np.array([header.dlen for header in headers], np.int64)
     number = frame_numbers(np.array([header.buffer_number for header in headers], np.int64))
-    return _Index(headers[0], np.array(offsets, np.int64), dlen, number)
+    elapsed_s = np.array([header.elapsed_s for header in headers], np.float64)
+    return _Index(headers[0], np.array(offsets, np.int64), dlen, number, elapsed_s)
 
 
 def _read_header(file: RawFile, offset: int, frame: int) -> Header:
@@ -199,11 +220,13 @@ class ImmSeries:
             n_recorded=n_recorded,
             dtype=self._value.name,
             files=(file.path,),
+            time_s=index.time_s(),
             extra={
                 "compression": first.compression,
                 "immversion": first.immversion,
                 "dropped_frames": n_recorded - index.number.size,
                 "repeated_pixels": 0,
+                "kinetics": first.kinetics,
                 "occupancy": float(index.dlen.sum()) / (index.dlen.size * self._n_pixels),
             },
         )

@@ -111,6 +111,39 @@ def test_recorded_empty_frames_are_valid_time(made: MadeRun) -> None:
     assert made.report()["frames"]["invalid"] == {}
 
 
+@pytest.mark.parametrize("counted", [True, False], ids=["by the frame counter", "by the time stamps alone"])
+def test_frames_that_were_never_recorded_are_invalid_time(
+    counted: bool, sparse: MadeRun, simulated_events: SimulatedRun
+) -> None:
+    frames = frames_of_imm(sparse.raw.read_bytes())
+    kept = [frame for number, frame in enumerate(frames) if number not in (20, 21, 50)]
+    if not counted:
+        kept = [frame[:160] + number.to_bytes(4, "little") + frame[164:] for number, frame in enumerate(kept)]
+    sparse.raw.write_bytes(b"".join(kept))
+    result = sparse.run()
+    valid = np.ones(70, bool)
+    valid[[20, 21, 50]] = False
+    assert_same(result, reference(photons_of(simulated_events), result, valid))
+    assert sparse.report()["frames"]["invalid"] == {"dropped": 3}
+
+
+def test_a_kinetics_file_is_refused_by_name(sparse: MadeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = frames_of_imm(sparse.raw.read_bytes())
+    sparse.raw.write_bytes(b"".join(frame[:120] + b"\1\0\0\0" + frame[124:] for frame in frames))
+    assert main([str(sparse.raw), "--qmap", str(sparse.qmap), "--output", str(sparse.folder / "out.hdf")]) == 1
+    assert "this is a kinetics file" in capsys.readouterr().err
+
+
+def frames_of_imm(content: bytes) -> list[bytes]:
+    """The frames of a sparse IMM file, each with its header."""
+    frames, at = [], 0
+    while at < len(content):
+        size = 1024 + 6 * int.from_bytes(content[at + 152 : at + 156], "little")
+        frames.append(content[at : at + size])
+        at += size
+    return frames
+
+
 def test_a_name_that_claims_more_frames_is_flagged_and_nothing_is_filled_up(made: MadeRun) -> None:
     assert "_f000070_" in made.raw.name
     counts = made.counts()[:60]

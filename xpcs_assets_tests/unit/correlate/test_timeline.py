@@ -55,6 +55,14 @@ def test_stamps_that_tell_nothing_are_not_used_and_that_is_said(time_s: np.ndarr
     assert "were not used" in timeline.flags[0]
 
 
+def test_a_pause_after_the_dark_frames_is_no_gap() -> None:
+    time_s = stamps(np.arange(40))
+    time_s[10:] += 5.0
+    assert Timeline.of(time_s, 40, STEP_S).flags != ()
+    timeline = Timeline.of(time_s, 40, STEP_S, begin=10)
+    assert (timeline.n_dropped, timeline.flags) == (0, ())
+
+
 def test_frames_without_a_stamp_lie_where_the_reader_put_them() -> None:
     time_s = stamps(np.arange(20))
     time_s[7] = np.nan

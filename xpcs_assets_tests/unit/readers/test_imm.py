@@ -240,3 +240,26 @@ def test_the_golden_run_reads_as_it_was_made(shared_data: Path) -> None:
         chunks = [chunk for chunk in series.chunks(0, 600, max_bytes=1 << 20) if isinstance(chunk, Events)]
     assert sum(int(chunk.count.sum()) for chunk in chunks) == 2_578_293
     assert all(chunk.valid.all() for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "known"),
+    [([0.0, 1e-3, 2e-3], True), ([0.0, 0.0, 0.0], False), ([2.0, 1.0, 3.0], False), ([0.0, np.nan, 1.0], False),
+     ([-1.7e308, 0.0, 1.7e308], False)],
+)  # fmt: skip
+def test_time_stamps_that_rise_are_told(elapsed: list[float], known: bool, tmp_path: Path) -> None:
+    content = b""
+    for number, time_s in enumerate(elapsed):
+        path = tmp_path / f"{number}.imm"
+        frame = (np.array([1], np.int32), np.array([1], np.int32))
+        write_imm(path, (4, 4), [frame], frame_time_s=1e-3)
+        head = bytearray(path.read_bytes())
+        head[128:136] = struct.pack("<d", time_s)
+        head[160:164] = struct.pack("<i", number)
+        content += bytes(head)
+    (tmp_path / "all.imm").write_bytes(content)
+    with open_raw(tmp_path / "all.imm") as series:
+        assert (series.info.time_s is not None) is known
+        if series.info.time_s is not None:
+            assert series.info.time_s.tolist() == elapsed
+        assert series.info.extra["kinetics"] == 0
