@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from xpcs_assets.errors import RawDataError
 from xpcs_assets.readers.chunks import MAX_PIXELS
 from xpcs_assets.readers.dense import DenseSeries
+from xpcs_assets.readers.h5chunks import ChunkCheck
 from xpcs_assets.readers.h5file import damage, open_hdf5, said
 from xpcs_assets.readers.h5items import Items
 from xpcs_assets.readers.rawfile import cannot_open
@@ -113,6 +114,7 @@ class H5Frames:
 
     def __init__(self, path: Path, name: str, file: h5py.File, data: h5py.Dataset) -> None:
         self._path, self._name, self._file, self._data = path, name, file, data
+        self._chunk_check = ChunkCheck(data)
         self._exposures = int(data.shape[1]) if data.ndim == 4 else 1
         self.shape = int(data.shape[-2]), int(data.shape[-1])
         self.dtype: str = data.dtype.name
@@ -170,6 +172,7 @@ class H5Frames:
         return raw.reshape(end - begin, self.shape[0] * self.shape[1])
 
     def _fill(self, raw: NDArray[Any], begin: int, end: int) -> None:
+        self._chunk_check.check(begin // self._exposures, -(-end // self._exposures))
         if self._data.ndim == 3:
             self._data.read_direct(raw, np.s_[begin:end])
             return
