@@ -203,6 +203,7 @@ def _analyse(prepared: Prepared, clock: Clock, progress: Callable[[float], None]
             *flags,
             *seen_flags(prepared.series.info),
             *drift_flags(scattering.intensity, prepared.whole.n_pixels, settings.normalize),
+            *([] if twotime is None else twotime.flags()),
         ),
         n_empty=0 if scale is None else len(scale.empty),
     )

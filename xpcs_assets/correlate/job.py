@@ -182,7 +182,7 @@ class Prepared:
         settings, corrections = self.job.settings, self.stream.corrections
         if settings.analysis_type == "multitau":
             return []
-        from xpcs_assets.correlate.twotime import bins_in_passes
+        from xpcs_assets.correlate.twotime_passes import bins_in_passes
 
         whole = not _needs_frames(settings, corrections)
         return bins_in_passes(

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from xpcs_assets.correlate import stop
 from xpcs_assets.correlate import twotime_loops as loops
 from xpcs_assets.correlate.blas import one_thread_a_product
 from xpcs_assets.correlate.partition import Partition
-from xpcs_assets.correlate.twotime_counts import BLOCK_PIXELS, Blocks, EventCounts, FrameCounts, Series
+from xpcs_assets.correlate.twotime_counts import Blocks, EventCounts, FrameCounts, Series
 from xpcs_assets.correlate.twotime_products import Band, Norm, WholeMap
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets.readers.series import Chunk, Events
@@ -29,10 +30,10 @@ MAP_FRAMES = 2048
 """Most (summed) frames of the map that goes with a multi-tau one."""
 LAGS = 64
 """Lags of level 0, from 0; the others have the upper half of these, in their own frames."""
+FEW_COUNTS = 3
+"""Counts of a static bin and frame below which its mean is too noisy to divide by."""
 N_SEGMENTS = 5
 """Stretches of the run that get a g2 of their own."""
-
-_EVENT_BYTES = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +101,8 @@ class TwoTime:
         Pixels left out because a valid frame held a masked or overflowed count there.
     smoothing
         ``sqmap`` or ``none``.
+    counts
+        (nb,) float64, mean counts of a static bin in an analysed frame.
     """
 
     bins: NDArray[np.int64]
@@ -113,6 +116,18 @@ class TwoTime:
     levels: tuple[TwoTimeLevel, ...]
     n_saturated: int
     smoothing: Smoothing
+    counts: NDArray[np.float64]
+
+    def flags(self) -> list[str]:
+        """What somebody should know of these maps, as sentences."""
+        few = self.bins[self.counts < FEW_COUNTS]
+        if self.smoothing == "none" or not few.size:
+            return []
+        named = ", ".join(map(str, few[:8])) + (", ..." if few.size > 8 else "")
+        return [
+            f"two-time smoothing divides by the mean of {self.counts.min():.2g} counts a static bin and frame: below "
+            f"{FEW_COUNTS} that adds noise, and --smooth none is advised (bins {named})"
+        ]
 
     def __add__(self, other: TwoTime) -> TwoTime:
         """Join further bins of the same frames."""
@@ -121,6 +136,7 @@ class TwoTime:
             bins=np.concatenate((self.bins, other.bins)),
             maps=self.maps + other.maps,
             defined=np.concatenate((self.defined, other.defined)),
+            counts=np.concatenate((self.counts, other.counts)),
             n_saturated=self.n_saturated + other.n_saturated,
             levels=tuple(ours + theirs for ours, theirs in zip(self.levels, other.levels, strict=True)),
             segments=np.concatenate((self.segments, other.segments), axis=-1),
@@ -133,7 +149,7 @@ class TwoTime:
 class TwotimeCorrelator:
     """Gathers the counts of the chosen bins, and makes their maps at the end.
 
-    Memory: see :func:`bytes_needed`.
+    Memory: see :func:`xpcs_assets.correlate.twotime_passes.bytes_needed`.
 
     Parameters
     ----------
@@ -229,6 +245,7 @@ class TwotimeCorrelator:
         shown = len(norms) - 1 if self._whole else _shown_level(self.n_frames)
         whole = WholeMap(self.n_frames >> shown, n_static)
         for number, block in enumerate(blocks):
+            stop.check()
             series: Series = counts.series(int(block))
             for level, norm in enumerate(norms):
                 if level:
@@ -266,6 +283,7 @@ class TwotimeCorrelator:
             levels=tuple(_level(level, norms[level], band) for level, band in enumerate(bands)),
             n_saturated=0,
             smoothing=self._smoothing,
+            counts=np.array([norms[0].counts]),
         )
 
 
@@ -285,63 +303,6 @@ def chosen_bins(partition: Partition, bins: Sequence[int] = ()) -> tuple[int, ..
             remedy=f"Choose among {', '.join(map(str, there[:8]))}{', ...' if len(there) > 8 else ''}",
         )
     return tuple(sorted(set(bins))) if bins else tuple(there.tolist())
-
-
-def bytes_needed(n_frames: int, n_pixels: int, n_bins: int, *, occupancy: float = 1.0, count_bytes: int = 2) -> int:
-    """Memory of a correlator for ``n_pixels`` pixels in ``n_bins`` dynamic bins, bytes.
-
-    Counts: ``count_bytes`` a pixel and frame (1 where no count exceeds 255, 2 up to 65535, else 4), or for events 20
-    bytes each. Maps: 8 N^2 for each bin, as array and again in the file that is made in memory, and 12 N^2 for the one
-    in work, with N the frames of the map; a multi-tau map 8 x 2 x 64 N a bin, and the map of summed frames beside it. A
-    block of 4096 pixels in single precision, three times.
-    """
-    counts = min(_EVENT_BYTES * occupancy, count_bytes) if occupancy < 1 else count_bytes
-    block = 12 * n_frames * max(64, min(BLOCK_PIXELS, n_pixels))
-    size = n_frames if n_frames <= WHOLE_FRAMES else MAP_FRAMES
-    maps = (8 * n_bins + 12) * size**2
-    if n_frames > WHOLE_FRAMES:
-        block = min(block, 1 << 30)
-        maps += (8 * n_bins + 8) * 2 * LAGS * n_frames
-    return int(counts * n_pixels * n_frames) + block + maps
-
-
-def bins_in_passes(
-    partition: Partition,
-    n_frames: int,
-    memory_bytes: int,
-    *,
-    bins: Sequence[int] = (),
-    occupancy: float = 1.0,
-    count_bytes: int = 2,
-) -> list[tuple[int, ...]]:
-    """Share the bins out among passes over the data, so that each stays within ``memory_bytes``.
-
-    Raises
-    ------
-    CorrelationError
-        One bin alone needs more.
-    """
-    chosen = chosen_bins(partition, bins)
-    pixels = np.bincount(partition.dynamic_of_static[partition.static] + 1, minlength=max(chosen) + 1)
-
-    def needed(some: Sequence[int]) -> int:
-        # The maps of all passes stay, the counts of one.
-        n_pixels = int(pixels[list(some)].sum())
-        return bytes_needed(n_frames, n_pixels, len(chosen), occupancy=occupancy, count_bytes=count_bytes)
-
-    passes: list[tuple[int, ...]] = []
-    for bin_ in chosen:
-        if needed([bin_]) > memory_bytes:
-            raise CorrelationError(
-                f"two-time of {n_frames} frames needs {needed([bin_]) / 2**30:.1f} GiB for bin {bin_} "
-                f"of {len(chosen)}, {memory_bytes / 2**30:.1f} GiB may be used",
-                remedy="Choose fewer bins (--twotime-dq), average frames (--average) or allow more (--memory)",
-            )
-        if passes and needed([*passes[-1], bin_]) <= memory_bytes:
-            passes[-1] = (*passes[-1], bin_)
-        else:
-            passes.append((bin_,))
-    return passes
 
 
 def _n_levels(n_frames: int) -> int:

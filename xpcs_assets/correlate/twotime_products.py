@@ -48,6 +48,8 @@ class Norm:
         (S, N) part of each static bin in sum y; 0 where undefined.
     n_static_used
         Static bins with counts.
+    counts
+        Mean counts of a static bin in a defined frame, of those with any.
     """
 
     scale: NDArray[np.float64]
@@ -59,6 +61,7 @@ class Norm:
     weight: NDArray[np.float64]
     shares: NDArray[np.float64]
     n_static_used: int
+    counts: float
 
     @classmethod
     def of(
@@ -109,6 +112,7 @@ class Norm:
             weight=entering / n_q,
             shares=np.where(defined, y / whole, 0.0),
             n_static_used=int(np.count_nonzero(used)),
+            counts=float(total[used][:, defined].mean()) if defined.any() else 0.0,
         )
 
     def of_block(self, block: int) -> tuple[NDArray[np.float64], NDArray[np.float64], int, NDArray[np.float64]]:

@@ -3,8 +3,10 @@
 As there, ``/xpcs/twotime`` holds ``correlation_map/c2_00001``.. (upper triangles, numbered in the order of
 ``processed_bins``), ``normalized_g2`` by lag from 0, ``normalized_g2_segments`` and ``config``. Undefined values are 0
 in these: the viewer draws nothing of a map that holds NaN. Beside them lie ``defined`` (which frames of the maps are),
-``normalized_g2_err``, ``n_pairs``, ``frames_per_bin`` (analysed frames in a frame of the maps) and ``n_saturated``. Of
-a multi-tau map there is a group ``multitau/level_00``.. for each level with ``c2`` (bins, frames, lags; NaN where
+``normalized_g2_err``, ``n_pairs``, ``frames_per_bin`` (analysed frames in a frame of the maps), ``n_saturated`` and
+``counts_per_static_bin`` (of each bin, mean in an analysed frame).
+
+Of a multi-tau map there is a group ``multitau/level_00``.. for each level with ``c2`` (bins, frames, lags; NaN where
 undefined), ``g2``, ``g2_err``, ``n_pairs`` and the attributes ``frames_per_bin`` and ``first_lag``; in its config,
 ``avg_frame`` counts the frames that are summed for the map, so that the viewer's times are right.
 """
@@ -35,6 +37,7 @@ def put_twotime(file: h5py.File, twotime: TwoTime) -> None:
     put(file, f"{GROUP}/defined", twotime.defined)
     put(file, f"{GROUP}/frames_per_bin", twotime.width)
     put(file, f"{GROUP}/n_saturated", twotime.n_saturated)
+    put(file, f"{GROUP}/counts_per_static_bin", twotime.counts)
     for number, level in enumerate(twotime.levels):
         _put_level(file, PurePosixPath(GROUP, "multitau", f"level_{number:02d}"), level)
 

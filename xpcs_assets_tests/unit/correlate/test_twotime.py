@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from xpcs_assets.correlate import blas, twotime, twotime_products
 from xpcs_assets.correlate.partition import Partition
-from xpcs_assets.correlate.twotime import LAGS, TwoTime, TwotimeCorrelator, bins_in_passes, bytes_needed
+from xpcs_assets.correlate.twotime import LAGS, TwoTime, TwotimeCorrelator
+from xpcs_assets.correlate.twotime_passes import bins_in_passes, bytes_needed
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets_tests.unit.correlate.reference import chunks, maps, partition_of
 from xpcs_assets_tests.unit.correlate.twotime_reference import g2_of, summed, two_time
@@ -143,6 +144,19 @@ def test_the_error_of_g2_is_its_scatter_over_many_runs(smoothing: str) -> None:
     assert np.sqrt(np.mean((scatter / stated) ** 2)) == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.parametrize(
+    ("smoothing", "mean", "flagged"), [("sqmap", 0.1, True), ("none", 0.1, False), ("sqmap", 1, False)]
+)
+def test_smoothing_by_the_mean_of_few_counts_is_flagged(smoothing: str, mean: float, *, flagged: bool) -> None:
+    static = np.arange(100).reshape(10, 10) // 20 + 1
+    found = run(
+        speckle(40, 100, mean, 1), Partition.of(np.ones((10, 10)), static, np.ones((10, 10))), smoothing=smoothing
+    )
+    assert found.counts[0] == pytest.approx(20 * mean, rel=0.1)
+    assert bool(found.flags()) == flagged
+    assert not flagged or "--smooth none is advised (bins 1)" in found.flags()[0]
+
+
 def test_one_static_bin_alone_tells_no_error() -> None:
     part = Partition.of([[1, 1]], [[1, 1]], np.ones((1, 2)))
     assert np.isinf(run(np.ones((5, 2), np.int32), part).error).all()
@@ -210,7 +224,7 @@ def test_bins_done_apart_are_joined_to_the_same_result() -> None:
     counts = speckle(90, 180, 2, seed=10)
     whole = run(counts, part, whole_frames=50)
     joined = run(counts, part, bins=[1, 2], whole_frames=50) + run(counts, part, bins=[3], whole_frames=50)
-    for name in ("bins", "maps", "defined", "g2", "error", "n_pairs", "segments"):
+    for name in ("bins", "maps", "defined", "g2", "error", "n_pairs", "segments", "counts"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
     np.testing.assert_array_equal(joined.levels[1].c2, whole.levels[1].c2)
     np.testing.assert_array_equal(joined.levels[1].error, whole.levels[1].error)

@@ -12,8 +12,9 @@ import pytest
 
 from xpcs_assets.correlate import twotime
 from xpcs_assets.correlate.result import Result, open_result
-from xpcs_assets.correlate.twotime import TwoTime, TwotimeCorrelator, bytes_needed
+from xpcs_assets.correlate.twotime import TwoTime, TwotimeCorrelator
 from xpcs_assets.correlate.twotime_cuts import means, window
+from xpcs_assets.correlate.twotime_passes import bytes_needed
 from xpcs_assets.correlate.twotime_result import TwoTimeResult, open_twotime
 from xpcs_assets.correlate.worker import main
 from xpcs_assets.correlate.write_twotime import put_twotime

@@ -46,6 +46,7 @@ def made(path: Path, n_bins: int) -> Result:
         levels=(),
         n_saturated=0,
         smoothing="sqmap",
+        counts=np.full(n_bins, 50.0),
     )
     with h5py.File(path, "w") as file:
         put_twotime(file, content)
