@@ -23,6 +23,8 @@ SIGMA = "covariance scaled by the reduced chi^2; delays with fewer than 4 pairs 
 """The convention of the errors, as stored with fits."""
 _AT_BOUND = 1e-3
 _SIGNIFICANT = 2.0
+# A law that fits settles in 30; what still wanders then has no answer, and is half of the time of a run's fits.
+_MOST_STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ def fit_g2(
             np.clip(start, limits[0] + room, limits[1] - room),
             bounds=(limits[0], limits[1]),
             x_scale="jac",
+            max_nfev=_MOST_STEPS,
         )
         for start in starts(kind, t, y)
     ]

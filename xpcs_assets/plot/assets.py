@@ -32,7 +32,8 @@ def build(bound: Bound) -> list[AssetsDefinition]:
         # Both are heavy: only the process that draws pays for them.
         from xpcs_assets.correlate.fit_file import fits_document, fits_path
         from xpcs_assets.correlate.result import open_result
-        from xpcs_assets.plot.thumbnails import markdown_image, save_all
+        from xpcs_assets.plot.parameters import parameters_q
+        from xpcs_assets.plot.thumbnails import markdown_image, png, save_all
 
         key = context.partition_key
         with bound.step(key, "plots"):
@@ -43,6 +44,9 @@ def build(bound: Bound) -> list[AssetsDefinition]:
             stored = fits_path(path)
             write_file_safely(stored, [fits_document(result, found.result_digest, fits).encode()], replace=True)
             paths, small = save_all(result, path.parent / "plots", fits["single"], result.fit_tau_q(fits["single"]))
+            paths["parameters_q"] = path.parent / "plots" / "parameters_q.png"
+            picture = png(parameters_q(result, fits["stretched"]))
+            write_file_safely(paths["parameters_q"], [picture], replace=True)
         facts: dict[str, MetadataValue] = {
             name: MetadataValue.md(markdown_image(small[name], text)) for name, text in _SHOWN.items() if name in small
         }
