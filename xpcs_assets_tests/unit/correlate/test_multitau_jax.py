@@ -107,7 +107,7 @@ def test_negative_floats_count_and_nan_drops_its_pixel(form) -> None:
 def test_few_photons_go_the_way_of_events_on_a_gpu_too() -> None:
     plan = make_plan(100)
     assert isinstance(make_jax_correlator(plan, SIX, occupancy=0.001), JaxEventsCorrelator)
-    assert isinstance(make_jax_correlator(plan, SIX, occupancy=0.2), JaxCorrelator)
+    assert isinstance(make_jax_correlator(plan, SIX, occupancy=0.9), JaxCorrelator)
 
 
 def test_what_a_correlator_keeps_on_the_device_is_within_what_it_says() -> None:
