@@ -14,6 +14,7 @@ import numpy as np
 from xpcs_assets.errors import MetadataError, RawDataError
 from xpcs_assets.readers import edf, sidecar
 from xpcs_assets.readers.edf_blocks import read_blocks
+from xpcs_assets.readers.h5chunks import ChunkCheck
 from xpcs_assets.readers.h5file import H5_ERRORS, is_plain, open_companion, open_hdf5, said
 from xpcs_assets.readers.h5items import Items, is_sound_text
 
@@ -163,6 +164,8 @@ class _Walk:
         if data.size * max(data.dtype.itemsize, 1) > _MAX_READ_BYTES:
             note = "too large to be read for its minimum and maximum"
             return Field(path, {"shape": list(data.shape)}, unit, dtype, note=note)
+        if data.chunks:
+            ChunkCheck(data).check(0, data.shape[0])
         if _is_text(data):
             if not (self._texts_are_sound or data.dtype.kind == "S" or is_sound_text(data, self._path)):
                 return Field(path, None, unit, dtype, note=_NOT_SOUND)

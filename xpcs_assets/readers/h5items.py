@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.errors import InputError
-from xpcs_assets.readers.h5file import H5_ERRORS, check_heaps
+from xpcs_assets.readers.h5chunks import ChunkCheck
+from xpcs_assets.readers.h5file import H5_ERRORS, check_heaps, said
 
 MAX_VALUES = 1 << 24
 """Elements of the longest list that is read, such as one time stamp a frame."""
@@ -85,16 +86,28 @@ class Items:
         return found if isinstance(found, h5py.Group) else None
 
     def numbers(self, name: str) -> NDArray[Any] | None:
-        """A list of numbers, 1-D; None where there is none, it has other values, or more than 2**24 of them."""
+        """A list of numbers, 1-D; None where there is none, it has other values, or more than 2**24 of them.
+
+        Raises
+        ------
+        InputError
+            It is damaged.
+        """
         data = self.dataset(name)
         if data is None or data.shape is None or data.dtype.kind not in "iufb" or not 0 < data.size <= MAX_VALUES:
             return None
         if data.is_virtual or data.external is not None:
             return None
+        return self._values(data, name).reshape(-1)
+
+    def _values(self, data: h5py.Dataset, name: str) -> NDArray[Any]:
         try:
-            return np.asarray(data[()]).reshape(-1)
-        except H5_ERRORS:
-            return None
+            if data.chunks:
+                ChunkCheck(data).check(0, data.shape[0])
+            return np.asarray(data[()])
+        except H5_ERRORS as failure:
+            where = f"{self.path}:{name}"
+            raise self._error(f"it cannot be read ({said(failure)})", where=where, remedy=self._remedy) from failure
 
     def number(self, *names: str) -> float | None:
         """One number by the first of these paths that has one; of a list, its mean if all are the same.
@@ -111,16 +124,17 @@ class Items:
         return None
 
     def image(self, name: str, shape: tuple[int, int]) -> NDArray[Any] | None:
-        """A (rows, columns) array of numbers; None where there is none of that shape."""
+        """A (rows, columns) array of numbers; None where there is none of that shape.
+
+        Raises
+        ------
+        InputError
+            It is damaged.
+        """
         data = self.dataset(name)
         if data is None or data.shape != shape or data.dtype.kind not in "iufb" or data.is_virtual:
             return None
-        if data.external is not None:
-            return None
-        try:
-            return np.asarray(data[()])
-        except H5_ERRORS:
-            return None
+        return None if data.external is not None else self._values(data, name)
 
     def text(self, *names: str) -> str:
         """A text by the first of these paths that has one; else empty."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 
@@ -62,6 +63,20 @@ def test_a_mask_of_another_shape_is_not_used_and_said(master: Path) -> None:
     with open_raw(master) as series:
         assert series.info.good_pixels is None
         assert "(3, 3)" in str(series.info.extra["pixel_mask"])
+
+
+def test_a_mask_that_cannot_be_read_is_an_error_and_not_no_mask(master: Path) -> None:
+    mask = np.arange(42, dtype=np.uint32).reshape(SHAPE)
+    with h5py.File(master, "a") as file:
+        del file[f"{SPECIFIC}/pixel_mask"]
+        packed = file.create_dataset(f"{SPECIFIC}/pixel_mask", data=mask, chunks=SHAPE, **hdf5plugin.Bitshuffle())
+        place = packed.id.get_chunk_info(0).byte_offset
+    content = bytearray(master.read_bytes())
+    content[place : place + 8] = b"\xff" * 8
+    master.write_bytes(content)
+    with pytest.raises(RawDataError, match="cannot be read") as caught:
+        open_raw(master)
+    assert "pixel_mask" in caught.value.where
 
 
 def test_the_master_serves_as_metadata(master: Path) -> None:
