@@ -33,6 +33,7 @@ Form: TypeAlias = Literal["auto", "frames", "events"]
 
 _WINDOW_BYTES = 64 << 20
 _RUN_EVENTS = 1 << 16
+_MOST_AHEAD = 100.0
 # A read-only array is another type to the compiler, and would be compiled for once more.
 _KERNEL_FLAGS: tuple[Literal["C"], Literal["W"]] = ("C", "W")
 _INT32_MAX = np.iinfo(np.int32).max
@@ -228,21 +229,26 @@ class EventsCorrelator:
                 kernels_events.pack_events(frame[part], counts[part], to[part], cursor, self._packed)
 
         share(count, n_runs)
-        offsets = np.concatenate(([self._n_packed], self._n_packed + np.cumsum(number)))
+        n_before = self._n_packed
+        offsets = np.concatenate(([n_before], n_before + np.cumsum(number)))
         self._n_packed = int(offsets[-1])
         within = np.arange(n_runs)[:, None] * len(self._static) + np.arange(len(self._static) + 1)
         offsets = offsets[within]
-        self._make_room()
+        self._make_room(n_before)
         share(pack, n_runs)
         self._offsets += list(offsets)
 
-    def _make_room(self) -> None:
+    def _make_room(self, n_before: int) -> None:
         if self._n_packed <= len(self._packed):
             return
-        if not self._packed.flags.owndata:  # it was pickled
-            self._packed = self._packed.copy()
-        # Grown in place: the system moves pages, not bytes.
-        self._packed.resize(self._n_packed + self._n_packed // 4, refcheck=False)
+        # For the whole run, if it goes on like this. Memory that is never written costs nothing.
+        whole = self.validity.plan.n_frames / self.validity.n_pushed
+        room = np.empty(int(self._n_packed * (1.02 * min(whole, _MOST_AHEAD) + 0.05)) + 1, np.uint64)
+        room[:n_before] = self._packed[:n_before]
+        self._packed = room
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": self._packed[: self._n_packed]}
 
     def finish(self) -> Moments:
         """Moments of the frames so far."""

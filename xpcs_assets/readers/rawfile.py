@@ -51,11 +51,25 @@ class RawFile:
         RawDataError
             The file has become shorter, or the disk did not give the bytes.
         """
-        room = min(size_bytes, self.size_bytes - offset)
-        block = bytearray(max(room, 0))
-        view, got = memoryview(block), 0
+        # No more than the file holds: a damaged header may ask for any size.
+        block = bytearray(max(min(size_bytes, self.size_bytes - offset), 0))
+        self._fill(memoryview(block), offset, size_bytes)
+        return block
+
+    def read_into(self, room: memoryview, offset: int) -> None:
+        """Fill ``room``, bytes, from ``offset``: for many reads in turn, which need no new memory each.
+
+        Raises
+        ------
+        RawDataError
+            As :meth:`read`.
+        """
+        self._fill(room[: max(self.size_bytes - offset, 0)], offset, len(room))
+
+    def _fill(self, room: memoryview, offset: int, size_bytes: int) -> None:
+        got = 0
         try:
-            while got < room and (step := os.preadv(self._handle.fileno(), [view[got:]], offset + got)):
+            while got < len(room) and (step := os.preadv(self._handle.fileno(), [room[got:]], offset + got)):
                 got += step
         except OSError as error:
             raise RawDataError(
@@ -64,7 +78,6 @@ class RawFile:
         if got < size_bytes:
             what = f"the file ends after {offset + got} bytes, {size_bytes - got} bytes early"
             raise RawDataError(what, where=at(self.path, offset), remedy=_WAIT)
-        return block
 
     def close(self) -> None:
         """Close the file."""

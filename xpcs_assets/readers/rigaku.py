@@ -105,6 +105,7 @@ class RigakuStream:
         self.n_words = self._file.size_bytes // WORD_BYTES
         self.n_recorded = self._frame_at(self.n_words - 1) + 1
         self._known = (0, 0)  # a frame and its first word
+        self._room = np.empty(0, "<u8")
 
     def next_frame(self, begin: int, end: int, room: int) -> int:
         """Where to cut [begin, end) so that the first piece has about ``room`` events and at most as many frames."""
@@ -127,7 +128,7 @@ class RigakuStream:
         from xpcs_assets.readers import event_loops
 
         first, last = self._first_word(begin), self._first_word(end)
-        words = self._words(first, last)
+        words = self._next_words(first, last)
         frame, pixel, count = (np.empty(len(words), np.int32) for _ in range(3))
         n, fault, word, rising = event_loops.decode_words(
             words, begin, end, self._first_pixel, _N_PIXELS, self._place, frame, pixel, count
@@ -173,6 +174,15 @@ class RigakuStream:
 
     def _frame_at(self, word: int) -> int:
         return int(_frame(self._words(word, word + 1))[0])
+
+    def _next_words(self, first: int, last: int) -> NDArray[np.uint64]:
+        """Words in memory that the next call takes again: fresh memory costs as much as the reading."""
+        if last - first > len(self._room):
+            self._room = np.empty(last - first, "<u8")
+        words = self._room[: last - first]
+        if words.size:
+            self._file.read_into(words.view(np.uint8).data, first * WORD_BYTES)
+        return words
 
     def _words(self, first: int, last: int) -> NDArray[np.uint64]:
         return np.frombuffer(self._file.read(first * WORD_BYTES, (last - first) * WORD_BYTES), "<u8")
