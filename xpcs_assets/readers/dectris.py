@@ -145,32 +145,30 @@ class DectrisFrames:
     def __init__(self, parts: list[_Part]) -> None:
         self._parts = parts
         self._open: tuple[int, H5Frames] | None = None
-        recorded, counters = [], []
-        for at in range(len(parts)):
-            frames = self._part(at)
-            if at == 0:
-                self.shape, self.dtype, self.layer = frames.shape, frames.dtype, frames.layer
-            elif (frames.shape, frames.dtype) != (self.shape, self.dtype):
-                self.close()
-                what = (
-                    f"its frames are {frames.shape} {frames.dtype}, those of the first file {self.shape} {self.dtype}"
-                )
-                raise RawDataError(what, where=f"{parts[at].path}:{parts[at].name}", remedy=_BRING)
-            recorded.append(frames.recorded)
-            counters.append(_counter(frames))
-        self.recorded = np.concatenate(recorded)
-        self._starts = np.concatenate(([0], np.cumsum([len(part) for part in recorded])))
-        self.number = self._numbers(counters)
+        with ExitStack() as stack:
+            stack.callback(self.close)
+            first = self._part(0)
+            self.shape, self.dtype, self.layer = first.shape, first.dtype, first.layer
+            recorded, counters = [], []
+            for at in range(len(parts)):
+                frames = self._fitting(at)
+                recorded.append(frames.recorded)
+                counters.append(_counter(frames))
+            self.recorded = np.concatenate(recorded)
+            self._starts = np.concatenate(([0], np.cumsum([len(part) for part in recorded])))
+            known = [counter for counter in counters if counter is not None]
+            self.number: NDArray[np.int64] | None = None
+            if len(known) == len(counters):
+                self.number = frames_in_time(np.concatenate(known), f"{parts[0].path}, image_nr_low")
+            stack.pop_all()
 
-    def _numbers(self, counters: list[NDArray[np.int64] | None]) -> NDArray[np.int64] | None:
-        known = [counter for counter in counters if counter is not None]
-        if len(known) < len(counters):
-            return None
-        try:
-            return frames_in_time(np.concatenate(known), f"{self._parts[0].path}, image_nr_low")
-        except RawDataError:
-            self.close()
-            raise
+    def _fitting(self, at: int) -> H5Frames:
+        frames = self._part(at)
+        if (frames.shape, frames.dtype) != (self.shape, self.dtype):
+            first = f"{self.shape} {self.dtype}"
+            what = f"its frames are {frames.shape} {frames.dtype}, those of the first file {first}"
+            raise RawDataError(what, where=f"{self._parts[at].path}:{self._parts[at].name}", remedy=_BRING)
+        return frames
 
     def paths(self, master: Path) -> tuple[Path, ...]:
         """The data files, in order, without the master."""
