@@ -78,9 +78,8 @@ def normalise(moments: Moments, empty_bins: EmptyBins = "excluded") -> G2:
     total = to_dynamic.sum(variance) * np.where(n_known > 0, n_defined / np.maximum(n_known, 1), 1.0)
     total = np.where(n_known > 0, total, _spread_of_static_bins(static, defined, to_dynamic))
     error = np.where(n_used > 0, np.sqrt(total) / safe, np.nan)
-    error = np.where(
-        to_dynamic.sum(np.where(defined, G, 0.0)) > 0, error, _error_without_pairs(moments, n_used, A * B, to_dynamic)
-    )
+    seen = to_dynamic.sum(moments.sums[..., 3]) > 0
+    error = np.where(seen, error, _error_without_pairs(moments, n_used, norm * defined, to_dynamic))
     return G2(
         g2=g2,
         error=error,

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from xpcs_assets.correlate.delays import make_plan
-from xpcs_assets.correlate.multitau import Correlator, EventsCorrelator, FramesCorrelator
+from xpcs_assets.correlate.multitau import make_correlator
 from xpcs_assets.correlate.normalise import G2, normalise
 from xpcs_assets.correlate.partition import Partition
 from xpcs_assets_tests.unit.correlate.reference import chunks
@@ -44,14 +44,9 @@ def restated(frames: NDArray[np.float64], num_levels: int, num_bufs: int, labels
 def engine(counts: NDArray[np.int32], valid: NDArray[np.bool_], labels: NDArray[np.int64], m: int, form: str):
     """Delays, g2 and pairs by one form of the engine; a region is one static bin, as scikit-beam has none."""
     plan, partition = make_plan(len(counts), m, "skbeam"), Partition.of(labels, labels, labels > 0)
-    correlator: Correlator
-    if form == "jax":
-        from xpcs_assets.correlate.multitau_jax import JaxCorrelator
-
-        correlator = JaxCorrelator(plan, partition)
-    else:
-        correlator = FramesCorrelator(plan, partition) if form == "frames" else EventsCorrelator(plan, partition)
-    for chunk in chunks(counts, valid, 50, "events" if form == "events" else "frames"):
+    device, kind = form.split()
+    correlator = make_correlator(plan, partition, device=device, form=kind)  # type: ignore[arg-type]
+    for chunk in chunks(counts, valid, 50, kind):
         correlator.push(chunk)
     result: G2 = normalise(correlator.finish())
     defined = result.n_pairs > 0
@@ -73,11 +68,7 @@ def as_images(counts: NDArray[np.int32], valid: NDArray[np.bool_]) -> NDArray[np
     return np.where(valid[:, None], counts, np.nan)
 
 
-@pytest.mark.parametrize("form", ["frames", "events", "jax"])
-@pytest.mark.parametrize(
-    ("n_frames", "m", "missing"), [(2, 4, False), (9, 1, False), (257, 4, True), (257, 3, False), (1025, 8, True)]
-)
-def test_the_scheme_skbeam_is_scikit_beams_definition(n_frames: int, m: int, missing: bool, form: str) -> None:
+def check(n_frames: int, m: int, missing: bool, form: str) -> None:
     counts, valid, labels = made(n_frames, missing)
     delay, g2, plan = engine(counts, valid, labels, m, form)
     lags, expected = restated(as_images(counts, valid), plan.n_levels, 2 * m, labels)
@@ -85,11 +76,34 @@ def test_the_scheme_skbeam_is_scikit_beams_definition(n_frames: int, m: int, mis
     np.testing.assert_allclose(g2, expected, rtol=0, atol=EXACT)
 
 
+SIZES = pytest.mark.parametrize(
+    ("n_frames", "m", "missing"), [(2, 4, False), (9, 1, False), (257, 4, True), (257, 3, False), (1025, 8, True)]
+)
+
+
+@pytest.mark.parametrize("form", ["cpu frames", "cpu events"])
+@SIZES
+def test_the_scheme_skbeam_is_scikit_beams_definition(n_frames: int, m: int, missing: bool, form: str) -> None:
+    check(n_frames, m, missing, form)
+
+
+@pytest.mark.parametrize("form", ["jax frames", "jax events"])
+def test_the_forms_for_a_gpu_know_the_scheme_skbeam(form: str) -> None:
+    check(60, 3, missing=True, form=form)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("form", ["jax frames", "jax events"])
+@SIZES
+def test_the_forms_for_a_gpu_know_it_at_every_size(n_frames: int, m: int, missing: bool, form: str) -> None:
+    check(n_frames, m, missing, form)
+
+
 @pytest.mark.parametrize("missing", [False, True])
 def test_the_restated_definition_is_what_the_package_computes(missing: bool) -> None:
     lazy_one_time = pytest.importorskip("skbeam.core.correlation", reason="scikit-beam is not installed").lazy_one_time
     counts, valid, labels = made(300, missing)
-    delay, g2, plan = engine(counts, valid, labels, 4, "events")
+    delay, g2, plan = engine(counts, valid, labels, 4, "cpu events")
     images = as_images(counts, valid).reshape(-1, *SHAPE)
     *_, (theirs, lags, _) = lazy_one_time(images, plan.n_levels, 8, labels)
     _, ours = restated(as_images(counts, valid), plan.n_levels, 8, labels)

@@ -79,3 +79,14 @@ def test_where_no_pair_was_seen_the_error_is_that_of_one_pair() -> None:
     # The photon that makes the pair also adds 1 % to the mean of its static bin.
     assert none.error[0, 0] == pytest.approx(one.g2[0, 0], rel=0.05)
     assert none.error[0, 0] == pytest.approx(one.error[0, 0], rel=0.1)
+
+
+def test_signed_counts_whose_pairs_cancel_keep_the_error_of_their_spread() -> None:
+    part, _, _ = partition_of(np.ones((1, 40), int), np.repeat([1, 2], 20)[None, :], np.ones((1, 40), bool))
+    # 1, -0.5, 1, -0.5, ...: the mean is above 0, and the product at an odd delay below.
+    counts = np.where(np.arange(64)[:, None] % 2, -0.5, 1.0) + np.random.default_rng(5).normal(0, 0.1, (64, 40))
+    moments = moments_of(counts.astype(np.float32), part)
+    assert moments.sums[0, :, 0].max() < 0
+    g2 = normalise(moments)
+    expected = correlate(counts, np.ones(64), np.ones(40, int), np.repeat([1, 2], 20))
+    np.testing.assert_allclose(g2.error[0], expected.error[0], rtol=1e-4)
