@@ -8,7 +8,8 @@ in these: the viewer draws nothing of a map that holds NaN. Beside them lie ``de
 
 Of a multi-tau map there is a group ``multitau/level_00``.. for each level with ``c2`` (bins, frames, lags; NaN where
 undefined), ``g2``, ``g2_err``, ``n_pairs`` and the attributes ``frames_per_bin`` and ``first_lag``; in its config,
-``avg_frame`` counts the frames that are summed for the map, so that the viewer's times are right.
+``avg_frame`` counts the frames that are summed for the map. (xpcs-viewer 1.2.2 works out the maps' frame time from it,
+but draws them with that of multi-tau or of the detector: too short by ``frames_per_bin`` or by stride x average.)
 """
 
 from __future__ import annotations
