@@ -55,13 +55,14 @@ def signed_counts(values: NDArray[Any]) -> NDArray[np.int32] | NDArray[np.float3
     if values.dtype == np.uint32:
         # Reinterpreted, not copied: 2**32 - 1 is -1, and whatever exceeds int32 is negative.
         return values.view(np.int32)
+    top = np.iinfo(values.dtype).max
+    signed: NDArray[np.int32] = values.astype(np.int32)
     if values.dtype.kind == "u" and values.dtype.itemsize < 4:
-        # One more than the largest is 0: -1 in the end, without a comparison.
-        signed: NDArray[np.int32] = (values + values.dtype.type(1)).astype(np.int32)
+        # One more than the largest, in as many bits, is 0, and -1 in the end: no comparison, no second array.
+        signed += 1
+        signed &= top
         signed -= 1
         return signed
-    top = np.iinfo(values.dtype).max
-    signed = values.astype(np.int32)
     signed[(values == top) | (values > _INT32_MAX)] = -1
     return signed
 
