@@ -91,7 +91,7 @@ def good_pixels_of(
     for name in MASKS:
         other = items.dataset(name)
         if other is not None and other.shape not in ((), None):
-            return None, {"pixel_mask": f"{name} is not used: its shape is {other.shape}"}
+            return None, {"flags": f"the detector's mask {name} was not used: its shape is {other.shape}"}
     return None, {}
 
 

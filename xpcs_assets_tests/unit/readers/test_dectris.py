@@ -62,7 +62,7 @@ def test_a_mask_of_another_shape_is_not_used_and_said(master: Path) -> None:
         file[f"{SPECIFIC}/pixel_mask"] = np.zeros((3, 3), np.uint32)
     with open_raw(master) as series:
         assert series.info.good_pixels is None
-        assert "(3, 3)" in str(series.info.extra["pixel_mask"])
+        assert "(3, 3)" in str(series.info.extra["flags"])
 
 
 def test_a_mask_that_cannot_be_read_is_an_error_and_not_no_mask(master: Path) -> None:
