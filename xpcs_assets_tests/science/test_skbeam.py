@@ -89,7 +89,7 @@ def test_the_scheme_skbeam_is_scikit_beams_definition(n_frames: int, m: int, mis
 
 @pytest.mark.parametrize("form", ["jax frames", "jax events"])
 def test_the_forms_for_a_gpu_know_the_scheme_skbeam(form: str) -> None:
-    check(60, 3, missing=True, form=form)
+    check(24, 3, missing=True, form=form)
 
 
 @pytest.mark.long
