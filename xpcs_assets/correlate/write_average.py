@@ -15,6 +15,7 @@ from xpcs_assets.correlate.carry_out import REPORT_FORMAT, versions
 from xpcs_assets.correlate.h5write import defined, put
 from xpcs_assets.correlate.limits import stated
 from xpcs_assets.correlate.outliers import LEAST_RUNS, LEAST_WIDTH, WIDTH
+from xpcs_assets.correlate.result import MASK_USED
 from xpcs_assets.errors import ResultError
 from xpcs_assets.readers.h5file import damage, open_hdf5
 
@@ -49,6 +50,8 @@ def average_bytes(average: Average, output_name: str) -> tuple[bytes, dict[str, 
             if name != "xpcs":
                 source.copy(name, file, name)
         source.copy("/xpcs/qmap", file.require_group("xpcs"), "qmap")
+        if MASK_USED in source:
+            source.copy(MASK_USED, file["xpcs"])
         source.copy("/xpcs/multitau/config", file.require_group("/xpcs/multitau"), "config")
         raw = ", ".join(member.result.run for member in average.used)
         for name, text in (("raw", raw), ("output", output_name)):

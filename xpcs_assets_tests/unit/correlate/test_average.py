@@ -121,6 +121,17 @@ def test_the_file_says_what_was_used_what_was_not_and_why(
     assert all(member["digest"].startswith("sha256:") for member in stored["inputs"]["members"])
 
 
+def test_the_pixels_that_counted_are_those_of_the_first_run_used(results: list[Path], tmp_path: Path) -> None:
+    for path in results[:2]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+        with h5py.File(tmp_path / path.name, "r+") as file:
+            counted = file["/xpcs/qmap/mask"][()] > 0
+            counted[:, :20] = False
+            file["/xpcs/mask_used"] = counted
+    assert run([tmp_path / path.name for path in results[:2]], tmp_path / "a.hdf") == 0
+    np.testing.assert_array_equal(open_result(tmp_path / "a.hdf").mask, counted)
+
+
 def test_the_same_members_give_the_same_bytes_and_another_file_is_not_replaced(
     results: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
