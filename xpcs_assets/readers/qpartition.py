@@ -149,7 +149,9 @@ def check_bins(partition: QPartition) -> None:
             raise QmapError(f"{astray} pixels are in the mask or in a {kind} bin, but not in both")
         if int(bins.min()) < 0 or int(bins.max()) != mapping.size:
             raise QmapError(f"the {kind} bins go to {int(bins.max())}, their index mapping has {mapping.size} entries")
-    pairs = np.unique(np.stack([p.static[p.mask], p.dynamic[p.mask]]), axis=1)
-    split = pairs[0, 1:][pairs[0, 1:] == pairs[0, :-1]]
+    static, dynamic = p.static[p.mask], p.dynamic[p.mask]
+    home = np.zeros(p.static_index_mapping.size + 1, np.int64)
+    home[static] = dynamic
+    split = static[home[static] != dynamic]
     if split.size:
-        raise QmapError(f"static bin {int(split[0])} lies in more than one dynamic bin")
+        raise QmapError(f"static bin {int(split.min())} lies in more than one dynamic bin")
