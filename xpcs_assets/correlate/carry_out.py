@@ -18,12 +18,12 @@ from xpcs_assets.correlate.delays import Plan
 from xpcs_assets.correlate.digests import sha256_of
 from xpcs_assets.correlate.flags import beam_dump_flags, seen_flags
 from xpcs_assets.correlate.intensity import FrameScale, drift_flags
-from xpcs_assets.correlate.job import Prepared
 from xpcs_assets.correlate.multitau import Correlator, make_correlator
 from xpcs_assets.correlate.normalise import joined, normalise
 from xpcs_assets.correlate.partition import Partition
 from xpcs_assets.correlate.passes import Found, Multitau, MultitauPass, stretches
 from xpcs_assets.correlate.pixel_sums import PixelCorrelator
+from xpcs_assets.correlate.prepared import Prepared
 from xpcs_assets.correlate.saxs import ScatteringSums
 from xpcs_assets.correlate.write_multitau import MultitauContent
 from xpcs_assets.correlate.write_result import ResultContent, result_bytes

@@ -25,7 +25,8 @@ from typing import Any
 
 from xpcs_assets.correlate import stop
 from xpcs_assets.correlate.carry_out import Clock, carry_out
-from xpcs_assets.correlate.job import Job, Prepared, prepare
+from xpcs_assets.correlate.job import Job, prepare
+from xpcs_assets.correlate.prepared import Prepared
 from xpcs_assets.correlate.result import read_provenance
 from xpcs_assets.correlate.write_result import write_atomically
 from xpcs_assets.errors import (
