@@ -77,7 +77,7 @@ def place_in_time(
     selection = Selection(*slots, settings.stride, settings.average)
     step_s = acquisition.frame_time_s * selection.step
     if frames_per_burst:
-        selection, n_frames = whole_bursts(selection, frames_per_burst)
+        selection, n_frames = whole_bursts(selection, frames_per_burst, frames["dark"])
         n_bursts = selection.n_frames // n_frames
         period_s = burst_period(None if info.time_s is None else info.time_s[begin:end], frames_per_burst)
         axis = TimeAxis.of_bursts(n_bursts, n_frames, settings, step_s, period_s)

@@ -160,15 +160,17 @@ def burst_period(time_s: NDArray[np.float64] | None, frames_per_burst: int) -> f
     return float(np.median(periods)) if periods.size and np.median(periods) > 0 else None
 
 
-def whole_bursts(selection: Selection, frames_per_burst: int) -> tuple[Selection, int]:
+def whole_bursts(selection: Selection, frames_per_burst: int, n_dark: int = 0) -> tuple[Selection, int]:
     """The selection without an incomplete last burst, and the analysed frames of each.
+
+    The first burst begins after ``n_dark`` frames.
 
     Raises
     ------
     CorrelationError
         A group of frames that are averaged, or the first frame, would lie across bursts; or no burst is whole.
     """
-    if selection.begin % frames_per_burst or frames_per_burst % selection.step:
+    if (selection.begin - n_dark) % frames_per_burst or frames_per_burst % selection.step:
         raise CorrelationError(
             f"bursts of {frames_per_burst} frames are cut by begin {selection.begin}, "
             f"stride {selection.stride} and average {selection.average}",

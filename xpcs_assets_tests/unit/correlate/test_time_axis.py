@@ -69,6 +69,13 @@ def test_an_incomplete_last_burst_is_left_out() -> None:
     assert (selection.begin, selection.end, n_frames) == (10, 50, 5)
 
 
+def test_bursts_begin_after_the_dark_frames() -> None:
+    selection, _ = whole_bursts(Selection(3, 50, 1, 1), 10, 3)
+    assert (selection.begin, selection.end) == (3, 43)
+    with pytest.raises(CorrelationError, match="cut by begin 10"):
+        whole_bursts(Selection(10, 50, 1, 1), 10, 3)
+
+
 @pytest.mark.parametrize(("begin", "average"), [(5, 1), (0, 3)])
 def test_groups_across_bursts_are_refused(begin: int, average: int) -> None:
     with pytest.raises(CorrelationError, match="bursts of 10 frames are cut"):
