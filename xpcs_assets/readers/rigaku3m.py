@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -45,12 +46,15 @@ def is_module_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+@cache
 def module_place(module: int) -> NDArray[np.int32]:
-    """Flat index on the canvas of each pixel of a module, (512 * 1024,) int32."""
+    """Flat index on the canvas of each pixel of a module, (512 * 1024,) int32, not to be written to."""
     row, column = divmod(ORDER.index(module), 2)
     rows = row * (rigaku.SHAPE[0] + GAP[0]) + np.arange(rigaku.SHAPE[0])
     columns = column * (rigaku.SHAPE[1] + GAP[1]) + np.arange(rigaku.SHAPE[1])
-    return (rows[:, None] * SHAPE[1] + columns).ravel().astype(np.int32)
+    place = (rows[:, None] * SHAPE[1] + columns).ravel().astype(np.int32)
+    place.setflags(write=False)
+    return place
 
 
 def good_pixels() -> NDArray[np.bool_]:
