@@ -8,9 +8,9 @@ and the page cache and then `--repeat` times, and prints a Markdown table of med
 memory of the process as the operating system counts them, the seconds of each phase from the worker's report, events
 or pixel-frames a second, CPU nanoseconds for each. The digest of the raw file is handed over, as a site does it.
 
-`--peers` names a Python that has scikit-beam or boost_corr (a throw-away virtual environment will do); each is run on
-the dense set, in turn with the worker, on its first frames if it is slow, and its time is compared for each
-pixel-frame. `--small` runs everything in seconds: its times mean nothing.
+`--peers` names a Python that has scikit-beam (a throw-away virtual environment will do); it correlates the first frames
+of the dense set, in turn with the worker, and its CPU time a frame, reading left out, is compared with the worker's
+whole one. boost_corr's algorithm is measured by `gpu.py`. `--small` runs everything in seconds: its times mean nothing.
 """
 
 from __future__ import annotations
@@ -224,22 +224,13 @@ began = time.process_time()
 multi_tau_auto_corr(max(2, int(np.log2(n / 8)) + 1), 8, labels, frames)
 print("SECONDS", time.process_time() - began, len(frames))
 """
-BOOST = """
-import sys, time
-from boost_corr.xpcs_aps_8idi import gpu_corr_multitau
-began = time.process_time()
-gpu_corr_multitau.solve_multitau(
-    qmap=sys.argv[2], raw=sys.argv[1], output=sys.argv[5], batch_size=8, gpu_id=-1, overwrite=True, max_memory=6.0,
-    begin_frame=0, end_frame=int(sys.argv[4]))
-print("SECONDS", time.process_time() - began, int(sys.argv[4]))
-"""
-PEERS = {"skbeam": SKBEAM, "boost_corr": BOOST}
+PEERS = {"skbeam": SKBEAM}
 
 
-def peer(python: str, script: str, run: Run, qmap: Path, scratch: Path) -> float:
+def peer(python: str, script: str, run: Run, qmap: Path) -> float:
     """CPU seconds a frame that a peer needs to correlate."""
     n_frames = min(PEER_FRAMES, run.made.frames)
-    command = [python, "-c", script, str(run.raw[0]), str(qmap), DATASET, str(n_frames), str(scratch)]
+    command = [python, "-c", script, str(run.raw[0]), str(qmap), DATASET, str(n_frames)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     line = next((line for line in done.stdout.splitlines() if line.startswith("SECONDS")), "")
     if not line:
@@ -267,7 +258,7 @@ def measure(run: Run, bins: str, repeats: int, folder: Path, peers: str) -> dict
         for _ in range(repeats):
             own.append(worker(run, qmap, Path(scratch), known))
             for name in names:
-                theirs[name].append(peer(peers, PEERS[name], run, qmap, Path(scratch)))
+                theirs[name].append(peer(peers, PEERS[name], run, qmap))
     median = {key: statistics.median(one[key] for one in own) for key in own[0]}
     per_frame_s = median["cpu_s"] / run.made.frames
     return {
@@ -313,7 +304,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where the sets are kept (default: a temporary folder)")
     parser.add_argument("--small", action="store_true")
-    parser.add_argument("--peers", default="", metavar="PYTHON", help="a Python with scikit-beam or boost_corr")
+    parser.add_argument("--peers", default="", metavar="PYTHON", help="a Python with scikit-beam")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     found = []
