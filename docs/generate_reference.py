@@ -140,7 +140,7 @@ def _words(annotation: Any) -> str:
         return f"list of {_words(arguments[0])}"
     if isinstance(annotation, types.UnionType):
         return _words(next(item for item in arguments if item is not type(None)))
-    return {str: "text", int: "number", bool: "`true` or `false`", Path: "path"}[annotation]
+    return {str: "text", int: "number", float: "number", bool: "`true` or `false`", Path: "path"}[annotation]
 
 
 def _default(info: FieldInfo) -> str:
