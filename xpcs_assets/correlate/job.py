@@ -124,7 +124,8 @@ def prepare(job: Job, stack: ExitStack) -> Prepared:
         whole=whole,
         monitor=in_time.monitor,
         device=device,
-        inputs=input_digests(job.raw, metadata, job.qmap, qmap, job.raw_digests),
+        # One file may bring others of its run with it.
+        inputs=input_digests(job.raw if job.raw_digests else info.files, metadata, job.qmap, qmap, job.raw_digests),
         flags=(*known_flags(info, settings, frames, corrections, whole), *in_time.timeline.flags),
     )
     _check_asked(prepared)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.errors import RawDataError
-from xpcs_assets.readers.dense import DenseSeries, frames_in_time
+from xpcs_assets.readers.dense import DenseSeries, frames_in_time, usual_step
 from xpcs_assets.readers.h5file import damage, open_hdf5
 from xpcs_assets.readers.h5items import Items
 from xpcs_assets.readers.hdf5 import COPY, DATASET, H5Frames, good_pixels_of
@@ -66,7 +66,7 @@ def open_areadetector(path: Path) -> DenseSeries:
                 n_recorded=n_recorded,
                 dtype=frames.dtype,
                 files=(path,),
-                frame_time_s=_frame_time_s(items, time_s, number),
+                frame_time_s=_frame_time_s(items, time_s),
                 good_pixels=good_pixels,
                 time_s=time_s,
                 extra=frames.facts() | missing | _facts(items) | note,
@@ -119,15 +119,12 @@ def _spread(time_s: NDArray[np.float64] | None, number: NDArray[np.int64], n: in
     return spread
 
 
-def _frame_time_s(items: Items, time_s: NDArray[np.float64] | None, number: NDArray[np.int64] | None) -> float | None:
-    """The detector's own period, else the median step of the time stamps."""
+def _frame_time_s(items: Items, time_s: NDArray[np.float64] | None) -> float | None:
+    """The detector's own period, else the usual step of the time stamps."""
     period = _setting(items, _PERIOD)
     if period is not None or time_s is None:
         return period
-    steps = np.diff(time_s)
-    steps = steps[np.isfinite(steps)]
-    median = float(np.median(steps)) if steps.size else 0.0
-    return median if median > 0 else None
+    return usual_step(time_s)
 
 
 def _setting(items: Items, names: tuple[str, ...]) -> float | None:

@@ -157,3 +157,22 @@ def frames_in_time(counter: NDArray[np.int64], where: str) -> NDArray[np.int64] 
     if steps.min() == steps.max():
         return None
     return np.asarray(counter - counter[0], np.int64)
+
+
+def usual_step(time_s: NDArray[np.float64]) -> float | None:
+    """Time from one frame to the next, s; None where the times tell none.
+
+    The mean of the steps that are within half of their median: a pause does not count, and time stamps may be coarser
+    than the mean is.
+
+    Parameters
+    ----------
+    time_s
+        (n,) when each frame was taken, NaN where that is not known.
+    """
+    steps = np.diff(time_s)
+    steps = steps[np.isfinite(steps)]
+    median = float(np.median(steps)) if steps.size else 0.0
+    if not median > 0:
+        return None
+    return float(steps[np.abs(steps - median) <= median / 2].mean())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from xpcs_assets.errors import RawDataError
 from xpcs_assets.readers.chunks import signed_counts
-from xpcs_assets.readers.dense import Convert, DenseSeries, detector_units, frames_in_time
+from xpcs_assets.readers.dense import Convert, DenseSeries, detector_units, frames_in_time, usual_step
 from xpcs_assets.readers.edf_blocks import DAMAGED, Block, as_number, read_blocks
 from xpcs_assets.readers.npy import good_pixels_of
 from xpcs_assets.readers.rawfile import RawFile, at
@@ -104,14 +104,11 @@ def _describe(
 
 
 def _frame_time_s(first: Block, exposure: float | None, time_s: NDArray[np.float64] | None) -> float | None:
-    """Exposure and dead time by the header, else the median step of the frames' times."""
+    """Exposure and dead time by the header, else the usual step of the frames' times."""
     latency = as_number(first.fields.get("acq_latency_time", ""))
     if exposure is not None and latency is not None and latency >= 0:
         return exposure + latency
-    if time_s is None:
-        return None
-    step = float(np.nanmedian(np.diff(time_s)))
-    return step if step > 0 else None
+    return None if time_s is None else usual_step(time_s)
 
 
 def _with_dummy(block: Block, convert: Convert) -> Convert:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from xpcs_assets.errors import RawDataError
-from xpcs_assets.readers.dense import DenseSeries, detector_units, frames_in_time
+from xpcs_assets.readers.dense import DenseSeries, detector_units, frames_in_time, usual_step
 from xpcs_assets.readers.series import SeriesInfo
 from xpcs_assets_tests.unit.readers.conftest import read_all
 
@@ -118,3 +118,19 @@ def test_a_counter_that_goes_backwards_is_refused(counter: list[int]) -> None:
 def test_a_counter_that_would_make_nearly_all_frames_missing_is_refused() -> None:
     with pytest.raises(RawDataError, match="it holds 2 frames"):
         frames_in_time(np.array([0, 2**40]), "a.h5")
+
+
+@pytest.mark.parametrize(
+    ("time_s", "step"),
+    [
+        ([0.0, 1.0, 2.0, 9.0, 10.0], 1.0),
+        ([0.0, 1.0, np.nan, 3.0, 4.0], 1.0),
+        ([0.0, 0.9, 2.0, 3.1, 4.0], 1.0),
+        ([5.0], None),
+        ([5.0, 5.0, 5.0], None),
+        ([5.0, 4.0, 3.0], None),
+        ([np.nan, np.nan], None),
+    ],
+)
+def test_the_usual_step_is_the_mean_without_pauses(time_s: list[float], step: float | None) -> None:
+    assert usual_step(np.array(time_s)) == (None if step is None else pytest.approx(step))
