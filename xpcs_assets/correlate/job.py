@@ -21,8 +21,10 @@ from xpcs_assets.correlate.partition import Partition
 from xpcs_assets.correlate.prepared import Prepared, memory_of
 from xpcs_assets.correlate.stream import Stream
 from xpcs_assets.errors import CorrelationError, MetadataError, QmapError
+from xpcs_assets.readers.geometry_fields import read_geometry
 from xpcs_assets.readers.metadata import Acquisition, find_metadata, read_acquisition
 from xpcs_assets.readers.qmap import Qmap, check_shape, read_qmap
+from xpcs_assets.readers.qmap_old import with_geometry
 from xpcs_assets.readers.recognise import open_raw
 from xpcs_assets.readers.series import SeriesInfo
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe, selected_bins
@@ -88,6 +90,7 @@ def prepare(job: Job, stack: ExitStack) -> Prepared:
     except QmapError as error:
         raise QmapError(error.what, where=job.qmap, remedy=error.remedy) from error
     metadata, acquisition = _acquisition(job, info)
+    qmap = _complete(qmap, metadata)
     frames = count_frames(info, acquisition, settings)
     corrections = Corrections.of(settings, series, frames["dark"])
     mask = (qmap.mask > 0) & corrections.good_pixels(info.shape)
@@ -135,6 +138,16 @@ def prepare(job: Job, stack: ExitStack) -> Prepared:
 def _partition(job: Job, qmap: Qmap, mask: NDArray[np.bool_]) -> Partition:
     chosen = Partition.of(qmap.dynamic, qmap.static, mask, selected_bins(job.settings.dynamic_bins))
     return chosen if job.part is None else chosen.part(*job.part)
+
+
+def _complete(qmap: Qmap, metadata: Path) -> Qmap:
+    """A q-map of the old layout with the distance, pixel size and energy of the metadata, where those tell them."""
+    if not np.isnan(qmap.detector_distance_m):
+        return qmap
+    try:
+        return with_geometry(qmap, read_geometry(metadata, qmap.shape))
+    except MetadataError:
+        return qmap
 
 
 def _acquisition(job: Job, info: SeriesInfo) -> tuple[Path, Acquisition]:

@@ -25,10 +25,11 @@ from xpcs_assets.correlate.result import MASK_USED
 from xpcs_assets.correlate.saxs import Scattering
 from xpcs_assets.correlate.select import Selection
 from xpcs_assets.correlate.write_multitau import MultitauContent, put_multitau
-from xpcs_assets.errors import CopyError, MetadataError, NoRoomError, QmapError
+from xpcs_assets.errors import CopyError, MetadataError, NoRoomError
 from xpcs_assets.readers.h5copy import copy_facts
 from xpcs_assets.readers.h5file import damage, open_hdf5
 from xpcs_assets.readers.metadata import COUNT_TIME, ENERGY, FRAME_TIME, START_TIME, Acquisition
+from xpcs_assets.readers.qmap import Qmap, copy_qmap
 from xpcs_assets.runs.folders import PARTIAL_SUFFIX
 from xpcs_assets.runs.recipe import Recipe
 
@@ -61,8 +62,10 @@ class ResultContent:
         What came out; None for what was not asked for.
     acquisition
         How the run was taken; fills what the metadata file lacks for the viewer.
-    metadata, qmap
-        Files that are copied in: the whole metadata file if it is a companion in HDF5, and the group ``/qmap``.
+    metadata, qmap_file
+        Files that are copied in: the whole metadata file if it is a companion in HDF5, and the q-map.
+    qmap
+        The q-map as it was read, with what an old file does not say filled in.
     mask
         (rows, columns) bool, the pixels that counted.
     raw_names, output_name
@@ -78,7 +81,8 @@ class ResultContent:
     scattering: Scattering
     acquisition: Acquisition
     metadata: Path
-    qmap: Path
+    qmap_file: Path
+    qmap: Qmap
     mask: NDArray[np.bool_]
     raw_names: tuple[str, ...]
     output_name: str
@@ -96,7 +100,7 @@ def result_bytes(content: ResultContent) -> bytes | memoryview:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         _copy_metadata(file, content)
-        _copy_qmap(file, content.qmap)
+        copy_qmap(content.qmap_file, file.require_group("xpcs"), content.qmap)
         if not np.array_equal(content.mask, file["/xpcs/qmap/mask"][()] > 0):
             put(file, MASK_USED, content.mask)
         if content.multitau is not None:
@@ -174,16 +178,6 @@ def _copy_companion(file: h5py.File, path: Path) -> None:
             file.attrs[name] = value
 
 
-def _copy_qmap(file: h5py.File, path: Path) -> None:
-    remedy = "Copy the q-map anew"
-    with open_hdf5(path, QmapError, remedy) as source, damage(path, "it cannot be copied", QmapError, remedy):
-        source.copy("qmap", file.require_group("xpcs"), "qmap")
-    group = file["/xpcs/qmap"]
-    if "hash" not in group.attrs:
-        # The viewer keeps q-maps by this name and opens no file without it.
-        group.attrs["hash"] = "none"
-
-
 def _put_config(file: h5py.File, content: ResultContent, kind: str, width: int = 1) -> None:
     """Write the settings; ``width`` analysed frames are summed further into one."""
     settings = content.recipe.settings
@@ -201,7 +195,7 @@ def _put_config(file: h5py.File, content: ResultContent, kind: str, width: int =
         "normalize_frame": settings.normalize == "frame",
         "num_partial_g2": settings.partial_g2,
         "output": content.output_name,
-        "qmap": content.qmap.name,
+        "qmap": content.qmap_file.name,
         "raw": ", ".join(content.raw_names),
         "save_G2": settings.save_g2,
         "scheme": settings.scheme,

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -18,7 +19,9 @@ import pytest
 from xpcs_assets.correlate import digests
 from xpcs_assets.correlate.result import open_result
 from xpcs_assets.correlate.worker import main
+from xpcs_assets.readers.qmap import read_qmap
 from xpcs_assets.testing.simulate import FRAMES_FIELD, SimulatedRun, simulate
+from xpcs_assets_tests.unit.readers.test_qmap_old import write_old
 
 Copied = Callable[[SimulatedRun], Path]
 
@@ -59,6 +62,20 @@ def test_the_formats_of_one_sample_give_one_g2(eiger: SimulatedRun, imm: Simulat
         assert main(command(run, tmp_path / name)) == 0
     first, second = open_result(tmp_path / "eiger.hdf"), open_result(tmp_path / "imm.hdf")
     np.testing.assert_allclose(first.g2, second.g2, atol=1e-6)
+
+
+def test_a_q_map_of_the_old_layout_gives_the_same_result_with_the_metadata_s_geometry(
+    imm: SimulatedRun, tmp_path: Path
+) -> None:
+    today, old = tmp_path / "today.hdf", tmp_path / "old.hdf"
+    write_old(tmp_path / "qmap.h5", read_qmap(imm.qmap))
+    assert main(command(imm, today)) == 0
+    assert main(command(replace(imm, qmap=tmp_path / "qmap.h5"), old)) == 0
+    np.testing.assert_array_equal(open_result(old).g2, open_result(today).g2)
+    np.testing.assert_allclose(open_result(old).q_inv_angstrom, open_result(today).q_inv_angstrom, rtol=1e-12)
+    with h5py.File(old) as ours, h5py.File(today) as theirs:
+        distance = "/xpcs/qmap/detector_distance"
+        assert ours[distance][()] == pytest.approx(theirs[distance][()])
 
 
 def test_passes_within_a_memory_bound_give_the_same(eiger: SimulatedRun, tmp_path: Path) -> None:
