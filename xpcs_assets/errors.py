@@ -9,6 +9,7 @@ Each says what happened, where, and what to do next::
     │   └── RemovalRefusedError   a copy may not be deleted now
     ├── InputError              the data handed in cannot be used
     │   ├── RawDataError          a raw file is truncated, impossible or of an unknown format
+    │   │   └── NoFrameYetError     a raw file that is still being written holds no whole frame
     │   ├── MetadataError         the companion metadata lack what is needed
     │   ├── QmapError             the q-map is missing, damaged or does not fit the detector
     │   └── ResultError           a result file does not open or lacks what it should hold
@@ -93,6 +94,10 @@ class InputError(XpcsAssetsError):
 
 class RawDataError(InputError):
     """A raw file is truncated, impossible or of an unknown format."""
+
+
+class NoFrameYetError(RawDataError):
+    """A raw file that is still being written holds no whole frame."""
 
 
 class MetadataError(InputError):

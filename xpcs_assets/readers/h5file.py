@@ -29,7 +29,7 @@ _HEAP_HEAD = 16
 _HEAP_OBJECT = struct.Struct("<H6xQ")
 
 
-def open_hdf5(path: Path, error: type[InputError], remedy: str) -> h5py.File:
+def open_hdf5(path: Path, error: type[InputError], remedy: str, *, growing: bool = False) -> h5py.File:
     """Open a file for reading.
 
     Parameters
@@ -40,6 +40,8 @@ def open_hdf5(path: Path, error: type[InputError], remedy: str) -> h5py.File:
         What to raise.
     remedy
         What its reader should do.
+    growing
+        Open it while it is written, which its writer must allow (SWMR).
 
     Raises
     ------
@@ -56,7 +58,7 @@ def open_hdf5(path: Path, error: type[InputError], remedy: str) -> h5py.File:
     if not h5py.is_hdf5(path):
         raise error("this is no HDF5 file", where=path, remedy=remedy)
     try:
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r", locking=False, swmr=growing)
     except H5_ERRORS as failure:
         raise error(f"the HDF5 file does not open ({said(failure)})", where=path, remedy=remedy) from failure
 

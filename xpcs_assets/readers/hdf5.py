@@ -16,13 +16,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.errors import RawDataError
+from xpcs_assets.errors import NoFrameYetError, RawDataError
 from xpcs_assets.readers.chunks import MAX_PIXELS
 from xpcs_assets.readers.dense import DenseSeries
 from xpcs_assets.readers.h5chunks import ChunkCheck
 from xpcs_assets.readers.h5file import damage, open_hdf5, said
 from xpcs_assets.readers.h5items import Items
-from xpcs_assets.readers.rawfile import cannot_open
+from xpcs_assets.readers.rawfile import WAIT, cannot_open
 from xpcs_assets.readers.series import SeriesInfo
 
 DATASET = "/entry/data/data"
@@ -39,21 +39,25 @@ MASKS = (
 _FRAME_TIME = ("/entry/instrument/detector_1/frame_time", "/entry/instrument/detector/frame_time")
 _COUNT_TIME = ("/entry/instrument/detector_1/count_time", "/entry/instrument/detector/count_time")
 _MAX_CHUNK_BYTES = 1 << 30
+_SWMR = "HDF5 gives a growing file only where its writer is in SWMR mode: set it, or correlate the closed file"
 
 
-def open_nexus(path: Path) -> DenseSeries:
-    """Open an HDF5 file of frames.
+def open_nexus(path: Path, *, growing: bool = False) -> DenseSeries:
+    """Open an HDF5 file of frames; the whole frames of a ``growing`` one, whose writer lets it be read (SWMR).
 
     Raises
     ------
     RawDataError
         No HDF5 file, still being written, truncated, without frames or with impossible ones.
+    NoFrameYetError
+        A growing file holds no whole frame.
     """
+    remedy = _SWMR if growing else COPY
     with ExitStack() as stack:
-        file = stack.enter_context(open_hdf5(path, RawDataError, COPY))
-        with damage(path, f"{DATASET} cannot be read", RawDataError, COPY):
-            items = Items(file, path, RawDataError, COPY)
-            frames = H5Frames.of(items, DATASET)
+        file = stack.enter_context(open_hdf5(path, RawDataError, remedy, growing=growing))
+        with damage(path, f"{DATASET} cannot be read", RawDataError, remedy):
+            items = Items(file, path, RawDataError, remedy)
+            frames = H5Frames.of(items, DATASET, growing=growing)
             good_pixels, note = good_pixels_of(items, frames.shape)
             info = SeriesInfo(
                 format="nexus_hdf5",
@@ -123,13 +127,15 @@ class H5Frames:
         self.layer = int(data.chunks[0]) * self._exposures if data.chunks else 1
 
     @classmethod
-    def of(cls, items: Items, name: str, dimensions: tuple[int, ...] = (3,)) -> H5Frames:
+    def of(cls, items: Items, name: str, dimensions: tuple[int, ...] = (3,), *, growing: bool = False) -> H5Frames:
         """Take the dataset ``name`` of an open file, which is closed with the frames.
 
         Raises
         ------
         RawDataError
             It is not there, cannot hold frames, or none was recorded.
+        NoFrameYetError
+            None was recorded, in a ``growing`` file.
         """
         remedy = f"A raw file of this kind holds its frames in {name} as numbers, rows and columns last"
         data = items.dataset(name)
@@ -139,9 +145,19 @@ class H5Frames:
         if fault:
             raise RawDataError(fault, where=f"{items.path}:{name}", remedy=remedy)
         frames = cls(items.path, name, items.file, data)
+        if growing:
+            frames._leave_out_last()
+            if not frames.n_recorded:
+                raise NoFrameYetError("no whole frame was recorded yet", where=f"{items.path}:{name}", remedy=WAIT)
         if not frames.n_recorded:
             raise RawDataError("no frame was recorded", where=f"{items.path}:{name}", remedy=COPY)
         return frames
+
+    def _leave_out_last(self) -> None:
+        """End before the last chunk where that may hold frames that are still to come."""
+        if self.layer > 1:
+            self.n_recorded = max(self.n_recorded - 1, 0) // self.layer * self.layer
+            self.recorded = self.recorded[: self.n_recorded]
 
     def facts(self) -> dict[str, str | int | float]:
         """What the dataset says of itself: for ``SeriesInfo.extra``."""

@@ -20,9 +20,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.errors import RawDataError
+from xpcs_assets.errors import NoFrameYetError, RawDataError
 from xpcs_assets.readers.chunks import MAX_PIXELS, check_range, check_recorded, events_once, signed_counts
-from xpcs_assets.readers.rawfile import RawFile, at
+from xpcs_assets.readers.rawfile import WAIT, RawFile, at
 from xpcs_assets.readers.series import Chunk, Events, Frames, SeriesInfo
 
 HEADER_BYTES = 1024
@@ -119,6 +119,8 @@ class _Index:
         (n,) int64, rising: the frame in time, 0-based.
     elapsed_s
         (n,) float64, when each was taken.
+    end
+        One past the last byte of the last frame.
     """
 
     first: Header
@@ -126,6 +128,7 @@ class _Index:
     dlen: NDArray[np.int64]
     number: NDArray[np.int64]
     elapsed_s: NDArray[np.float64]
+    end: int
 
     def time_s(self) -> NDArray[np.float64] | None:
         """Time stamps by frame in time, NaN where none was stored; None where the clock stood still or ran back."""
@@ -137,26 +140,28 @@ class _Index:
         return time_s
 
 
-def open_imm(path: Path) -> ImmSeries:
-    """Open an IMM file and read all its headers.
+def open_imm(path: Path, *, growing: bool = False) -> ImmSeries:
+    """Open an IMM file and read all its headers; those of the whole frames of a ``growing`` one.
 
     Raises
     ------
     RawDataError
         The file is missing, empty or ends in mid-frame, or a header is impossible.
+    NoFrameYetError
+        A growing file holds no whole frame.
     """
     with ExitStack() as stack:
         file = stack.enter_context(RawFile(path))
-        series = ImmSeries(file, _read_index(file))
+        series = ImmSeries(file, _read_index(file, growing=growing))
         stack.pop_all()
     return series
 
 
-def _read_index(file: RawFile) -> _Index:
+def _read_index(file: RawFile, *, growing: bool) -> _Index:
     headers: list[Header] = []
     offsets: list[int] = []
     offset = 0
-    while offset < file.size_bytes:
+    while offset < file.size_bytes and not (growing and _is_cut(file, offset)):
         header = _read_header(file, offset, len(headers))
         if headers and header.layout != headers[0].layout:
             what = f"(compression, rows, cols, bytes) is {header.layout}, in the first frame {headers[0].layout}"
@@ -164,10 +169,21 @@ def _read_index(file: RawFile) -> _Index:
         headers.append(header)
         offsets.append(offset)
         offset += HEADER_BYTES + header.payload_bytes
+    if not headers:
+        raise NoFrameYetError("it holds no whole frame yet", where=file.path, remedy=WAIT)
     dlen = np.array([header.dlen for header in headers], np.int64)
     number = frame_numbers(np.array([header.buffer_number for header in headers], np.int64))
     elapsed_s = np.array([header.elapsed_s for header in headers], np.float64)
-    return _Index(headers[0], np.array(offsets, np.int64), dlen, number, elapsed_s)
+    return _Index(headers[0], np.array(offsets, np.int64), dlen, number, elapsed_s, offset)
+
+
+def _is_cut(file: RawFile, offset: int) -> bool:
+    """Tell whether a frame has begun and its header or payload is not whole; an impossible header is no such frame."""
+    room = file.size_bytes - offset - HEADER_BYTES
+    if room < 0:
+        return True
+    header = Header.of(file.read(offset, _FIELDS.size))
+    return not header.fault() and room < header.payload_bytes
 
 
 def _read_header(file: RawFile, offset: int, frame: int) -> Header:
@@ -276,7 +292,7 @@ class ImmSeries:
         if low == high:
             return bytearray(), np.empty(0, np.int64)
         offset = self._index.offset
-        stop = int(offset[high]) if high < offset.size else self._file.size_bytes
+        stop = int(offset[high]) if high < offset.size else self._index.end
         block = self._file.read(int(offset[low]), stop - int(offset[low]))
         return block, offset[low:high] - offset[low] + HEADER_BYTES
 
@@ -294,7 +310,7 @@ class ImmSeries:
         frame = np.repeat(self._index.number[low:high], dlen)
         count = signed_counts(value).astype(np.int32, copy=False)
         chunk = Events(begin, end, frame, pixel, count, self._valid(begin, end))
-        where = at(self._file.path, int(self._index.offset[low]) if low < high else self._file.size_bytes)
+        where = at(self._file.path, int(self._index.offset[low]) if low < high else self._index.end)
         chunk, n_repeated = events_once(chunk, self._n_pixels, where)
         if low >= self._counted_to:
             self._n_repeated += n_repeated

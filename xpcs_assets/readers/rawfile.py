@@ -12,7 +12,8 @@ from typing import Self
 
 from xpcs_assets.errors import RawDataError
 
-_WAIT = "Wait until the detector has closed it, or copy the file anew from the detector"
+WAIT = "Wait until the detector has closed it, or copy the file anew from the detector"
+"""What to do with a file that is too short."""
 
 
 class RawFile:
@@ -41,7 +42,7 @@ class RawFile:
         self.size_bytes = os.fstat(self._handle.fileno()).st_size
         if self.size_bytes == 0:
             self.close()
-            raise RawDataError("the raw file is empty (0 bytes)", where=path, remedy=_WAIT)
+            raise RawDataError("the raw file is empty (0 bytes)", where=path, remedy=WAIT)
 
     def read(self, offset: int, size_bytes: int) -> bytearray:
         """``size_bytes`` from ``offset``.
@@ -73,11 +74,11 @@ class RawFile:
                 got += step
         except OSError as error:
             raise RawDataError(
-                f"cannot be read ({error.strerror})", where=at(self.path, offset), remedy=_WAIT
+                f"cannot be read ({error.strerror})", where=at(self.path, offset), remedy=WAIT
             ) from error
         if got < size_bytes:
             what = f"the file ends after {offset + got} bytes, {size_bytes - got} bytes early"
-            raise RawDataError(what, where=at(self.path, offset), remedy=_WAIT)
+            raise RawDataError(what, where=at(self.path, offset), remedy=WAIT)
 
     def close(self) -> None:
         """Close the file."""

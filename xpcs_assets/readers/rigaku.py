@@ -17,9 +17,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.errors import RawDataError
+from xpcs_assets.errors import NoFrameYetError, RawDataError
 from xpcs_assets.readers.chunks import check_range, events_once
-from xpcs_assets.readers.rawfile import RawFile, at
+from xpcs_assets.readers.rawfile import WAIT, RawFile, at
 from xpcs_assets.readers.series import Events, SeriesInfo
 
 SHAPE = (512, 1024)
@@ -65,6 +65,8 @@ class RigakuStream:
         out. None: the module is the detector.
     counts_from_offset
         Pixel numbers may count from 2**20 instead of 0, all of a file alike, as those of a Rigaku 3M do.
+    growing
+        The file is still being written: its last frame, and whatever ends in mid-word, are left out.
 
     Attributes
     ----------
@@ -81,9 +83,18 @@ class RigakuStream:
     ------
     RawDataError
         The file is missing or empty, ends in mid-word, or its first and last words are no events.
+    NoFrameYetError
+        No frame of a growing file is known to be whole: none but the first has begun.
     """
 
-    def __init__(self, path: Path, place: NDArray[np.int32] | None = None, *, counts_from_offset: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        place: NDArray[np.int32] | None = None,
+        *,
+        counts_from_offset: bool = False,
+        growing: bool = False,
+    ) -> None:
         self.path = path
         self._place = np.empty(0, np.int32) if place is None else np.require(place, np.int32, ("C", "W"))
         self.n_repeated = 0
@@ -91,21 +102,32 @@ class RigakuStream:
         with ExitStack() as stack:
             self._file = stack.enter_context(RawFile(path))
             rest = self._file.size_bytes % WORD_BYTES
-            if rest:
+            if rest and not growing:
                 what = f"the file ends {rest} bytes into a word of 8"
                 raise RawDataError(what, where=at(path, self._file.size_bytes - rest), remedy=_DAMAGED)
             parts = samples(self._file)
+            if growing and not parts[0]:
+                raise _no_frame_yet(path)
             offsets = (0, PIXEL_OFFSET) if counts_from_offset else (0,)
             fitting = [offset for offset in offsets if sniff(*parts, offset)]
             if not fitting:
                 what = "its words are no photon events of a 512 x 1024 detector in ascending frames"
                 raise RawDataError(what, where=path, remedy=_DAMAGED)
+            self._first_pixel = fitting[0]
+            self.n_words = self._file.size_bytes // WORD_BYTES
+            self.n_recorded = self._frame_at(self.n_words - 1) + 1
+            self._known = (0, 0)  # a frame and its first word
+            self._room = np.empty(0, "<u8")
+            if growing:
+                self._leave_out_last()
             stack.pop_all()
-        self._first_pixel = fitting[0]
-        self.n_words = self._file.size_bytes // WORD_BYTES
-        self.n_recorded = self._frame_at(self.n_words - 1) + 1
-        self._known = (0, 0)  # a frame and its first word
-        self._room = np.empty(0, "<u8")
+
+    def _leave_out_last(self) -> None:
+        """End before the last frame that has begun: more of its events may follow."""
+        last = self.n_recorded - 1
+        if last == 0:
+            raise _no_frame_yet(self.path)
+        self.n_words, self.n_recorded = self._first_word(last), last
 
     def next_frame(self, begin: int, end: int, room: int) -> int:
         """Where to cut [begin, end) so that the first piece has about ``room`` events and at most as many frames."""
@@ -230,15 +252,21 @@ def merge_streams(parts: Sequence[Events]) -> Events:
     return Events(parts[0].begin, parts[0].end, frame, pixel, count, valid)
 
 
-def open_rigaku(path: Path) -> RigakuSeries:
-    """Open a Rigaku 500k file.
+def _no_frame_yet(path: Path) -> NoFrameYetError:
+    return NoFrameYetError("no frame in it is known to be whole yet", where=path, remedy=WAIT)
+
+
+def open_rigaku(path: Path, *, growing: bool = False) -> RigakuSeries:
+    """Open a Rigaku 500k file; the frames before the last one of a ``growing`` file.
 
     Raises
     ------
     RawDataError
         The file is missing or empty, ends in mid-word, or its first and last words are no events.
+    NoFrameYetError
+        No frame of a growing file is known to be whole.
     """
-    return RigakuSeries(RigakuStream(path))
+    return RigakuSeries(RigakuStream(path, growing=growing))
 
 
 class RigakuSeries:

@@ -65,6 +65,20 @@ def good_pixels() -> NDArray[np.bool_]:
     return good
 
 
+def named_modules(path: Path) -> list[Path]:
+    """What the six files are called, there or not, by the name of one of them.
+
+    Raises
+    ------
+    RawDataError
+        It is no such name.
+    """
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        raise RawDataError("this is no module file of a Rigaku 3M", where=path, remedy=_BRING)
+    return [path.with_name(f"{match[1]}{module}") for module in range(N_MODULES)]
+
+
 def modules_of(paths: Sequence[Path]) -> list[Path]:
     """The six files in order, from all of them or from any one.
 
@@ -73,10 +87,7 @@ def modules_of(paths: Sequence[Path]) -> list[Path]:
     RawDataError
         A module is missing, which is named, or the files are of several runs.
     """
-    match = _NAME.fullmatch(paths[0].name)
-    if match is None:
-        raise RawDataError("this is no module file of a Rigaku 3M", where=paths[0], remedy=_BRING)
-    wanted = [paths[0].with_name(f"{match[1]}{module}") for module in range(N_MODULES)]
+    wanted = named_modules(paths[0])
     strange = sorted(set(paths) - set(wanted))
     if strange:
         what = f"{strange[0].name!r} is no module file of the run of {paths[0].name!r}"
@@ -90,20 +101,23 @@ def modules_of(paths: Sequence[Path]) -> list[Path]:
     return wanted
 
 
-def open_rigaku3m(paths: Sequence[Path]) -> Rigaku3mSeries:
-    """Open a run by its six files, or by one of them.
+def open_rigaku3m(paths: Sequence[Path], *, growing: bool = False) -> Rigaku3mSeries:
+    """Open a run by its six files, or by one of them; of ``growing`` files the frames that all modules have passed.
 
     Raises
     ------
     RawDataError
         A module is missing, empty, ends in mid-word or holds no events.
+    NoFrameYetError
+        No frame of growing files is known to be whole.
     """
     with ExitStack() as stack:
         streams = [
-            stack.enter_context(RigakuStream(path, module_place(module), counts_from_offset=True))
+            stack.enter_context(RigakuStream(path, module_place(module), counts_from_offset=True, growing=growing))
             for module, path in enumerate(modules_of(paths))
         ]
-        series = Rigaku3mSeries(streams)
+        ends = [stream.n_recorded for stream in streams]
+        series = Rigaku3mSeries(streams, min(ends) if growing else max(ends))
         stack.pop_all()
     return series
 
@@ -111,9 +125,8 @@ def open_rigaku3m(paths: Sequence[Path]) -> Rigaku3mSeries:
 class Rigaku3mSeries:
     """Six open module files; made by :func:`open_rigaku3m`."""
 
-    def __init__(self, streams: list[RigakuStream]) -> None:
+    def __init__(self, streams: list[RigakuStream], n_recorded: int) -> None:
         self._streams = streams
-        n_recorded = max(stream.n_recorded for stream in streams)
         n_events = sum(stream.n_words for stream in streams)
         self.info = SeriesInfo(
             format="rigaku3m",
