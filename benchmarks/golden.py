@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from xpcs_assets.correlate.delays import make_plan
-from xpcs_assets.correlate.fit import MIN_PAIRS
-from xpcs_assets.correlate.result import Result, open_result
-from xpcs_assets.correlate.worker import main as correlate
-from xpcs_assets.readers.recognise import open_raw
-from xpcs_assets.readers.series import Events
 from xpcs_assets_tests.unit.correlate.reference import Reference
 from xpcs_assets_tests.unit.correlate.reference import correlate as in_float64
+
+from xpcs_assets.correlate.worker import main as correlate
+from xpcs_assets.engine.delays import make_plan
+from xpcs_assets.readers.recognise import open_raw
+from xpcs_assets.readers.series import Events
+from xpcs_assets.results.fit import MIN_PAIRS
+from xpcs_assets.results.result import Result, open_result
 
 BFLOAT16_LEVELS = 5
 

@@ -33,14 +33,14 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate import blocks_jax, pallas_frames
-from xpcs_assets.correlate.delays import Plan, make_plan
-from xpcs_assets.correlate.device import keep_compiled
-from xpcs_assets.correlate.events_jax import JaxEventsCorrelator
-from xpcs_assets.correlate.multitau import Correlator
-from xpcs_assets.correlate.multitau_jax import JaxCorrelator
-from xpcs_assets.correlate.partition import Partition
-from xpcs_assets.correlate.twotime_jax import products
+from xpcs_assets.engine import blocks_jax, pallas_frames
+from xpcs_assets.engine.delays import Plan, make_plan
+from xpcs_assets.engine.device import keep_compiled
+from xpcs_assets.engine.events_jax import JaxEventsCorrelator
+from xpcs_assets.engine.multitau import Correlator
+from xpcs_assets.engine.multitau_jax import JaxCorrelator
+from xpcs_assets.engine.partition import Partition
+from xpcs_assets.engine.twotime_jax import products
 from xpcs_assets.readers.series import Chunk, Events, Frames
 
 EXACT = 1e-6

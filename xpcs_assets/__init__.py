@@ -11,8 +11,9 @@ Every measurement run is one partition, and goes through these steps, one folder
 7. ``archive``    bundle, tape, read back
 8. ``prune``      what may go, and the proof
 
-``runs`` says what a measurement is, ``readers`` reads raw formats, ``copies`` knows where every copy is,
-``places`` are where bytes live, ``compute`` is where heavy work runs.
+``runs`` says what a measurement is, ``readers`` reads raw formats, ``engine`` correlates counts, ``results`` are
+written, opened, fitted and averaged, ``copies`` knows where every copy is, ``places`` are where bytes live, ``compute``
+is where heavy work runs.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xpcs_assets.correlate.api import correlate
-    from xpcs_assets.correlate.result import open_result as open  # noqa: A004
+    from xpcs_assets.results.result import open_result as open  # noqa: A004
 
 __all__ = ["__version__", "correlate", "open"]
 
@@ -32,7 +33,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     # A beamline's detector host imports this package without h5py's second.
     if name == "open":
-        from xpcs_assets.correlate.result import open_result
+        from xpcs_assets.results.result import open_result
 
         return open_result
     if name == "correlate":

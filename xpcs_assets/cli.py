@@ -269,7 +269,7 @@ def average_runs(
     """Average runs as a set: outliers by baseline, intensity or contrast are left out. The site must be up."""
     from xpcs_assets.average.asking import ask_for
     from xpcs_assets.average.run_set import RunSet
-    from xpcs_assets.correlate.limits import Limits
+    from xpcs_assets.results.limits import Limits
 
     ask_for(_open(home, beamline), RunSet(name, tuple(run_keys), Limits(baseline, intensity, contrast)))
     out.print(name)

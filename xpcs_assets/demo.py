@@ -142,7 +142,7 @@ def _judge(beamline: OpenBeamline, outcome: Outcome) -> None:
 
 def _compare(beamline: OpenBeamline, outcome: Outcome) -> None:
     from xpcs_assets.catalog.embedded import EmbeddedCatalog, raw_pid
-    from xpcs_assets.correlate.result import open_result
+    from xpcs_assets.results.result import open_result
 
     name, truth = outcome.run.name, outcome.run.truth
     found = beamline.result(name)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from xpcs_assets.copies.ledger import RunVersion
-from xpcs_assets.correlate.delays import make_plan
-from xpcs_assets.correlate.result import Result
 from xpcs_assets.describe.record import Record, build_record
+from xpcs_assets.engine.delays import make_plan
 from xpcs_assets.readers.series import SeriesInfo
+from xpcs_assets.results.result import Result
 from xpcs_assets.runs.manifest import FileEntry, Manifest
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe
 

@@ -36,11 +36,11 @@ def build(bound: Bound) -> list[AssetsDefinition]:
 
 def described(done: Averaged) -> MaterializeResult:
     """What the materialisation says: where it is, who is in it, g2 and how good it is. Figures and fits are written."""
-    from xpcs_assets.correlate.fit_file import fits_document, fits_path
-    from xpcs_assets.correlate.result import open_result
     from xpcs_assets.describe.quality import g2_sane
     from xpcs_assets.places.files import write_file_safely
     from xpcs_assets.plot.thumbnails import markdown_image, save_all
+    from xpcs_assets.results.fit_file import fits_document, fits_path
+    from xpcs_assets.results.result import open_result
 
     result = open_result(done.path)
     fits = result.fit()

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.correlate.limits import Limits
 from xpcs_assets.errors import NotFoundError, RefusedError
+from xpcs_assets.results.limits import Limits
 from xpcs_assets.runs.key import is_run_key
 
 if TYPE_CHECKING:
-    from xpcs_assets.correlate.average import Average
+    from xpcs_assets.results.average import Average
 
 STEP = "run_set"
 _FOLDER = "_run_sets"
@@ -130,8 +130,8 @@ def average_set(beamline: OpenBeamline, name: str) -> Averaged:
     RefusedError
         Another worker is at this set.
     """
-    from xpcs_assets.correlate.average import average, read_members
     from xpcs_assets.correlate.average_command import write_average
+    from xpcs_assets.results.average import average, read_members
 
     run_set = find(beamline, name)
     with beamline.working(run_set.ledger_key, "average"):

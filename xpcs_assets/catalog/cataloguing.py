@@ -48,7 +48,7 @@ def catalogue_result(beamline: OpenBeamline, key: str) -> Catalogued:
     CatalogError
         The catalog did not take it.
     """
-    from xpcs_assets.correlate.result import open_result
+    from xpcs_assets.results.result import open_result
 
     found = beamline.result(key)
     path = beamline.result_path(found)

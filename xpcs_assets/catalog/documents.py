@@ -15,10 +15,10 @@ from xpcs_assets import __version__
 from xpcs_assets.describe.groups import GROUPS
 
 if TYPE_CHECKING:
-    from xpcs_assets.correlate.fit import BinFit
-    from xpcs_assets.correlate.power_law import PowerLaw
     from xpcs_assets.describe.quality import Quality
     from xpcs_assets.describe.record import Entry, Record
+    from xpcs_assets.results.fit import BinFit
+    from xpcs_assets.results.power_law import PowerLaw
     from xpcs_assets.runs.recipe import Recipe
 
 SAMPLE = ("/entry/sample/short_description", "/entry/sample/name", "/measurement/sample/description")

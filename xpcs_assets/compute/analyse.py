@@ -18,7 +18,7 @@ from xpcs_assets.settings import Correlate
 
 if TYPE_CHECKING:
     from xpcs_assets.copies.ledger import RunVersion
-    from xpcs_assets.correlate.result import Result
+    from xpcs_assets.results.result import Result
     from xpcs_assets.runs.folders import VersionFolder
 
 
@@ -102,8 +102,8 @@ def analyse(
     XpcsAssetsError
         An input is missing or damaged, the worker failed, or what it left is not what it reported.
     """
-    from xpcs_assets.correlate.engine import ENGINE
-    from xpcs_assets.correlate.result import open_result
+    from xpcs_assets.engine.version import ENGINE
+    from xpcs_assets.results.result import open_result
 
     found = inputs(beamline, key, qmap)
     settings = settings.with_files(beamline.site.path)

@@ -1,8 +1,7 @@
 """Step 3: raw frames or events -> g2, in a process of its own. Runs without Dagster and the platform's state.
 
-``delays`` plans, ``partition`` sorts the pixels, ``select`` chooses frames, ``multitau`` correlates (``kernels`` on the
-CPU, ``multitau_jax`` on a GPU), ``normalise`` makes g2 and its errors, ``saxs`` the means, ``write_result`` and
-``result`` the file, ``fit`` the laws, ``worker`` the command.
+``job`` opens the inputs, ``stream`` brings the chunks (``corrections``, ``timeline``, ``intensity``), ``carry_out``
+sends them through the ``engine`` and writes with ``results``; ``worker`` is the command.
 
 The package itself can be called, for frames in memory: ``xpcs_assets.correlate(frames, qmap, ...)`` is
 :func:`xpcs_assets.correlate.api.correlate`.

@@ -13,21 +13,21 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xpcs_assets.correlate.delays import make_plan
-from xpcs_assets.correlate.device import choose_device
-from xpcs_assets.correlate.engine import ENGINE
-from xpcs_assets.correlate.g2_table import G2Table
 from xpcs_assets.correlate.intensity import FrameScale
 from xpcs_assets.correlate.memory_bins import Bins, Maps
 from xpcs_assets.correlate.memory_data import Data, as_chunks, selected, validity, with_occupancy
-from xpcs_assets.correlate.multitau import Form, Moments, make_correlator
-from xpcs_assets.correlate.normalise import normalise
-from xpcs_assets.correlate.partition import Partition
-from xpcs_assets.correlate.saxs import Scattering, ScatteringSums
-from xpcs_assets.correlate.select import Selection, cut
+from xpcs_assets.engine.delays import make_plan
+from xpcs_assets.engine.device import choose_device
+from xpcs_assets.engine.multitau import Form, Moments, make_correlator
+from xpcs_assets.engine.normalise import normalise
+from xpcs_assets.engine.partition import Partition
+from xpcs_assets.engine.saxs import Scattering, ScatteringSums
+from xpcs_assets.engine.select import Selection, cut
+from xpcs_assets.engine.version import ENGINE
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets.readers.qpartition import QPartition
 from xpcs_assets.readers.series import Chunk, Frames
+from xpcs_assets.results.g2_table import G2Table
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe, selected_bins
 
 _IN_MEMORY = frozenset(

@@ -16,7 +16,7 @@ from dagster import (
 from pydantic import Field, create_model
 
 from xpcs_assets.compute.analyse import Analysed, analyse, correlate_settings
-from xpcs_assets.correlate.engine import ENGINE
+from xpcs_assets.engine.version import ENGINE
 from xpcs_assets.errors import RefusedError
 from xpcs_assets.orchestrate.adapter import newest, report_external
 from xpcs_assets.orchestrate.bindings import Bound, check, materialised, table

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xpcs_assets.correlate.average import Average, average, read_members
-from xpcs_assets.correlate.limits import Limits
 from xpcs_assets.correlate.worker import report_path
-from xpcs_assets.correlate.write_average import average_bytes
-from xpcs_assets.correlate.write_result import write_atomically
 from xpcs_assets.errors import ConflictingBytesError, CopyError, CorrelationError, XpcsAssetsError
+from xpcs_assets.results.average import Average, average, read_members
+from xpcs_assets.results.limits import Limits
+from xpcs_assets.results.write_average import average_bytes
+from xpcs_assets.results.write_result import write_atomically
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate import stop
+from xpcs_assets.engine import stop
 from xpcs_assets.errors import InputError
 from xpcs_assets.readers.h5file import damage, open_hdf5
 from xpcs_assets.readers.recognise import open_raw

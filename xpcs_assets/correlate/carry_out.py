@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata as distributions
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import xpcs_assets
-from xpcs_assets.correlate import stop
-from xpcs_assets.correlate.delays import Plan
 from xpcs_assets.correlate.digests import sha256_of
 from xpcs_assets.correlate.flags import beam_dump_flags, seen_flags
 from xpcs_assets.correlate.intensity import FrameScale, drift_flags
-from xpcs_assets.correlate.multitau import Correlator, make_correlator
-from xpcs_assets.correlate.normalise import joined, normalise
-from xpcs_assets.correlate.partition import Partition
 from xpcs_assets.correlate.passes import Found, Multitau, MultitauPass, stretches
-from xpcs_assets.correlate.pixel_sums import PixelCorrelator
 from xpcs_assets.correlate.prepared import Prepared
-from xpcs_assets.correlate.saxs import ScatteringSums
-from xpcs_assets.correlate.write_multitau import MultitauContent
-from xpcs_assets.correlate.write_result import ResultContent, result_bytes
+from xpcs_assets.engine import stop
+from xpcs_assets.engine.delays import Plan
+from xpcs_assets.engine.multitau import Correlator, make_correlator
+from xpcs_assets.engine.normalise import joined, normalise
+from xpcs_assets.engine.partition import Partition
+from xpcs_assets.engine.pixel_sums import PixelCorrelator
+from xpcs_assets.engine.saxs import ScatteringSums
 from xpcs_assets.errors import CorrelationError, QmapError
+from xpcs_assets.results.provenance import REPORT_FORMAT, versions
+from xpcs_assets.results.write_multitau import MultitauContent
+from xpcs_assets.results.write_result import ResultContent, result_bytes
 
 if TYPE_CHECKING:
-    from xpcs_assets.correlate.twotime import TwoTime, TwotimeCorrelator
-
-REPORT_FORMAT = "xpcs-assets report 1"
+    from xpcs_assets.engine.twotime import TwoTime, TwotimeCorrelator
 
 
 @dataclass
@@ -237,7 +233,7 @@ def _multitau(prepared: Prepared, part: Partition) -> MultitauPass:
 
 
 def _twotime(prepared: Prepared, bins: Sequence[int]) -> TwotimeCorrelator:
-    from xpcs_assets.correlate.twotime import TwotimeCorrelator
+    from xpcs_assets.engine.twotime import TwotimeCorrelator
 
     settings = prepared.job.settings
     return TwotimeCorrelator(
@@ -247,18 +243,3 @@ def _twotime(prepared: Prepared, bins: Sequence[int]) -> TwotimeCorrelator:
         bins=bins,
         empty_bins=settings.empty_bins,
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of what made the result."""
-    names = ("numpy", "numba", "h5py", "hdf5plugin", "jax")
-    found = {name: distributions.version(name) for name in names if _installed(name)}
-    return {"xpcs-assets": xpcs_assets.__version__, "python": platform.python_version(), **found}
-
-
-def _installed(name: str) -> bool:
-    try:
-        distributions.distribution(name)
-    except distributions.PackageNotFoundError:
-        return False
-    return True

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.correlate.calibration import Dark, dark_of_head, read_dark, read_flat
-from xpcs_assets.correlate.select import cut
+from xpcs_assets.engine.select import cut
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets.readers.series import Chunk, Events, Frames, RawSeries
 from xpcs_assets.runs.recipe import AnalysisSettings

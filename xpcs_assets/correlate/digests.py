@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xpcs_assets.correlate import stop
+from xpcs_assets.engine import stop
 from xpcs_assets.errors import CorrelationError, InputError, MetadataError, RawDataError
 from xpcs_assets.readers.qmap import Qmap
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from xpcs_assets.correlate.corrections import Corrections
 from xpcs_assets.correlate.frames import claimed_by_name
-from xpcs_assets.correlate.partition import Partition
+from xpcs_assets.engine.partition import Partition
 from xpcs_assets.readers.series import SeriesInfo
 from xpcs_assets.runs.recipe import AnalysisSettings
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from xpcs_assets.correlate.frames import Known, known_frames
 from xpcs_assets.correlate.intensity import MONITOR, read_monitor
-from xpcs_assets.correlate.select import Selection
-from xpcs_assets.correlate.time_axis import TimeAxis, burst_period, whole_bursts
 from xpcs_assets.correlate.timeline import Timeline
+from xpcs_assets.engine.select import Selection
+from xpcs_assets.engine.time_axis import TimeAxis, burst_period, whole_bursts
 from xpcs_assets.readers.metadata import Acquisition
 from xpcs_assets.readers.series import Frames, SeriesInfo
 

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.correlate.corrections import Corrections
-from xpcs_assets.correlate.device import choose_device
 from xpcs_assets.correlate.digests import input_digests
-from xpcs_assets.correlate.engine import ENGINE
 from xpcs_assets.correlate.flags import known_flags
 from xpcs_assets.correlate.frames import count_frames
 from xpcs_assets.correlate.in_time import place_in_time
-from xpcs_assets.correlate.partition import Partition
 from xpcs_assets.correlate.prepared import Prepared, memory_of
 from xpcs_assets.correlate.stream import Stream
+from xpcs_assets.engine.device import choose_device
+from xpcs_assets.engine.partition import Partition
+from xpcs_assets.engine.version import ENGINE
 from xpcs_assets.errors import CorrelationError, MetadataError, QmapError
 from xpcs_assets.readers.geometry_fields import read_geometry
 from xpcs_assets.readers.metadata import Acquisition, find_metadata, read_acquisition

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xpcs_assets.correlate.select import Selection, cut
+from xpcs_assets.engine.select import Selection, cut
 from xpcs_assets.errors import CorrelationError, QmapError
 from xpcs_assets.readers.chunks import signed_counts
 from xpcs_assets.readers.series import Chunk, Events, Frames

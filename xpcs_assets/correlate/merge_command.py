@@ -13,11 +13,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from xpcs_assets.correlate import stop
 from xpcs_assets.correlate.carry_out import Clock, assemble
 from xpcs_assets.correlate.job import prepare
 from xpcs_assets.correlate.parts import in_order, merged, read_state
 from xpcs_assets.correlate.worker import Progress, publish
+from xpcs_assets.engine import stop
 from xpcs_assets.errors import CorrelationError, ResultError, XpcsAssetsError
 
 _SAME = ("recipe_digest", "engine", "inputs", "frames", "form")

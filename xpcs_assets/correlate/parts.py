@@ -17,15 +17,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate.delays import Plan
-from xpcs_assets.correlate.h5write import put
 from xpcs_assets.correlate.job import Job
-from xpcs_assets.correlate.multitau import Moments
 from xpcs_assets.correlate.passes import Found, Multitau
 from xpcs_assets.correlate.prepared import Prepared
-from xpcs_assets.correlate.saxs import Scattering
+from xpcs_assets.engine.delays import Plan
+from xpcs_assets.engine.multitau import Moments
+from xpcs_assets.engine.saxs import Scattering
 from xpcs_assets.errors import CorrelationError, ResultError
 from xpcs_assets.readers.h5file import damage, open_hdf5
+from xpcs_assets.results.h5write import put
 from xpcs_assets.runs.recipe import AnalysisSettings
 
 FORMAT = "xpcs-assets state 1"

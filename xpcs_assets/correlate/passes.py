@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate.multitau import Moments
-from xpcs_assets.correlate.pixel_sums import PixelCorrelator
-from xpcs_assets.correlate.saxs import Scattering
-from xpcs_assets.correlate.select import cut
-from xpcs_assets.correlate.time_axis import BurstsCorrelator, EvenCorrelator
+from xpcs_assets.engine.multitau import Moments
+from xpcs_assets.engine.pixel_sums import PixelCorrelator
+from xpcs_assets.engine.saxs import Scattering
+from xpcs_assets.engine.select import cut
+from xpcs_assets.engine.time_axis import BurstsCorrelator, EvenCorrelator
 from xpcs_assets.readers.series import Chunk
 
 if TYPE_CHECKING:
-    from xpcs_assets.correlate.twotime import TwoTime
+    from xpcs_assets.engine.twotime import TwoTime
 
 
 @dataclass(frozen=True, eq=False)

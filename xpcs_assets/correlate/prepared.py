@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate.delays import Plan
-from xpcs_assets.correlate.device import memory_limit_bytes
-from xpcs_assets.correlate.engine import ENGINE
-from xpcs_assets.correlate.multitau import bytes_per_pixel, is_dense
-from xpcs_assets.correlate.partition import Partition
 from xpcs_assets.correlate.stream import Stream
-from xpcs_assets.correlate.time_axis import TimeAxis
+from xpcs_assets.engine.delays import Plan
+from xpcs_assets.engine.device import memory_limit_bytes
+from xpcs_assets.engine.multitau import bytes_per_pixel, is_dense
+from xpcs_assets.engine.partition import Partition
+from xpcs_assets.engine.time_axis import TimeAxis
+from xpcs_assets.engine.version import ENGINE
 from xpcs_assets.readers.metadata import Acquisition
 from xpcs_assets.readers.qmap import Qmap
 from xpcs_assets.readers.series import RawSeries
@@ -137,7 +137,7 @@ class Prepared:
         """The dynamic bins mapped in each pass over the run; none where no two-time is asked for."""
         if self.job.settings.analysis_type == "multitau":
             return []
-        from xpcs_assets.correlate.twotime_passes import bins_in_passes
+        from xpcs_assets.engine.twotime_passes import bins_in_passes
 
         whole = not self.needs_frames
         return bins_in_passes(
@@ -171,7 +171,7 @@ class Prepared:
 def _frames_bytes(plan: Plan, device: str) -> int:
     if device == "cpu":
         return bytes_per_pixel(plan)
-    from xpcs_assets.correlate.multitau_jax import device_bytes_per_pixel
+    from xpcs_assets.engine.multitau_jax import device_bytes_per_pixel
 
     return device_bytes_per_pixel(plan)
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate import kernels, stop
 from xpcs_assets.correlate.corrections import Corrections
 from xpcs_assets.correlate.frames import Known
 from xpcs_assets.correlate.intensity import below_beam, sums_of_pixels
-from xpcs_assets.correlate.select import Selection
 from xpcs_assets.correlate.timeline import Timeline
+from xpcs_assets.engine import kernels, stop
+from xpcs_assets.engine.select import Selection
 from xpcs_assets.readers.series import Chunk, Events, Frames, RawSeries
 
 # Chunks of as many frames as the kernels take at once, where memory allows.

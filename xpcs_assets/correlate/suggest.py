@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from xpcs_assets.correlate.frames import claimed_by_name
 from xpcs_assets.correlate.intensity import drift_flags
-from xpcs_assets.correlate.multitau import is_dense
+from xpcs_assets.engine.multitau import is_dense
 from xpcs_assets.readers.inspect import Inspection
 
 _LONG_WORK = 4e11

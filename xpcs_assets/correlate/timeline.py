@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate.select import cut
+from xpcs_assets.engine.select import cut
 from xpcs_assets.readers.series import Chunk, Events, Frames
 
 JITTER_LIMIT = 0.01

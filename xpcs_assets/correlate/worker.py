@@ -23,12 +23,10 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from xpcs_assets.correlate import stop
 from xpcs_assets.correlate.carry_out import Clock, carry_out
 from xpcs_assets.correlate.job import Job, prepare
 from xpcs_assets.correlate.prepared import Prepared
-from xpcs_assets.correlate.result import read_provenance
-from xpcs_assets.correlate.write_result import write_atomically
+from xpcs_assets.engine import stop
 from xpcs_assets.errors import (
     ConflictingBytesError,
     CopyError,
@@ -36,6 +34,8 @@ from xpcs_assets.errors import (
     ResultError,
     XpcsAssetsError,
 )
+from xpcs_assets.results.result import read_provenance
+from xpcs_assets.results.write_result import write_atomically
 from xpcs_assets.runs.recipe import AnalysisSettings
 
 _PROGRESS_EVERY_S = 0.5

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpcs_assets.correlate.result import Result
+    from xpcs_assets.results.result import Result
 
 # Mean intensities of sound pixels scatter by photon statistics and, in slow samples, by speckle, both of which the
 # bin's own spread shows. Fully coherent static speckle is exponential: 15 robust deviations are passed once in 1e5.

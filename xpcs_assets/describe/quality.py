@@ -19,10 +19,10 @@ from xpcs_assets.runs.recipe import selected_bins
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpcs_assets.correlate.fit import BinFit
-    from xpcs_assets.correlate.result import Result
     from xpcs_assets.readers.metadata import Acquisition
     from xpcs_assets.readers.series import SeriesInfo
+    from xpcs_assets.results.fit import BinFit
+    from xpcs_assets.results.result import Result
     from xpcs_assets.runs.manifest import Manifest
 
 Severity = Literal["error", "warning"]

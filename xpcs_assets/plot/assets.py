@@ -2,9 +2,9 @@
 
 from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, MetadataValue
 
-from xpcs_assets.correlate.fit_laws import FitKind
 from xpcs_assets.orchestrate.bindings import Bound, materialised
 from xpcs_assets.places.files import write_file_safely
+from xpcs_assets.results.fit_laws import FitKind
 
 # The law with two stretched decays has more parameters than most runs bear: it is fitted when somebody asks.
 _FITTED: tuple[FitKind, ...] = ("single", "stretched", "double")
@@ -30,10 +30,10 @@ def build(bound: Bound) -> list[AssetsDefinition]:
     )
     def plots(context: AssetExecutionContext) -> MaterializeResult:
         # Both are heavy: only the process that draws pays for them.
-        from xpcs_assets.correlate.fit_file import fits_document, fits_path
-        from xpcs_assets.correlate.result import open_result
         from xpcs_assets.plot.parameters import parameters_q
         from xpcs_assets.plot.thumbnails import markdown_image, png, save_all
+        from xpcs_assets.results.fit_file import fits_document, fits_path
+        from xpcs_assets.results.result import open_result
 
         key = context.partition_key
         with bound.step(key, "plots"):

@@ -14,9 +14,9 @@ from xpcs_assets.plot import style
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpcs_assets.correlate.fit import BinFit
-    from xpcs_assets.correlate.g2_table import G2Table
-    from xpcs_assets.correlate.power_law import PowerLaw
+    from xpcs_assets.results.fit import BinFit
+    from xpcs_assets.results.g2_table import G2Table
+    from xpcs_assets.results.power_law import PowerLaw
 
 # A mean of fewer pairs of frames than this is hollow: its own scatter is of the order of a speckle's contrast.
 FEW_PAIRS = 10

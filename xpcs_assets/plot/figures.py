@@ -25,10 +25,10 @@ from xpcs_assets.runs.recipe import selected_bins
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpcs_assets.correlate.fit import BinFit
-    from xpcs_assets.correlate.g2_table import G2Table
-    from xpcs_assets.correlate.power_law import PowerLaw
-    from xpcs_assets.correlate.result import Result
+    from xpcs_assets.results.fit import BinFit
+    from xpcs_assets.results.g2_table import G2Table
+    from xpcs_assets.results.power_law import PowerLaw
+    from xpcs_assets.results.result import Result
 
 _WIDTH_CM = 24.0
 PANELS_A_PAGE = 12

@@ -9,15 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from xpcs_assets.correlate.fit_laws import FORMULAS
 from xpcs_assets.plot import style
 from xpcs_assets.plot.figures import heading
+from xpcs_assets.results.fit_laws import FORMULAS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpcs_assets.correlate.fit import BinFit
-    from xpcs_assets.correlate.g2_table import G2Table
+    from xpcs_assets.results.fit import BinFit
+    from xpcs_assets.results.g2_table import G2Table
 
 _PANELS = (("contrast", "contrast β"), ("baseline", "baseline"), ("exponent", "exponent γ"))
 

@@ -15,9 +15,9 @@ from xpcs_assets.places.files import write_file_safely
 from xpcs_assets.plot import figures, style
 
 if TYPE_CHECKING:
-    from xpcs_assets.correlate.fit import BinFit
-    from xpcs_assets.correlate.power_law import PowerLaw
-    from xpcs_assets.correlate.result import Result
+    from xpcs_assets.results.fit import BinFit
+    from xpcs_assets.results.power_law import PowerLaw
+    from xpcs_assets.results.result import Result
 
 LIMIT_BYTES = 100_000
 """A materialisation's metadata are read whenever its page is: a thumbnail is smaller than this."""
@@ -81,8 +81,8 @@ def all_figures(result: Result, fits: Sequence[BinFit], law: PowerLaw | None) ->
 
 
 def _twotime_figures(result: Result) -> Iterator[tuple[str, Figure]]:
-    from xpcs_assets.correlate.twotime_result import TwoTimeResult
     from xpcs_assets.plot import twotime as drawn
+    from xpcs_assets.results.twotime_result import TwoTimeResult
 
     twotime = TwoTimeResult.of(result)
     yield "twotime", drawn.twotime_maps(result, twotime)

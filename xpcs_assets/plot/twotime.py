@@ -19,8 +19,8 @@ from xpcs_assets.plot.figures import even_choice, heading
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpcs_assets.correlate.result import Result
-    from xpcs_assets.correlate.twotime_result import TwoTimeBin, TwoTimeResult
+    from xpcs_assets.results.result import Result
+    from xpcs_assets.results.twotime_result import TwoTimeBin, TwoTimeResult
 
 MAPS_A_PAGE = 6
 # More frames than this are not seen on a page.

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate.delays import Plan
-from xpcs_assets.correlate.partition import Partition
+from xpcs_assets.engine.delays import Plan
+from xpcs_assets.engine.partition import Partition
 
 
 def expected_g2(

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate.delays import Plan, make_plan
-from xpcs_assets.correlate.multitau import make_correlator
-from xpcs_assets.correlate.normalise import G2, normalise
-from xpcs_assets.correlate.partition import Partition
+from xpcs_assets.engine.delays import Plan, make_plan
+from xpcs_assets.engine.multitau import make_correlator
+from xpcs_assets.engine.normalise import G2, normalise
+from xpcs_assets.engine.partition import Partition
 from xpcs_assets.readers.series import Frames
 from xpcs_assets.testing.dynamics import intensities
 from xpcs_assets.testing.expectation import expected_g2

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate.delays import Plan, make_plan
-from xpcs_assets.correlate.partition import Partition
+from xpcs_assets.engine.delays import Plan, make_plan
+from xpcs_assets.engine.partition import Partition
 from xpcs_assets.testing.dynamics import drifting_flux
 from xpcs_assets.testing.expectation import correlation_of_exposures, expected_g2
 from xpcs_assets.testing.scene import Sample, Scene
@@ -95,7 +95,7 @@ def expectation(scene: Scene, sample: Sample, plan: Plan) -> NDArray[np.float64]
 
 def fit_of_law(scene: Scene, sample: Sample, frame_time_s: float) -> tuple[list[float], list[float]]:
     """tau, s, and contrast of one exponential through the expectation; NaN where there are too few delays."""
-    from xpcs_assets.correlate.fit import fit_bins
+    from xpcs_assets.results.fit import fit_bins
 
     if sample.frames < 2:
         nothing = [float("nan")] * scene.partition.n_dynamic

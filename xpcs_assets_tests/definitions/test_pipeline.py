@@ -14,10 +14,10 @@ import pytest
 
 import xpcs_assets
 from xpcs_assets.catalog.embedded import EmbeddedCatalog, raw_pid
-from xpcs_assets.correlate.fit_file import fits_path, stored_fits
 from xpcs_assets.errors import NotFoundError
 from xpcs_assets.follow import state_of
 from xpcs_assets.orchestrate import adapter
+from xpcs_assets.results.fit_file import fits_path, stored_fits
 from xpcs_assets_tests.definitions.conftest import TO_CATALOG, TO_G2, Pipeline, edit, open_pipeline
 
 

@@ -15,10 +15,10 @@ import xpcs_assets
 from xpcs_assets.average import asking
 from xpcs_assets.average.run_set import RunSet, find, ledger_key, record
 from xpcs_assets.cli import app
-from xpcs_assets.correlate.fit_file import fits_path, stored_fits
-from xpcs_assets.correlate.limits import Limits
 from xpcs_assets.errors import NotFoundError, RefusedError
 from xpcs_assets.new_site import init
+from xpcs_assets.results.fit_file import fits_path, stored_fits
+from xpcs_assets.results.limits import Limits
 from xpcs_assets.testing import simulate as simulation
 from xpcs_assets_tests.definitions.conftest import TO_G2, Pipeline, edit, open_pipeline
 

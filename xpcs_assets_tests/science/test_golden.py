@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xpcs_assets.correlate.result import Result, open_result
 from xpcs_assets.correlate.worker import main
 from xpcs_assets.readers.recognise import open_raw
 from xpcs_assets.readers.series import Events
+from xpcs_assets.results.result import Result, open_result
 from xpcs_assets_tests.science.twotime_blocks import in_blocks
-from xpcs_assets_tests.unit.correlate.reference import boost_delays, correlate
+from xpcs_assets_tests.unit.engine.reference import boost_delays, correlate
 
 # boost_corr itself is 2.5e-4 from float64 on these runs: it multiplies in bfloat16.
 BOOST = 3e-4

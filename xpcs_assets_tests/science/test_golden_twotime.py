@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xpcs_assets.correlate.result import Result, open_result
 from xpcs_assets.correlate.worker import main
+from xpcs_assets.results.result import Result, open_result
 from xpcs_assets.testing.dynamics import ageing_correlation
 from xpcs_assets_tests.science.test_golden import counts_of
-from xpcs_assets_tests.unit.correlate.twotime_reference import two_time
+from xpcs_assets_tests.unit.engine.twotime_reference import two_time
 
 # boost_corr itself is 1.6e-6 from float64: it multiplies in single precision. The diagonal is shot noise.
 BOOST = 5e-6

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from xpcs_assets.correlate.delays import make_plan
-from xpcs_assets.correlate.multitau import make_correlator
-from xpcs_assets.correlate.normalise import G2, normalise
-from xpcs_assets.correlate.partition import Partition
-from xpcs_assets_tests.unit.correlate.reference import chunks
+from xpcs_assets.engine.delays import make_plan
+from xpcs_assets.engine.multitau import make_correlator
+from xpcs_assets.engine.normalise import G2, normalise
+from xpcs_assets.engine.partition import Partition
+from xpcs_assets_tests.unit.engine.reference import chunks
 
 EXACT = 1e-6
 SHAPE = (12, 12)

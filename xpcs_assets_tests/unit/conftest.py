@@ -15,7 +15,7 @@ import yaml
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.new_site import init
 from xpcs_assets.site import Site
-from xpcs_assets.testing.simulate import simulate
+from xpcs_assets.testing.simulate import SimulatedRun, simulate
 
 
 @pytest.fixture(scope="session")
@@ -110,3 +110,23 @@ def _merge(content: dict[str, Any], changes: dict[str, Any]) -> None:
             _merge(content[name], value)
         else:
             content[name] = value
+
+
+@pytest.fixture(scope="session")
+def eiger(tmp_path_factory: pytest.TempPathFactory) -> SimulatedRun:
+    return simulate(tmp_path_factory.mktemp("eiger"), format="eiger", frames=300, seed=3)
+
+
+@pytest.fixture(scope="session")
+def imm(tmp_path_factory: pytest.TempPathFactory) -> SimulatedRun:
+    return simulate(tmp_path_factory.mktemp("imm"), format="imm", frames=300, seed=3)
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Callable[[SimulatedRun], Path]:
+    """Copy a run's folder to where it may be changed; returns the folder."""
+
+    def copy(run: SimulatedRun) -> Path:
+        return Path(shutil.copytree(run.folder, tmp_path / run.name))
+
+    return copy

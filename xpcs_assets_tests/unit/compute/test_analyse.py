@@ -179,7 +179,7 @@ def test_a_report_of_another_recipe_is_not_believed(
 @pytest.fixture
 def recipe_digest(beamline: OpenBeamline, drop: Drop) -> str:
     """The digest of the recipe that ``asked`` asks for."""
-    from xpcs_assets.correlate.engine import ENGINE
+    from xpcs_assets.engine.version import ENGINE
     from xpcs_assets.runs.recipe import Recipe
 
     staged(beamline, drop(beamline))

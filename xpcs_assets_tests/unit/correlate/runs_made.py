@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xpcs_assets.correlate.result import Result, open_result
 from xpcs_assets.correlate.worker import main
 from xpcs_assets.readers.hdf5 import DATASET
+from xpcs_assets.results.result import Result, open_result
 from xpcs_assets.testing.simulate import SimulatedRun
-from xpcs_assets_tests.unit.correlate.reference import Reference, correlate
+from xpcs_assets_tests.unit.engine.reference import Reference, correlate
 
 
 @dataclass

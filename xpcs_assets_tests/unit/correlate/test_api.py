@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 import xpcs_assets
 from xpcs_assets.correlate.api import Correlation
-from xpcs_assets.correlate.result import open_result
 from xpcs_assets.correlate.worker import main
 from xpcs_assets.errors import CorrelationError, QmapError
 from xpcs_assets.readers.recognise import open_raw
+from xpcs_assets.results.result import open_result
 from xpcs_assets.testing.simulate import SimulatedRun
-from xpcs_assets_tests.unit.correlate import reference
+from xpcs_assets_tests.unit.engine import reference
 
 SHAPE = (6, 8)
 N_FRAMES = 130
@@ -214,8 +214,8 @@ def test_the_name_is_a_function_and_a_package_and_costs_nothing_until_it_is_used
     code = """
 import sys, xpcs_assets
 assert not {"h5py", "numba", "xpcs_assets.correlate"} & set(sys.modules)
-import xpcs_assets.correlate.engine
-assert xpcs_assets.correlate.engine.ENGINE
+import xpcs_assets.engine.version
+assert xpcs_assets.engine.version.ENGINE
 assert callable(xpcs_assets.correlate)
 assert not {"h5py", "numba"} & set(sys.modules)
 """

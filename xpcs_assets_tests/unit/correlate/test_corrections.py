@@ -15,7 +15,7 @@ from xpcs_assets.correlate.corrections import Corrections, spread
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets.readers.series import Chunk, Events, Frames, RawSeries, SeriesInfo
 from xpcs_assets.runs.recipe import AnalysisSettings
-from xpcs_assets_tests.unit.correlate.reference import chunks
+from xpcs_assets_tests.unit.engine.reference import chunks
 
 SHAPE = (2, 3)
 

@@ -8,7 +8,7 @@ import pytest
 
 from xpcs_assets.correlate.corrections import Corrections
 from xpcs_assets.correlate.flags import beam_dump_flags, known_flags, seen_flags
-from xpcs_assets.correlate.partition import Partition
+from xpcs_assets.engine.partition import Partition
 from xpcs_assets.readers.series import SeriesInfo
 from xpcs_assets.runs.recipe import AnalysisSettings
 

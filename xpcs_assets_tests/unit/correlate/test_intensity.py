@@ -9,7 +9,7 @@ import pytest
 from xpcs_assets.correlate.intensity import FrameScale, below_beam, drift_flags, read_monitor, sums_of_pixels
 from xpcs_assets.errors import MetadataError
 from xpcs_assets.readers.series import Frames
-from xpcs_assets_tests.unit.correlate.reference import chunks
+from xpcs_assets_tests.unit.engine.reference import chunks
 
 
 def test_masked_pixels_are_left_out_of_their_frames_mean_alone() -> None:

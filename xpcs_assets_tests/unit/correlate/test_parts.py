@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from xpcs_assets.correlate.merge_command import main as merge
-from xpcs_assets.correlate.partition import Partition
 from xpcs_assets.correlate.parts import read_state
-from xpcs_assets.correlate.result import open_result
 from xpcs_assets.correlate.worker import main as correlate
+from xpcs_assets.engine.partition import Partition
 from xpcs_assets.errors import CorrelationError, ResultError
+from xpcs_assets.results.result import open_result
 from xpcs_assets.testing.simulate import SimulatedRun
 
 

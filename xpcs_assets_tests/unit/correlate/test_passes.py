@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpcs_assets.correlate.delays import make_plan
-from xpcs_assets.correlate.multitau import make_correlator
 from xpcs_assets.correlate.passes import MultitauPass, stretches
-from xpcs_assets.correlate.pixel_sums import PixelCorrelator
-from xpcs_assets.correlate.time_axis import EvenCorrelator
-from xpcs_assets_tests.unit.correlate.reference import chunks, maps, partition_of
+from xpcs_assets.engine.delays import make_plan
+from xpcs_assets.engine.multitau import make_correlator
+from xpcs_assets.engine.pixel_sums import PixelCorrelator
+from xpcs_assets.engine.time_axis import EvenCorrelator
+from xpcs_assets_tests.unit.engine.reference import chunks, maps, partition_of
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from xpcs_assets.correlate.corrections import Corrections
 from xpcs_assets.correlate.frames import Known
-from xpcs_assets.correlate.select import Selection
 from xpcs_assets.correlate.stream import Stream
 from xpcs_assets.correlate.timeline import Timeline
+from xpcs_assets.engine.select import Selection
 from xpcs_assets.readers.series import Chunk, Frames, SeriesInfo
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from xpcs_assets.correlate.timeline import Timeline
 from xpcs_assets.readers.series import Events, Frames
-from xpcs_assets_tests.unit.correlate.reference import chunks
+from xpcs_assets_tests.unit.engine.reference import chunks
 
 STEP_S = 1e-3
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from xpcs_assets.correlate import digests
-from xpcs_assets.correlate.result import open_result
 from xpcs_assets.correlate.worker import main
 from xpcs_assets.readers.qmap import read_qmap
+from xpcs_assets.results.result import open_result
 from xpcs_assets.testing.simulate import FRAMES_FIELD, SimulatedRun, simulate
 from xpcs_assets_tests.unit.readers.test_qmap_old import write_old
 

@@ -13,11 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from xpcs_assets.correlate.fit import BinFit
-from xpcs_assets.correlate.result import Result, open_result
 from xpcs_assets.plot import figures, style
 from xpcs_assets.plot.dynamics import FEW_PAIRS
 from xpcs_assets.plot.thumbnails import all_figures, png
+from xpcs_assets.results.fit import BinFit
+from xpcs_assets.results.result import Result, open_result
 from xpcs_assets_tests.made_results import make_result, without_g2
 
 WITHOUT_UNIT = {"g2", "segment / whole run", "dynamic bin (number)"}

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from xpcs_assets.correlate.result import Result
-from xpcs_assets.correlate.twotime import TwoTime
-from xpcs_assets.correlate.twotime_result import TwoTimeResult
-from xpcs_assets.correlate.write_twotime import put_twotime
+from xpcs_assets.engine.twotime import TwoTime
 from xpcs_assets.plot import twotime as drawn
 from xpcs_assets.plot.thumbnails import LIMIT_BYTES, all_figures, save_all
+from xpcs_assets.results.result import Result
+from xpcs_assets.results.twotime_result import TwoTimeResult
+from xpcs_assets.results.write_twotime import put_twotime
 from xpcs_assets_tests.made_results import FRAME_TIME_S, make_result
 
 N = 120

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpcs_assets.correlate.delays import make_plan
-from xpcs_assets.correlate.partition import Partition
+from xpcs_assets.engine.delays import make_plan
+from xpcs_assets.engine.partition import Partition
 from xpcs_assets.testing.expectation import correlation_of_exposures, expected_g2
 
 
