@@ -21,7 +21,7 @@ from xpcs_assets.engine.multitau import Correlator, make_correlator
 from xpcs_assets.engine.normalise import joined, normalise
 from xpcs_assets.engine.partition import Partition
 from xpcs_assets.engine.pixel_sums import PixelCorrelator
-from xpcs_assets.engine.saxs import ScatteringSums
+from xpcs_assets.engine.saxs import Scattering, ScatteringSums
 from xpcs_assets.errors import CorrelationError, QmapError
 from xpcs_assets.results.provenance import REPORT_FORMAT, versions
 from xpcs_assets.results.write_multitau import MultitauContent
@@ -127,6 +127,7 @@ def _report(prepared: Prepared, found: Found, clock: Clock) -> dict[str, Any]:
     return {
         "format": REPORT_FORMAT,
         **summary,
+        **({"complete": False} if "expected" in summary["frames"] else {}),
         "frames": {**summary["frames"], "invalid": invalid},
         "flags": [*summary["flags"], *found.flags],
         "n_saturated": 0 if found.multitau is None else found.multitau.moments[0].n_saturated,
@@ -144,7 +145,8 @@ def _normalised(prepared: Prepared, found: Multitau) -> MultitauContent:
         g2=joined([normalise(moments, empty_bins) for moments in found.moments]),
         moments=found.moments,
         partial=tuple(normalise(moments, empty_bins) for moments in found.partial),
-        partial_frames=tuple(_ends(prepared)),
+        # While a run is followed no partials are made.
+        partial_frames=tuple(_ends(prepared)) if found.partial else (),
         pixel=found.pixel,
         pixels=found.pixels,
     )
@@ -186,24 +188,37 @@ def _analyse(prepared: Prepared, clock: Clock, progress: Callable[[float], None]
             maps = mapper.finish()
             twotime = maps if twotime is None else twotime + maps
         clock.add("correlate", since_s)
-    scattering = sums.finish()
+    n_empty = 0 if scale is None else len(scale.empty)
+    return found_in(prepared, sums.finish(), multitau, twotime, flags=flags, n_empty=n_empty)
+
+
+def found_in(
+    prepared: Prepared,
+    scattering: Scattering,
+    multitau: Multitau | None,
+    twotime: TwoTime | None = None,
+    *,
+    flags: Sequence[str] = (),
+    n_empty: int = 0,
+) -> Found:
+    """Put together what the analyses gave, with what is remarkable about it after ``flags``.
+
+    Raises
+    ------
+    CorrelationError
+        Fewer than 2 frames count.
+    """
     n_valid = int(np.count_nonzero(np.isfinite(scattering.intensity)))
     if n_valid < 2:
-        raise CorrelationError(
-            f"{n_valid} of {prepared.n_frames} frames count", where=prepared.job.raw[0], remedy=_reasons(stream.invalid)
-        )
-    return Found(
-        scattering=scattering,
-        multitau=multitau,
-        twotime=twotime,
-        flags=(
-            *flags,
-            *seen_flags(prepared.series.info),
-            *drift_flags(scattering.intensity, prepared.whole.n_pixels, settings.normalize),
-            *([] if twotime is None else twotime.flags()),
-        ),
-        n_empty=0 if scale is None else len(scale.empty),
+        told = _reasons(prepared.stream.invalid)
+        raise CorrelationError(f"{n_valid} of {prepared.n_frames} frames count", where=prepared.job.raw[0], remedy=told)
+    found = (
+        *flags,
+        *seen_flags(prepared.series.info),
+        *drift_flags(scattering.intensity, prepared.whole.n_pixels, prepared.job.settings.normalize),
+        *([] if twotime is None else twotime.flags()),
     )
+    return Found(scattering, multitau, twotime, found, n_empty)
 
 
 def _reasons(invalid: Mapping[str, int]) -> str:

@@ -15,14 +15,14 @@ _HASH_BYTES = 16 << 20
 
 
 def input_digests(
-    raw: Sequence[Path], metadata: Path, qmap_path: Path, qmap: Qmap, raw_digests: Sequence[str] = ()
+    raw: Sequence[Path], metadata: Path, qmap_path: Path, qmap: Qmap, raw_digests: Sequence[str] | None = ()
 ) -> dict[str, Any]:
     """Name and digest of each raw file, of the metadata file and of the q-map.
 
     Parameters
     ----------
     raw_digests
-        sha256 of each raw file where it is known already; empty reads them.
+        sha256 of each raw file where it is known already; empty reads them. None leaves them out: they change.
 
     Raises
     ------
@@ -35,7 +35,9 @@ def input_digests(
         raise CorrelationError(
             f"{len(raw_digests)} raw digests for {len(raw)} raw files", remedy="Give one for each, or none"
         )
-    known = [f"sha256:{digest.removeprefix('sha256:')}" for digest in raw_digests]
+    known = [f"sha256:{digest.removeprefix('sha256:')}" for digest in raw_digests or ()]
+    if raw_digests is None:
+        known = [""] * len(raw)
     digests = dict(zip(raw, known or [sha256_of(path, RawDataError) for path in raw], strict=True))
     return {
         "raw": [{"name": path.name, "digest": digest} for path, digest in digests.items()],

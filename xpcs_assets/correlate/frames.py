@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.errors import CorrelationError, RawDataError
+from xpcs_assets.errors import CorrelationError, NoFrameYetError, RawDataError
 from xpcs_assets.readers.metadata import Acquisition
+from xpcs_assets.readers.rawfile import WAIT
 from xpcs_assets.readers.series import SeriesInfo
 from xpcs_assets.runs.recipe import AnalysisSettings, selected_frames
 
@@ -79,6 +80,28 @@ def count_frames(info: SeriesInfo, acquisition: Acquisition, settings: AnalysisS
         "begin": max(settings.begin_frame, n_dark),
         "end": total if settings.end_frame < 0 else min(settings.end_frame, total),
     }
+
+
+def count_so_far(info: SeriesInfo, acquisition: Acquisition, settings: AnalysisSettings) -> dict[str, Any]:
+    """Decide which frames are used of a run that is still being written: at most as many as it will have.
+
+    Returns
+    -------
+    As :func:`count_frames`, and ``expected``: frames the run will have by the option or the metadata, 0 for unknown.
+
+    Raises
+    ------
+    NoFrameYetError
+        There is not yet a pair of frames to correlate.
+    RawDataError
+        As :func:`count_frames`.
+    """
+    expected = settings.frames or acquisition.n_frames or 0
+    used = replace(settings, frames=min(expected, info.n_recorded))
+    frames = count_frames(info, replace(acquisition, n_frames=None), used)
+    if frames["end"] - frames["begin"] < 2 * settings.stride * settings.average:
+        raise NoFrameYetError("there is no pair of frames yet", where=info.files[0], remedy=WAIT)
+    return {**frames, "source": "so far", "expected": expected}
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xpcs_assets.correlate.corrections import Corrections
 from xpcs_assets.correlate.digests import input_digests
 from xpcs_assets.correlate.flags import known_flags
-from xpcs_assets.correlate.frames import count_frames
+from xpcs_assets.correlate.frames import count_frames, count_so_far
 from xpcs_assets.correlate.in_time import place_in_time
 from xpcs_assets.correlate.prepared import Prepared, memory_of
 from xpcs_assets.correlate.stream import Stream
@@ -22,11 +22,12 @@ from xpcs_assets.engine.partition import Partition
 from xpcs_assets.engine.version import ENGINE
 from xpcs_assets.errors import CorrelationError, MetadataError, QmapError
 from xpcs_assets.readers.geometry_fields import read_geometry
+from xpcs_assets.readers.growing import open_growing
 from xpcs_assets.readers.metadata import Acquisition, find_metadata, read_acquisition
 from xpcs_assets.readers.qmap import Qmap, check_shape, read_qmap
 from xpcs_assets.readers.qmap_old import with_geometry
 from xpcs_assets.readers.recognise import open_raw
-from xpcs_assets.readers.series import SeriesInfo
+from xpcs_assets.readers.series import RawSeries, SeriesInfo
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe, selected_bins
 
 
@@ -71,11 +72,18 @@ class Job:
     part: tuple[int, int] | None = None
 
 
-def prepare(job: Job, stack: ExitStack) -> Prepared:
+def prepare(job: Job, stack: ExitStack, *, so_far: bool = False) -> Prepared:
     """Open and check all inputs; nothing is written. ``stack`` closes the raw series.
+
+    Parameters
+    ----------
+    so_far
+        The run is still being written: take the frames that are whole now, and no digest of the raw files.
 
     Raises
     ------
+    NoFrameYetError
+        There are not yet two of them.
     InputError
         A file is missing, damaged, or does not fit the others; it is named.
     CorrelationError
@@ -83,7 +91,7 @@ def prepare(job: Job, stack: ExitStack) -> Prepared:
     """
     settings = job.settings
     qmap = read_qmap(job.qmap)
-    series = stack.enter_context(open_raw(job.raw if len(job.raw) > 1 else job.raw[0]))
+    series = stack.enter_context(_open(job, so_far=so_far))
     info = series.info
     try:
         check_shape(qmap, info.shape)
@@ -91,7 +99,7 @@ def prepare(job: Job, stack: ExitStack) -> Prepared:
         raise QmapError(error.what, where=job.qmap, remedy=error.remedy) from error
     metadata, acquisition = _acquisition(job, info)
     qmap = _complete(qmap, metadata)
-    frames = count_frames(info, acquisition, settings)
+    frames = (count_so_far if so_far else count_frames)(info, acquisition, settings)
     corrections = Corrections.of(settings, series, frames["dark"])
     mask = (qmap.mask > 0) & corrections.good_pixels(info.shape)
     if info.good_pixels is not None:
@@ -127,12 +135,23 @@ def prepare(job: Job, stack: ExitStack) -> Prepared:
         whole=whole,
         monitor=in_time.monitor,
         device=device,
-        # One file may bring others of its run with it.
-        inputs=input_digests(job.raw if job.raw_digests else info.files, metadata, job.qmap, qmap, job.raw_digests),
+        inputs=_inputs(job, info, metadata, qmap, so_far=so_far),
         flags=(*known_flags(info, settings, frames, corrections, whole), *in_time.timeline.flags),
     )
     _check_asked(prepared)
     return prepared
+
+
+def _open(job: Job, *, so_far: bool) -> RawSeries:
+    if so_far:
+        return open_growing(job.raw)
+    return open_raw(job.raw if len(job.raw) > 1 else job.raw[0])
+
+
+def _inputs(job: Job, info: SeriesInfo, metadata: Path, qmap: Qmap, *, so_far: bool) -> dict[str, Any]:
+    # One file may bring others of its run with it.
+    files = job.raw if job.raw_digests and not so_far else info.files
+    return input_digests(files, metadata, job.qmap, qmap, None if so_far else job.raw_digests)
 
 
 def _partition(job: Job, qmap: Qmap, mask: NDArray[np.bool_]) -> Partition:

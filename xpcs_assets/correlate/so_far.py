@@ -6,6 +6,7 @@ one set of them, planned for the whole run, gives after n frames the very g2 of 
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -71,7 +72,8 @@ class SoFar:
         old, new = before.stream, now.stream
         end = old.end
         same = (
-            (old.begin, old.selection.begin, old.selection.step) == (new.begin, new.selection.begin, new.selection.step),
+            (old.begin, old.selection.begin, old.selection.step)
+            == (new.begin, new.selection.begin, new.selection.step),
             before.recipe.digest == now.recipe.digest,
             before.device == now.device,
             # An IMM file's frames are counted anew when its counter turns out to tell of dropped ones.
@@ -101,7 +103,7 @@ class SoFar:
         """
         if self._n_pushed:
             prepared.stream.go_on_after(self.prepared.stream)
-        since_s, n_pixels = clock.now_s(), len(prepared.stream.analysed)
+        since_s, n_pixels = time.monotonic(), len(prepared.stream.analysed)
         for chunk in prepared.stream.chunks(self._n_pushed):
             stop.check()
             since_s = clock.add("read", since_s)
@@ -136,9 +138,7 @@ class SoFar:
     def _until(self, prepared: Prepared) -> Moments:
         """The moments of the delays that a run of these frames has."""
         (plan,), moments = prepared.axis.plans, self._engine.finish()
-        return replace(
-            moments, plan=plan, n_pairs=moments.n_pairs[: plan.n_delays], sums=moments.sums[: plan.n_delays]
-        )
+        return replace(moments, plan=plan, n_pairs=moments.n_pairs[: plan.n_delays], sums=moments.sums[: plan.n_delays])
 
 
 def _planned(prepared: Prepared, n_frames: int) -> Prepared:

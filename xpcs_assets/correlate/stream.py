@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from xpcs_assets.correlate.frames import Known
 from xpcs_assets.correlate.intensity import below_beam, sums_of_pixels
 from xpcs_assets.correlate.timeline import Timeline
 from xpcs_assets.engine import kernels, stop
-from xpcs_assets.engine.select import Selection
+from xpcs_assets.engine.select import Selection, cut, shifted
 from xpcs_assets.readers.series import Chunk, Events, Frames, RawSeries
 
 # Chunks of as many frames as the kernels take at once, where memory allows.
@@ -56,6 +56,7 @@ class Stream:
     invalid: dict[str, int] = field(init=False)
     _valid: NDArray[np.bool_] = field(init=False)
     _read_to: int = field(init=False)
+    _n_found: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.invalid = dict(self.known.invalid)
@@ -64,12 +65,18 @@ class Stream:
         if n_dropped:
             self.invalid["dropped"] = n_dropped
         self._valid = self.known.valid
-        self._read_to = self.begin
+        self._read_to, self._n_found = self.begin, 0
+
+    def go_on_after(self, before: Stream) -> None:
+        """Take over what ``before``, the stream of the same run when it was shorter, has found in the frames it read."""
+        self._read_to, self._n_found = before._read_to, before._n_found
+        if self._n_found:
+            self.invalid["dropped"] = self.invalid.get("dropped", 0) + self._n_found
 
     def look(self) -> float:
         """Find the frames in a beam dump; the median intensity, counts in all analysed pixels."""
         intensity, valid = np.zeros(self.end), np.zeros(self.end, np.bool_)
-        for chunk in self._measured(self.end):
+        for chunk in self._measured(self.begin, self.end):
             frames = slice(chunk.begin, chunk.end)
             intensity[frames], valid[frames] = sums_of_pixels(chunk, self.analysed), chunk.valid
         dumped = below_beam(intensity, valid, self.beam_dump_below)
@@ -78,18 +85,28 @@ class Stream:
         self._valid = self._valid & ~dumped
         return float(np.median(intensity[valid])) if valid.any() else 0.0
 
-    def chunks(self) -> Iterator[Chunk]:
-        """The analysed frames, numbered from 0."""
-        end = self.selection.read_end
-        recorded_end = int(np.searchsorted(self.timeline.slot, end))
-        return self.selection.apply(self.timeline.apply(self._measured(recorded_end), end))
+    def chunks(self, first: int = 0) -> Iterator[Chunk]:
+        """The analysed frames from number ``first`` on; the run's first one is number 0."""
+        if first >= self.selection.n_frames:
+            return
+        begin, end, slot = (
+            self.selection.begin + first * self.selection.step,
+            self.selection.read_end,
+            self.timeline.slot,
+        )
+        recorded = int(np.searchsorted(slot, begin, side="right")) - 1, int(np.searchsorted(slot, end))
+        in_time = self.timeline.apply(self._measured(*recorded), end)
+        # A gap belongs to the frame before it, which may have been taken already.
+        pieces = (piece for chunk in in_time for piece in cut(chunk, [begin]) if piece.begin >= begin)
+        for chunk in replace(self.selection, begin=begin).apply(pieces):
+            yield shifted(chunk, -first)
 
-    def _measured(self, end: int) -> Iterator[Chunk]:
+    def _measured(self, begin: int, end: int) -> Iterator[Chunk]:
         rows, columns = self.series.info.shape
         wanted_bytes = 8 * kernels.FRAMES * rows * columns
         n_copies = 1 + self.corrections.is_on + self.copied_later
         chunk_bytes = min(max(wanted_bytes, _LEAST_CHUNK_BYTES), _MOST_CHUNK_BYTES // n_copies)
-        raw = self.series.chunks(self.begin, end, max_bytes=chunk_bytes)
+        raw = self.series.chunks(begin, end, max_bytes=chunk_bytes)
         return self.corrections.apply(self._judged(raw), rows * columns)
 
     def _judged(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
@@ -97,9 +114,11 @@ class Stream:
             stop.check()
             known = self._valid[chunk.begin : chunk.end]
             if chunk.end > self._read_to:
-                n_dropped = int(np.count_nonzero(known & ~chunk.valid))
+                new = slice(max(self._read_to - chunk.begin, 0), None)
+                n_dropped = int(np.count_nonzero((known & ~chunk.valid)[new]))
                 if n_dropped:
                     self.invalid["dropped"] = self.invalid.get("dropped", 0) + n_dropped
+                self._n_found += n_dropped
                 self._read_to = chunk.end
             yield chunk if known.all() else _with_valid(chunk, chunk.valid & known)
 

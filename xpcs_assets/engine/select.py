@@ -57,7 +57,7 @@ class Selection:
             A chunk does not follow the one before.
         """
         if self.step == 1:
-            yield from (_shifted(chunk, self.begin) for chunk in self._in_order(chunks))
+            yield from (shifted(chunk, self.begin) for chunk in self._in_order(chunks))
             return
         rest: Chunk | None = None
         for chunk in self._in_order(chunks):
@@ -110,7 +110,8 @@ def _sum_groups(groups: NDArray[Any]) -> NDArray[Any]:
     return np.where((groups < 0).any(axis=1), -1, groups.sum(axis=1, dtype=np.int64))
 
 
-def _shifted(chunk: Chunk, begin: int) -> Chunk:
+def shifted(chunk: Chunk, begin: int) -> Chunk:
+    """The chunk with its frames numbered from ``begin``."""
     if begin == 0:
         return chunk
     if isinstance(chunk, Frames):
