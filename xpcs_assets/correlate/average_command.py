@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xpcs_assets.correlate.worker import report_path
+from xpcs_assets.correlate.publish import report_path
 from xpcs_assets.errors import ConflictingBytesError, CopyError, CorrelationError, XpcsAssetsError
 from xpcs_assets.results.average import Average, average, read_members
 from xpcs_assets.results.limits import Limits

@@ -15,12 +15,14 @@ from typing import Any
 
 from xpcs_assets.correlate.carry_out import Clock
 from xpcs_assets.correlate.frames import claimed_by_name
-from xpcs_assets.correlate.job import Job, Prepared, prepare
+from xpcs_assets.correlate.job import Job, prepare
+from xpcs_assets.correlate.prepared import Prepared
 from xpcs_assets.correlate.so_far import SoFar
 from xpcs_assets.engine import stop
-from xpcs_assets.errors import CorrelationError, NoFrameYetError, RawDataError
+from xpcs_assets.errors import CorrelationError, MetadataError, NoFrameYetError, RawDataError
 from xpcs_assets.readers import growing
 from xpcs_assets.readers.hdf5 import SIGNATURE
+from xpcs_assets.readers.metadata import find_metadata
 
 _BLOCK_BYTES = 16 << 20
 _LEAST_PLANNED = 1 << 12
@@ -49,6 +51,8 @@ def check_followed(job: Job) -> None:
     ------
     CorrelationError
         It says which and why.
+    MetadataError
+        There are none but in the raw file itself.
     """
     settings = job.settings
     reasons = {
@@ -65,6 +69,12 @@ def check_followed(job: Job) -> None:
                 where=job.raw[0],
                 remedy=f"Leave {reason.split()[0]} out, or correlate the complete run",
             )
+    if (job.metadata or find_metadata(job.raw[0])) in job.raw:
+        raise MetadataError(
+            "a run that is being written is followed with the metadata beside it, and there are none",
+            where=job.raw[0],
+            remedy="Let the detector write them first, name them with --metadata, or correlate the complete run",
+        )
 
 
 class Follower:
@@ -76,8 +86,6 @@ class Follower:
         What is asked for.
     pace
         How often it looks, and how long it waits.
-    wait
-        Waits for some seconds.
 
     Attributes
     ----------
@@ -85,8 +93,8 @@ class Follower:
         The sums of the frames so far; None before the first two are whole.
     """
 
-    def __init__(self, job: Job, pace: Pace, wait: Callable[[float], None] = stop.wait) -> None:
-        self._job, self._pace, self._wait = job, pace, wait
+    def __init__(self, job: Job, pace: Pace) -> None:
+        self._job, self._pace = job, pace
         self._bytes = _Bytes(growing.files_of(job.raw))
         self._clock = Clock()
         self.so_far: SoFar | None = None
@@ -107,7 +115,7 @@ class Follower:
             idle_s = 0.0 if grown else idle_s + self._pace.every_s
             if (grown and self._take(show)) or idle_s >= self._pace.quiet_s or (not grown and self._has_all()):
                 return
-            self._wait(self._pace.every_s)
+            stop.wait(self._pace.every_s)
 
     def go_on_with(self, complete: Prepared) -> SoFar | None:
         """The sums so far and of the rest of the complete run; None where it has to be correlated from its start.
@@ -210,10 +218,11 @@ class _Bytes:
         self.look()
         if self._digests is None:
             return False
-        for path, digest, told in zip(self._files, self._digests, raw, strict=True):
-            if told["digest"] != f"sha256:{digest.hexdigest()}":
+        told = {file["name"]: file["digest"] for file in raw}
+        for path, digest in zip(self._files, self._digests, strict=True):
+            if told.get(path.name, "") not in ("", f"sha256:{digest.hexdigest()}"):
                 raise _changed(path, "bytes that had been read were changed")
-        return True
+        return all(path.name in told for path in self._files)
 
     def _digest(self, sizes: tuple[int, ...]) -> None:
         for number, (path, before, now) in enumerate(zip(self._files, self._sizes, sizes, strict=True)):

@@ -16,7 +16,8 @@ from pathlib import Path
 from xpcs_assets.correlate.carry_out import Clock, assemble
 from xpcs_assets.correlate.job import prepare
 from xpcs_assets.correlate.parts import in_order, merged, read_state
-from xpcs_assets.correlate.worker import Progress, publish
+from xpcs_assets.correlate.publish import only_worker, publish
+from xpcs_assets.correlate.worker import Progress
 from xpcs_assets.engine import stop
 from xpcs_assets.errors import CorrelationError, ResultError, XpcsAssetsError
 
@@ -61,12 +62,9 @@ def _merge(paths: Sequence[Path], output: Path, *, overwrite: bool) -> None:
         clock = Clock()
         for phase in ("read", "correlate"):
             clock.seconds[phase] = sum(state.report["seconds"][phase] for state in states)
+        stack.enter_context(only_worker(output))
         publish(
-            prepared,
-            stack,
-            Progress("none"),
-            lambda: assemble(prepared, merged(prepared, states), clock),
-            overwrite=overwrite,
+            prepared, Progress("none"), lambda: assemble(prepared, merged(prepared, states), clock), overwrite=overwrite
         )
 
 

@@ -1,4 +1,4 @@
-"""A run correlated while it is still being written: the sums of its frames so far, to which those that follow are added.
+"""A run correlated while it is still being written: the sums of its frames so far, to which later ones are added.
 
 The delays of a longer run begin with those of a shorter one, and the correlators can tell their sums at any time. So
 one set of them, planned for the whole run, gives after n frames the very g2 of a run of n frames.
@@ -13,8 +13,8 @@ import numpy as np
 
 from xpcs_assets.correlate.carry_out import Clock, found_in
 from xpcs_assets.correlate.intensity import FrameScale
-from xpcs_assets.correlate.job import Prepared
 from xpcs_assets.correlate.passes import Found, Multitau
+from xpcs_assets.correlate.prepared import Prepared
 from xpcs_assets.engine import stop
 from xpcs_assets.engine.multitau import Moments, make_correlator
 from xpcs_assets.engine.saxs import ScatteringSums
@@ -56,7 +56,8 @@ class SoFar:
             )
         (self._plan,) = planned.axis.plans
         self.n_planned, self.prepared = n_planned, prepared
-        self._form, self._n_pushed, self._n_repeated = prepared.form, 0, 0
+        self._form = prepared.form
+        self._n_pushed = self._n_valid = self._n_repeated = 0
         self._engine = make_correlator(self._plan, prepared.partition, device=prepared.device, form=prepared.form)
         self._sums = ScatteringSums(prepared.whole, n_planned, settings.average)
         self._scale = FrameScale(prepared.whole.pixel, None) if settings.normalize == "frame" else None
@@ -65,6 +66,11 @@ class SoFar:
     def n_frames(self) -> int:
         """Analysed frames so far."""
         return self._n_pushed
+
+    @property
+    def n_valid(self) -> int:
+        """Analysed frames so far that count."""
+        return self._n_valid
 
     def goes_on_as(self, prepared: Prepared) -> bool:
         """Whether a later look at the run only adds frames: what was said of those so far still stands."""
@@ -112,6 +118,7 @@ class SoFar:
                 self._engine.push(piece)
             since_s = clock.add("correlate", since_s)
             self._n_pushed = chunk.end
+            self._n_valid += int(np.count_nonzero(chunk.valid))
         self._n_repeated += int(prepared.series.info.extra.get("repeated_pixels", 0))
         self.prepared = prepared
 

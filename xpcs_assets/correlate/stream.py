@@ -68,7 +68,7 @@ class Stream:
         self._read_to, self._n_found = self.begin, 0
 
     def go_on_after(self, before: Stream) -> None:
-        """Take over what ``before``, the stream of the same run when it was shorter, has found in the frames it read."""
+        """Take over what ``before``, the stream of the same run when it was shorter, found in the frames it read."""
         self._read_to, self._n_found = before._read_to, before._n_found
         if self._n_found:
             self.invalid["dropped"] = self.invalid.get("dropped", 0) + self._n_found
@@ -89,11 +89,8 @@ class Stream:
         """The analysed frames from number ``first`` on; the run's first one is number 0."""
         if first >= self.selection.n_frames:
             return
-        begin, end, slot = (
-            self.selection.begin + first * self.selection.step,
-            self.selection.read_end,
-            self.timeline.slot,
-        )
+        slot, end = self.timeline.slot, self.selection.read_end
+        begin = self.selection.begin + first * self.selection.step
         recorded = int(np.searchsorted(slot, begin, side="right")) - 1, int(np.searchsorted(slot, end))
         in_time = self.timeline.apply(self._measured(*recorded), end)
         # A gap belongs to the frame before it, which may have been taken already.

@@ -1,41 +1,29 @@
 """The worker's command line: ``xpcs-assets correlate``. It needs numpy, h5py, hdf5plugin, numba and jax alone.
 
 It exits 0 when the result and its report are there, 1 when it failed (the error is on stderr), 2 on wrong usage.
-One worker at a time makes an output: another one waits for it, then finds the result and takes it as it is.
+One worker at a time makes an output, see :mod:`xpcs_assets.correlate.publish`.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
-import hashlib
 import json
-import os
-import platform
 import re
-import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from xpcs_assets.correlate.carry_out import Clock, carry_out
+from xpcs_assets.correlate.carry_out import Clock, assemble, carry_out
+from xpcs_assets.correlate.follow import Follower, Pace, check_followed
 from xpcs_assets.correlate.job import Job, prepare
-from xpcs_assets.correlate.prepared import Prepared
+from xpcs_assets.correlate.publish import is_complete, only_worker, publish, put_so_far
+from xpcs_assets.correlate.so_far import SoFar
 from xpcs_assets.engine import stop
-from xpcs_assets.errors import (
-    ConflictingBytesError,
-    CopyError,
-    CorrelationError,
-    ResultError,
-    XpcsAssetsError,
-)
-from xpcs_assets.results.result import read_provenance
-from xpcs_assets.results.write_result import write_atomically
+from xpcs_assets.errors import CorrelationError, XpcsAssetsError
 from xpcs_assets.runs.recipe import AnalysisSettings
 
 _PROGRESS_EVERY_S = 0.5
@@ -68,139 +56,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace, progress: Progress) -> int:
     job = _job(arguments)
+    if arguments.follow:
+        check_followed(job)
     with ExitStack() as stack:
-        prepared = prepare(job, stack)
+        if arguments.follow and not arguments.dry_run:
+            _follow(job, stack, arguments, progress)
+            return 0
+        prepared = prepare(job, stack, so_far=arguments.follow)
         if arguments.dry_run:
             sys.stdout.write(json.dumps(prepared.summary(), indent=1) + "\n")
             return 0
-        publish(
-            prepared, stack, progress, lambda: carry_out(prepared, progress.at), overwrite=arguments.overwrite
-        )  # fmt: skip
+        stack.enter_context(only_worker(job.output))
+        publish(prepared, progress, lambda: carry_out(prepared, progress.at), overwrite=arguments.overwrite)
     return 0
 
 
-def publish(
-    prepared: Prepared,
-    stack: ExitStack,
-    progress: Progress,
-    make: Callable[[], tuple[bytes | memoryview, dict[str, Any], Clock]],
-    *,
-    overwrite: bool,
-) -> None:
-    """Put a result and its report under their names, unless they are there; ``stack`` holds the output's lock.
+def _follow(job: Job, stack: ExitStack, arguments: argparse.Namespace, progress: Progress) -> None:
+    """Correlate a run while it is being written, then publish the result of the complete one."""
+    follower = Follower(job, Pace(arguments.follow_every, arguments.quiet))
+    overwrite = arguments.overwrite
 
-    Raises
-    ------
-    ConflictingBytesError
-        The name is taken by something else and may not be overwritten.
-    CopyError, NoRoomError
-        It cannot be written.
-    """
-    output = prepared.job.output
-    stack.enter_context(_only_worker(output))
-    report = _existing(prepared, overwrite=overwrite)
-    reused = report is not None
-    if report is None:
-        image, report, clock = make()
-        stop.check()
-        since_s = time.monotonic()
-        write_atomically(output, image)
-        clock.add("write", since_s)
-        report |= {
-            "result_digest": "sha256:" + hashlib.sha256(image).hexdigest(),
-            "seconds": clock.rounded(),
-            "output": output.name,
-            "host": platform.node(),
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        }
-    if not reused or _stored_report(output) != report:
-        write_atomically(report_path(output), (json.dumps(report, indent=1) + "\n").encode())
-    progress.done(output, report, reused=reused)
+    def show(so_far: SoFar, clock: Clock) -> None:
+        made = assemble(so_far.prepared, so_far.found(), clock)
+        progress.so_far(job.output, put_so_far(so_far.prepared, *made, overwrite=overwrite))
 
+    stack.enter_context(only_worker(job.output))
+    if overwrite or not is_complete(job.output):
+        follower.until_complete(show)
+    complete = prepare(job, stack)
 
-def report_path(output: Path) -> Path:
-    """Where the report on a result lies: beside it, ``.json``."""
-    return output.with_suffix(".json")
+    def make() -> tuple[bytes | memoryview, dict[str, Any], Clock]:
+        so_far = follower.go_on_with(complete)
+        if so_far is None:
+            return carry_out(complete, progress.at)
+        return assemble(complete, so_far.found(), follower.clock)
 
-
-def _existing(prepared: Prepared, *, overwrite: bool) -> dict[str, Any] | None:
-    """The report of a result that is there already and is of this very job; None when it is to be made.
-
-    Raises
-    ------
-    ConflictingBytesError
-        The name is taken by something else and may not be overwritten.
-    """
-    output = prepared.job.output
-    if not output.exists() or overwrite:
-        return None
-    wanted = prepared.summary()
-    try:
-        found = read_provenance(output)
-    except ResultError as error:
-        found = {"damage": error.what}
-    keys = ("recipe_digest", "inputs", "frames", "part")
-    # Which frames did not count follows from these, and is only known when the run was read.
-    found = {**found, "frames": {name: found.get("frames", {}).get(name) for name in wanted["frames"]}}
-    if not all(_digests(found.get(key)) == _digests(wanted.get(key)) for key in keys):
-        raise ConflictingBytesError(
-            "another result has this name", where=output, remedy="Give another --output, or --overwrite it"
-        )
-    with output.open("rb") as file:
-        digest = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-    stored = _stored_report(output)
-    return stored if stored.get("result_digest") == digest else {**found, "result_digest": digest}
-
-
-def _stored_report(output: Path) -> dict[str, Any]:
-    """The report beside a result; empty when there is none that can be read."""
-    try:
-        content = json.loads(report_path(output).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _digests(value: Any) -> Any:
-    """A report's value without the files' names: bytes count, not what they are called."""
-    if isinstance(value, dict):
-        return value.get("digest") or {key: _digests(item) for key, item in value.items()}
-    return [_digests(item) for item in value] if isinstance(value, list) else value
-
-
-@contextmanager
-def _only_worker(output: Path) -> Iterator[None]:
-    """Hold the output's lock; wait for whoever holds it. The lock goes with the process, however that ends."""
-    path = output.with_suffix(".lock")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            _take(lock)
-            # The one before removes the file while it holds the lock: what was locked here may be gone.
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_ino == os.fstat(lock).st_ino:
-                    break
-            os.close(lock)
-    except OSError as error:
-        raise CopyError(
-            f"the output's folder cannot be used ({error.strerror})", where=path, remedy="Check its permissions"
-        ) from error
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        os.close(lock)
-
-
-def _take(lock: int) -> None:
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            stop.wait(_LOCK_EVERY_S)
+    publish(complete, progress, make, overwrite=overwrite)
 
 
 class Progress:
@@ -231,6 +122,15 @@ class Progress:
             self._line({"result": str(output), "result_digest": report["result_digest"], "reused": reused})
         else:
             sys.stdout.write(f"{output}  {report['frames']['used']} frames, {report['device']}, {word}\n")
+
+    def so_far(self, output: Path, report: dict[str, Any]) -> None:
+        """Say that there is a result of the frames so far."""
+        frames = report["frames"]
+        if self._json:
+            self._line({"so_far": frames["used"], "expected": frames["expected"], "result": str(output)})
+        else:
+            sys.stdout.write(f"{output}  {frames['used']} frames so far\n")
+            sys.stdout.flush()
 
     def failed(self, error: XpcsAssetsError) -> None:
         """Say why it failed."""
@@ -274,6 +174,16 @@ def _part(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no time above 0, in s")
+    return seconds
+
+
 def _size_bytes(text: str) -> int:
     """Bytes of ``8G``, ``500 MiB`` and the like."""
     found = _SIZE.fullmatch(text.strip())
@@ -306,6 +216,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--part", metavar="K/N", type=_part, help="correlate part K of N of the pixels to a state for `merge`")
     for item in fields(AnalysisSettings):
         _add_setting(parser, item)
+    add("--follow", action="store_true", help="correlate while the run is still being written: g2 grows with it")
+    for option, default, text in (
+        ("--follow-every", 5.0, "with --follow: time from one look at the file to the next"),
+        ("--quiet", 10.0, "with --follow: a run that has not grown for so long is complete"),
+    ):
+        add(option, metavar="SECONDS", type=_seconds, default=default, help=f"{text} (default: {default:g})")
     add("--overwrite", action="store_true", help="replace another result of this name")
     add("--dry-run", action="store_true", help="check all inputs, print what would be done, write nothing")
     add("--progress", choices=("auto", "json", "none"), default="auto", help="how to report progress on stderr")
