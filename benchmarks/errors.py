@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.engine.delays import Plan
-from xpcs_assets.results.fit import MIN_PAIRS
+from xpcs_assets.engine.delays import MIN_PAIRS, Plan
 from xpcs_assets.testing.replicates import Law, Repeats, repeat
 
 SLOW, FAST = 50.0, 2.0

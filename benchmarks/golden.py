@@ -25,10 +25,9 @@ from xpcs_assets_tests.unit.correlate.reference import Reference
 from xpcs_assets_tests.unit.correlate.reference import correlate as in_float64
 
 from xpcs_assets.correlate.worker import main as correlate
-from xpcs_assets.engine.delays import make_plan
+from xpcs_assets.engine.delays import MIN_PAIRS, make_plan
 from xpcs_assets.readers.recognise import open_raw
 from xpcs_assets.readers.series import Events
-from xpcs_assets.results.fit import MIN_PAIRS
 from xpcs_assets.results.result import Result, open_result
 
 BFLOAT16_LEVELS = 5

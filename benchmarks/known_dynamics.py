@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.engine.delays import make_plan
+from xpcs_assets.engine.delays import MIN_PAIRS, make_plan
 from xpcs_assets.engine.multitau import make_correlator
 from xpcs_assets.engine.normalise import normalise
 from xpcs_assets.engine.partition import Partition
 from xpcs_assets.readers.series import Events
-from xpcs_assets.results.fit import MIN_PAIRS, fit_bins
+from xpcs_assets.results.fit import fit_bins
 from xpcs_assets.testing.scene import DETECTORS, make_sample, make_scene, photons
 from xpcs_assets.testing.truth import expectation
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xpcs_assets.results.g2_table import G2Table
     from xpcs_assets.results.power_law import PowerLaw
 
-# A mean of fewer pairs of frames than this is hollow: its own scatter is of the order of a speckle's contrast.
+# A mean of fewer pairs of frames than this sets no limit of an axis: its scatter is of the order of the contrast.
 FEW_PAIRS = 10
 _EDGE_PERCENT = 0.5
 _NOTED_FITS = 4
@@ -41,11 +41,10 @@ def draw_g2(
     limits
         Lowest and highest g2 drawn; points beyond are shown as arrows at the edge.
     """
-    few = result.n_pairs < FEW_PAIRS
     words: list[tuple[str, str]] = []
     for index, number in enumerate(bins):
         colour = style.curve_colour(index)
-        _draw_points(axes, result, number, colour, few, limits)
+        _draw_points(axes, result, number, colour, limits)
         if fits:
             _draw_fit(axes, fits[number], result.delay_s, colour)
             words.append((_fit_words(fits[number], number, alone=len(bins) == 1), colour))
@@ -119,10 +118,9 @@ def draw_tau(axes: Axes, q: NDArray[np.floating], fits: Sequence[BinFit], law: P
     style.grid(axes)
 
 
-def _draw_points(
-    axes: Axes, result: G2Table, number: int, colour: str, few: NDArray[np.bool_], limits: tuple[float, float]
-) -> None:
+def _draw_points(axes: Axes, result: G2Table, number: int, colour: str, limits: tuple[float, float]) -> None:
     """Points with bars, hollow where the mean is over few pairs; undefined ones are not drawn."""
+    few = result.few_pairs
     g2, error = result.g2[:, number], result.g2_error[:, number]
     defined = np.isfinite(g2)
     for chosen, face in ((defined & ~few, colour), (defined & few, "white")):

@@ -17,8 +17,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from xpcs_assets.engine.delays import MIN_PAIRS
 from xpcs_assets.plot import style
-from xpcs_assets.plot.dynamics import FEW_PAIRS, draw_g2, draw_tau, g2_limits
+from xpcs_assets.plot.dynamics import draw_g2, draw_tau, g2_limits
 from xpcs_assets.plot.pattern import Window, draw_bins, draw_pattern
 from xpcs_assets.runs.recipe import selected_bins
 
@@ -123,7 +124,7 @@ def g2_grid(result: G2Table, fits: Sequence[BinFit], panels: Sequence[int] | Non
     chosen = even_choice(len(groups)) if panels is None else list(panels)
     columns = min(3, max(1, len(chosen)))
     rows = -(-len(chosen) // columns) or 1
-    what = f"g2, {len(chosen)} of {len(groups)} q values; hollow: mean over fewer than {FEW_PAIRS} pairs of frames"
+    what = f"g2, {len(chosen)} of {len(groups)} q values; hollow: fewer than {MIN_PAIRS} pairs of frames, in no fit"
     figure = style.new_figure(7.4 * columns + 2, 5.3 * rows + 2.8, heading(result, what))
     grid = style.panel_grid(figure, rows, columns)
     limits = g2_limits(result, [bin_ for index in chosen for bin_ in groups[index].bins])

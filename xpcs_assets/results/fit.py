@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from xpcs_assets.engine.delays import MIN_PAIRS
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets.results.fit_laws import PARAMETERS, FitKind, fast_first, starts, values
 
-MIN_PAIRS = 4
-"""Delays with fewer pairs carry no weight: with one pair every lit pixel has the same G / (IP IF)."""
-SIGMA = "covariance scaled by the reduced chi^2; delays with fewer than 4 pairs carry no weight"
+SIGMA = f"covariance scaled by the reduced chi^2; delays with fewer than {MIN_PAIRS} pairs carry no weight"
 """The convention of the errors, as stored with fits."""
 _AT_BOUND = 1e-3
 _SIGNIFICANT = 2.0

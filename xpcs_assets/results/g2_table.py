@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from xpcs_assets.engine.delays import MIN_PAIRS
+
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
@@ -53,6 +55,11 @@ class G2Table:
     q_inv_angstrom: NDArray[np.float64]
     labels: tuple[str, ...]
     recipe: Recipe
+
+    @property
+    def few_pairs(self) -> NDArray[np.bool_]:
+        """(T,) bool, delays with fewer than 4 pairs of frames: g2 rests on a few moments there, and no fit has it."""
+        return self.n_pairs < MIN_PAIRS
 
     @property
     def run(self) -> str:
@@ -106,6 +113,7 @@ class G2Table:
                 "delay_frames": np.tile(self.delay_frames, n_bins),
                 "delay_s": np.tile(self.delay_s, n_bins),
                 "n_pairs": np.tile(self.n_pairs, n_bins),
+                "few_pairs": np.tile(self.few_pairs, n_bins),
                 "g2": self.g2.T.ravel(),
                 "g2_error": self.g2_error.T.ravel(),
                 "n_static_used": self.n_static_used.T.ravel(),
@@ -120,18 +128,18 @@ class G2Table:
             f"recipe: {self.recipe.digest}",
             f"engine: {self.recipe.engine}",
             "delay_frames: analysed frames; delay_s: s; g2, g2_error: no unit, nan where undefined",
+            f"few_pairs: 1 where n_pairs is under {MIN_PAIRS}: g2 rests on a few moments, and no fit has it",
             *(f"bin {number}: {label}" for number, label in enumerate(self.labels, start=1)),
         ]
         columns = np.stack([self.g2, self.g2_error], axis=2).reshape(len(self.delay_s), -1)
         with Path(path).open("w", encoding="utf-8", newline="") as file:
             file.writelines(f"# {line}\n" for line in header)
             rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(["delay_frames", "delay_s", "n_pairs", *bins])
+            rows.writerow(["delay_frames", "delay_s", "n_pairs", "few_pairs", *bins])
             for index in range(len(self.delay_s)):
                 values = [repr(float(value)) for value in columns[index]]
-                rows.writerow(
-                    [int(self.delay_frames[index]), repr(float(self.delay_s[index])), int(self.n_pairs[index]), *values]
-                )
+                delay = [int(self.delay_frames[index]), repr(float(self.delay_s[index]))]
+                rows.writerow([*delay, int(self.n_pairs[index]), int(self.few_pairs[index]), *values])
 
     def _origin(self) -> list[str]:
         """Lines of a file's header that say what this was made of."""

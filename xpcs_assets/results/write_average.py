@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from xpcs_assets.engine.delays import MIN_PAIRS
 from xpcs_assets.errors import ResultError
 from xpcs_assets.readers.h5file import damage, open_hdf5
 from xpcs_assets.results.average import Average
@@ -99,6 +100,7 @@ def _put_g2(file: h5py.File, average: Average) -> None:
         "normalized_g2_err_boost": defined(g2.error_boost, np.inf),
         "n_static_used": g2.n_static_used,
         "n_pairs": g2.n_pairs,
+        "few_pairs": g2.n_pairs < MIN_PAIRS,
         "static_g2": g2.static.astype(np.float32),
     }
     for name, value in values.items():

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.engine import stop
+from xpcs_assets.engine.delays import MIN_PAIRS
 from xpcs_assets.engine.multitau import Moments
 from xpcs_assets.engine.normalise import G2
 from xpcs_assets.results.h5write import defined, put
@@ -58,6 +59,7 @@ def put_multitau(file: h5py.File, content: MultitauContent, error_rule: ErrorRul
         "normalized_g2_err_boost": defined(g2.error_boost, np.inf),
         "n_static_used": g2.n_static_used,
         "n_pairs": g2.n_pairs,
+        "few_pairs": g2.n_pairs < MIN_PAIRS,
         "static_g2": g2.static.astype(np.float32),
     }
     if content.partial:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpcs_assets.results.fit import MIN_PAIRS
+from xpcs_assets.engine.delays import MIN_PAIRS
 from xpcs_assets.testing.replicates import Law, repeat
 
 # 60 repeats know a scatter to 9 % at one delay, and better over the delays of a range.

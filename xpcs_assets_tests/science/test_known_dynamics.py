@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from xpcs_assets.correlate.worker import main
-from xpcs_assets.engine.delays import Plan, make_plan
-from xpcs_assets.results.fit import MIN_PAIRS
+from xpcs_assets.engine.delays import MIN_PAIRS, Plan, make_plan
 from xpcs_assets.results.result import Result, open_result
 from xpcs_assets.testing.dynamics import ageing_correlation
 from xpcs_assets.testing.simulate import SimulatedRun, simulate

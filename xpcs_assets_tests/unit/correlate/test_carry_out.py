@@ -15,7 +15,7 @@ from xpcs_assets.testing.simulate import SimulatedRun, simulate
 from xpcs_assets_tests.unit.correlate.runs_made import MadeRun, assert_same, made_of, reference
 
 Copied = Callable[[SimulatedRun], Path]
-SHAPE = (40, 48)
+SHAPE = (48, 56)
 
 
 @pytest.fixture(scope="module")
@@ -345,7 +345,7 @@ def test_partials_are_runs_cut_to_their_frames(kind: str, made: MadeRun, sparse:
 
 def test_the_sums_of_every_pixel_are_stored(made: MadeRun) -> None:
     counts = made.counts().astype(np.float64)
-    result = made.run("--save-g2", "--exclude-frames", "12", "--memory", "1MB", "--dq", "1-2")
+    result = made.run("--save-g2", "--exclude-frames", "12", "--memory", "1400kB", "--dq", "1-2")
     assert made.report()["n_passes"] > 1
     with h5py.File(made.folder / "out.hdf") as file:
         sums = file["/xpcs/multitau/unnormalized_G2"][()]
@@ -435,7 +435,7 @@ def test_what_cuts_bursts_is_refused(
         (["--kernel", "events", "--normalize", "frame"], "--kernel events"),
         (["--sigma", "3"], "there is no dark"),
         (["--offset-region", "0:4"], "is no region"),
-        (["--offset-region", "0:4,0:99"], "is not on a detector of 40 x 48 pixels"),
+        (["--offset-region", "0:4,0:99"], "is not on a detector of 48 x 56 pixels"),
         (["--exclude", "README"], "it cannot be read"),
     ],
 )

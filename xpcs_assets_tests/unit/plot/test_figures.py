@@ -14,7 +14,6 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from xpcs_assets.plot import figures, style
-from xpcs_assets.plot.dynamics import FEW_PAIRS
 from xpcs_assets.plot.thumbnails import all_figures, png
 from xpcs_assets.results.fit import BinFit
 from xpcs_assets.results.result import Result, open_result
@@ -147,7 +146,7 @@ def test_means_over_few_pairs_are_hollow() -> None:
     result = make_result(n_q=1)
     (axes,) = panels(figures.g2_grid(result, result.fit()))
     hollow = [c.lines[0].get_xdata() for c in axes.containers if c.lines[0].get_markerfacecolor() == "white"]
-    assert set(np.concatenate(hollow)) == set(result.delay_s[result.n_pairs < FEW_PAIRS])
+    assert set(np.concatenate(hollow)) == set(result.delay_s[result.n_pairs < 4])
 
 
 def test_a_wild_point_is_an_arrow_at_the_edge_and_squeezes_nothing() -> None:

@@ -30,6 +30,7 @@ LAYOUT = {
     "/xpcs/multitau/normalized_g2_err_boost": ((28, 8), "float32"),
     "/xpcs/multitau/n_static_used": ((28, 8), "int64"),
     "/xpcs/multitau/n_pairs": ((28,), "int64"),
+    "/xpcs/multitau/few_pairs": ((28,), "bool"),
     "/xpcs/multitau/static_g2": ((28, 40), "float32"),
     "/xpcs/multitau/config/stride_frame": ((), "int64"),
     "/xpcs/multitau/config/avg_frame": ((), "int64"),
@@ -108,6 +109,19 @@ def test_the_table_says_units_and_provenance_and_reads_back(path: Path, tmp_path
     rows = list(csv.DictReader(lines[len(header) :]))
     np.testing.assert_array_equal([float(row["g2_3"]) for row in rows], result.g2[:, 2])
     assert rows[0]["g2_2"] == "nan"
+    assert [row["few_pairs"] == "1" for row in rows] == result.few_pairs.tolist()
+
+
+def test_delays_of_fewer_than_four_pairs_are_flagged_in_file_result_and_tables(path: Path) -> None:
+    result = open_result(path)
+    # 300 frames: the last of four delays, 256 of them, pairs 9 frames of 32 at a distance of 8.
+    assert result.n_pairs[-4:].tolist() == [4, 3, 2, 1]
+    assert np.flatnonzero(result.few_pairs).tolist() == [25, 26, 27]
+    with h5py.File(path) as file:
+        assert file["/xpcs/multitau/few_pairs"][()].tolist() == result.few_pairs.tolist()
+    table = result.to_dataframe()
+    assert sorted(set(table["delay_frames"][table["few_pairs"]])) == result.delay_frames[25:].tolist()
+    assert all(fit.n_points == 25 for fit in result.fit() if fit.ok)
 
 
 def test_fits_and_their_power_law_come_with_a_result(path: Path) -> None:
