@@ -15,7 +15,7 @@ from xpcs_assets.errors import CorrelationError
 from xpcs_assets.runs.recipe import Scheme
 
 MIN_PAIRS = 4
-"""Delays with fewer pairs are flagged and carry no weight in fits: with one, every lit pixel has the same G / (IP IF)."""
+"""Delays with fewer pairs are flagged and are in no fit: with one pair every lit pixel has the same G / (IP IF)."""
 
 
 @dataclass(frozen=True, eq=False)
