@@ -4,8 +4,9 @@ A file is a row of frames, each a header of 1024 bytes and a payload: dense (com
 values, sparse (compression 6) ``dlen`` int32 pixel indices and then ``dlen`` values. Little endian.
 
 Time follows ``buffer_number``, the image server's frame counter, when it rises with gaps: the missing numbers
-are frames that were dropped, hence invalid. A counter that stands still, falls, rises by the same step above 1
-or misses more frames than the file holds counts no frames; time is then the order in the file.
+are frames that were dropped, hence invalid. A counter that is the same in every frame, rises by the same step above 1
+or misses more frames than the file holds counts no frames; time is then the order in the file. One that goes back, or
+comes twice among others, is an error: frames are out of order.
 """
 
 from __future__ import annotations
@@ -172,9 +173,22 @@ def _read_index(file: RawFile, *, growing: bool) -> _Index:
     if not headers:
         raise NoFrameYetError("it holds no whole frame yet", where=file.path, remedy=WAIT)
     dlen = np.array([header.dlen for header in headers], np.int64)
-    number = frame_numbers(np.array([header.buffer_number for header in headers], np.int64))
+    counter = np.array([header.buffer_number for header in headers], np.int64)
+    _check_order(counter, offsets, file.path)
+    number = frame_numbers(counter)
     elapsed_s = np.array([header.elapsed_s for header in headers], np.float64)
     return _Index(headers[0], np.array(offsets, np.int64), dlen, number, elapsed_s, offset)
+
+
+def _check_order(counter: NDArray[np.int64], offsets: list[int], path: Path) -> None:
+    back = np.flatnonzero(np.diff(counter) < 1)
+    if back.size and (counter != counter[0]).any():
+        frame = int(back[0]) + 1
+        raise RawDataError(
+            f"the frame counter goes from {counter[frame - 1]} to {counter[frame]}: frames are out of order",
+            where=at(path, offsets[frame], frame),
+            remedy=_DAMAGED,
+        )
 
 
 def _is_cut(file: RawFile, offset: int) -> bool:
@@ -208,7 +222,7 @@ def frame_numbers(buffer_number: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     steps = np.diff(buffer_number)
     in_order = np.arange(buffer_number.size)
-    if not steps.size or steps.min() < 1 or steps.min() == steps.max():
+    if not steps.any() or steps.min() == steps.max():
         return in_order
     number = buffer_number - buffer_number[0]
     return number if number[-1] < 2 * number.size else in_order

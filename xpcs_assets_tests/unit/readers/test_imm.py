@@ -127,14 +127,35 @@ def test_dropped_dense_frames_are_invalid_rows(dense_imm: Path) -> None:
 
 @pytest.mark.parametrize(
     "numbers",
-    [[7] * 23, list(range(23, 0, -1)), list(range(0, 46, 2)), [*range(22), 2**31 - 1]],
-    ids=["still", "falling", "strided", "absurd"],
+    [[0] * 23, [7] * 23, list(range(0, 46, 2)), [*range(22), 2**31 - 1]],
+    ids=["unused", "still", "strided", "absurd"],
 )
 def test_a_counter_that_counts_no_frames_is_not_followed(sparse_imm: Path, numbers: list[int]) -> None:
     number_frames(sparse_imm, numbers)
     with open_raw(sparse_imm) as series:
         assert series.info.n_recorded == N_FRAMES
         assert series.info.extra["dropped_frames"] == 0
+
+
+@pytest.mark.parametrize(
+    ("numbers", "frame", "told"),
+    [
+        (list(range(23, 0, -1)), 1, "from 23 to 22"),
+        ([*range(10), *range(13)], 10, "from 9 to 0"),
+        ([*range(10), 9, *range(10, 22)], 10, "from 9 to 9"),
+        ([*range(100, 110), *range(113, 120), 118, *range(121, 126)], 17, "from 119 to 118"),
+        ([0] * 22 + [1], 1, "from 0 to 0"),
+    ],
+    ids=["falling", "starting over", "repeated", "back after a gap", "rising once"],
+)
+@pytest.mark.parametrize("growing", [False, True])
+def test_a_counter_that_goes_back_names_the_frame_and_offset(
+    sparse_imm: Path, numbers: list[int], frame: int, told: str, growing: bool
+) -> None:
+    number_frames(sparse_imm, numbers)
+    with pytest.raises(RawDataError, match=f"the frame counter goes {told}: frames are out of order") as caught:
+        imm.open_imm(sparse_imm, growing=growing)
+    assert caught.value.where == f"{sparse_imm}, byte {frame_offset(frame)}, frame {frame}"
 
 
 def test_a_file_that_ends_in_a_header_names_the_frame_and_offset(sparse_imm: Path) -> None:
