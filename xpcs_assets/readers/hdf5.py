@@ -141,6 +141,9 @@ class H5Frames:
         data = items.dataset(name)
         if data is None:
             raise RawDataError(f"there is no dataset {name}", where=items.path, remedy=remedy)
+        none_yet = NoFrameYetError("no whole frame was recorded yet", where=f"{items.path}:{name}", remedy=WAIT)
+        if growing and data.shape and data.shape[0] == 0:
+            raise none_yet
         fault = _fault(data, dimensions)
         if fault:
             raise RawDataError(fault, where=f"{items.path}:{name}", remedy=remedy)
@@ -148,7 +151,7 @@ class H5Frames:
         if growing:
             frames._leave_out_last()
             if not frames.n_recorded:
-                raise NoFrameYetError("no whole frame was recorded yet", where=f"{items.path}:{name}", remedy=WAIT)
+                raise none_yet
         if not frames.n_recorded:
             raise RawDataError("no frame was recorded", where=f"{items.path}:{name}", remedy=COPY)
         return frames

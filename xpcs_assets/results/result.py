@@ -99,6 +99,11 @@ class Result(G2Table):
         """Name of the run: the file's, without ``_results``."""
         return self.path.stem.removesuffix("_results")
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of the run is in it; False for one made while the run was still being written."""
+        return self.provenance.get("complete") is not False
+
     def two_time(self, q_or_bin: float) -> TwoTimeBin:
         """Two-time correlation of a dynamic bin; see :meth:`xpcs_assets.results.twotime_result.TwoTimeResult.bin`.
 

@@ -102,6 +102,8 @@ def test_a_growing_hdf5_file_gives_the_chunks_that_are_full(tmp_path: Path) -> N
     path = tmp_path / "a.h5"
     expected = dense(sparse_frames(42), 42)
     with writing(path, expected.reshape(-1, *SHAPE).astype(np.uint16), layer=4) as writer:
+        with pytest.raises(NoFrameYetError, match="no whole frame was recorded yet"):
+            open_growing([path])
         writer.put(3)
         with pytest.raises(NoFrameYetError, match="no whole frame was recorded yet"):
             open_growing([path])
