@@ -102,6 +102,8 @@ def qmap(
 
     if output.exists() and not overwrite:
         raise QmapError("there is such a file already", where=output, remedy="Choose another name or add --overwrite")
+    masks = [Path(text.partition(":/")[0]) for text in mask or []]
+    _check_written((output, preview), (metadata, raw, bad_pixels, *masks))
     bins = _Asked(axes, dynamic, static, spacing, (q_range, phi_range), (x_range, y_range), rectangle or [])
     pattern = read_pattern(raw, raw_frames) if raw is not None else None
     known = Known(beam_center, pixel_size_m, distance_m, energy_kev, rotation, swing)
@@ -112,6 +114,14 @@ def qmap(
     _tell(output, partition)
     if preview is not None:
         _draw(preview, output, partition, pattern, hot)
+
+
+def _check_written(written: tuple[Path | None, ...], read: tuple[Path | None, ...]) -> None:
+    """Refuse to write over a file that the map is made of, also with ``--overwrite``."""
+    there = [path for path in read if path is not None and path.exists()]
+    for made in written:
+        if made is not None and made.exists() and any(made.samefile(path) for path in there):
+            raise QmapError("the map is made of this file, which would be lost", where=made, remedy="Name another one")
 
 
 @dataclass(frozen=True)

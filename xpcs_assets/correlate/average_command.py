@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xpcs_assets.correlate.publish import report_path
 from xpcs_assets.errors import ConflictingBytesError, CopyError, CorrelationError, XpcsAssetsError
 from xpcs_assets.results.average import Average, average, read_members
 from xpcs_assets.results.limits import Limits
+from xpcs_assets.results.output_name import check_output, check_report, report_path
 from xpcs_assets.results.write_average import average_bytes
 from xpcs_assets.results.write_result import write_atomically
 
@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as wrong:
         return int(wrong.code or 0)
     try:
+        check_output(arguments.output, arguments.results)
         limits = Limits(_range(arguments.baseline), _range(arguments.intensity), _range(arguments.contrast))
         found = average(read_members(arguments.results), limits)
         if not arguments.dry_run:
@@ -48,7 +49,7 @@ def write_average(found: Average, output: Path, *, overwrite: bool = False) -> s
     Raises
     ------
     ConflictingBytesError
-        Something else has this name and may not be overwritten.
+        Something else has this name, or its report's, and may not be overwritten.
     CopyError, NoRoomError
         It cannot be written.
     """
@@ -65,6 +66,7 @@ def write_average(found: Average, output: Path, *, overwrite: bool = False) -> s
         raise ConflictingBytesError(
             "another file has this name", where=output, remedy="Give another --output, or --overwrite it"
         )
+    check_report(report_path(output))
     if there != image:
         write_atomically(output, image)
     told = {**report, "result_digest": digest, "output": output.name}

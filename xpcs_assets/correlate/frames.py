@@ -173,7 +173,8 @@ def read_excluded(path: Path) -> tuple[tuple[int, int], ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise CorrelationError(f"it cannot be read ({error})", where=path, remedy="Name a text file") from error
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise CorrelationError(f"it cannot be read ({why})", where=path, remedy="Name a text file") from error
     words = " ".join(line.partition("#")[0] for line in lines).replace(",", " ").split()
     try:
         return selected_frames(",".join(words))

@@ -28,6 +28,7 @@ from xpcs_assets.readers.qmap import Qmap, check_shape, read_qmap
 from xpcs_assets.readers.qmap_old import with_geometry
 from xpcs_assets.readers.recognise import open_raw
 from xpcs_assets.readers.series import RawSeries, SeriesInfo
+from xpcs_assets.results.output_name import check_output, check_report, report_path
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe, selected_bins
 
 
@@ -86,6 +87,8 @@ def prepare(job: Job, stack: ExitStack, *, so_far: bool = False) -> Prepared:
         There are not yet two of them.
     InputError
         A file is missing, damaged, or does not fit the others; it is named.
+    ConflictingBytesError
+        The output or its report would be written over one of them, or over somebody else's JSON.
     CorrelationError
         The settings leave nothing to correlate, contradict each other, or there is no such device.
     """
@@ -98,6 +101,7 @@ def prepare(job: Job, stack: ExitStack, *, so_far: bool = False) -> Prepared:
     except QmapError as error:
         raise QmapError(error.what, where=job.qmap, remedy=error.remedy) from error
     metadata, acquisition = _acquisition(job, info)
+    _check_name(job, info, metadata)
     qmap = _complete(qmap, metadata)
     frames = (count_so_far if so_far else count_frames)(info, acquisition, settings)
     corrections = Corrections.of(settings, series, frames["dark"])
@@ -140,6 +144,14 @@ def prepare(job: Job, stack: ExitStack, *, so_far: bool = False) -> Prepared:
     )
     _check_asked(prepared)
     return prepared
+
+
+def _check_name(job: Job, info: SeriesInfo, metadata: Path) -> None:
+    settings = job.settings
+    named = (settings.dark_file, settings.flat_file, settings.exclude_file)
+    files = (Path(name) for name in named if name)
+    check_output(job.output, (*job.raw, *info.files, job.qmap, metadata, *files))
+    check_report(report_path(job.output))
 
 
 def _open(job: Job, *, so_far: bool) -> RawSeries:
@@ -193,11 +205,11 @@ def _check_asked(prepared: Prepared) -> None:
             where=where,
             remedy="Leave --kernel events out",
         )
-    if prepared.axis.bursts and (settings.partial_g2 or settings.save_g2 or settings.analysis_type != "multitau"):
+    if prepared.axis.bursts and (settings.save_g2 or settings.analysis_type != "multitau"):
         raise CorrelationError(
-            "bursts give g2 alone, no partials, no pixels' own sums and no two-time",
+            "bursts give g2 and its partials, no pixels' own sums and no two-time",
             where=where,
-            remedy="Leave --partial-g2, --save-g2 and --type out, or --frames-per-burst",
+            remedy="Leave --save-g2 and --type out, or --frames-per-burst",
         )
     if prepared.job.part and settings.analysis_type != "multitau":
         raise CorrelationError("two-time is not made in parts", where=where, remedy="Leave --part or --type out")

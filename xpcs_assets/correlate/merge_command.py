@@ -20,6 +20,7 @@ from xpcs_assets.correlate.publish import only_worker, publish
 from xpcs_assets.correlate.worker import Progress
 from xpcs_assets.engine import stop
 from xpcs_assets.errors import CorrelationError, ResultError, XpcsAssetsError
+from xpcs_assets.results.output_name import check_output
 
 _SAME = ("recipe_digest", "engine", "inputs", "frames", "form")
 
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _merge(paths: Sequence[Path], output: Path, *, overwrite: bool) -> None:
+    check_output(output, paths)
     states = in_order([read_state(path) for path in paths])
     first = states[0]
     on_gpu = any(state.report["device"] == "gpu" for state in states)

@@ -23,6 +23,7 @@ from xpcs_assets.correlate.carry_out import Clock
 from xpcs_assets.correlate.prepared import Prepared
 from xpcs_assets.engine import stop
 from xpcs_assets.errors import ConflictingBytesError, CopyError, ResultError
+from xpcs_assets.results.output_name import report_path
 from xpcs_assets.results.result import read_provenance
 from xpcs_assets.results.write_result import write_atomically
 
@@ -113,11 +114,6 @@ def is_complete(output: Path) -> bool:
         return output.exists() and read_provenance(output).get("complete") is not False
     except ResultError:
         return True
-
-
-def report_path(output: Path) -> Path:
-    """Where the report on a result lies: beside it, ``.json``."""
-    return output.with_suffix(".json")
 
 
 def _existing(prepared: Prepared, *, overwrite: bool) -> dict[str, Any] | None:

@@ -163,3 +163,13 @@ def test_a_shape_that_the_raw_file_contradicts_and_a_picture_of_no_kind_are_refu
         run("--output", tmp_path / "q.hdf", *GEOMETRY, "--raw", measured.raw)
     with pytest.raises(QmapError, match="the picture cannot be written"):
         run("--output", tmp_path / "q.hdf", *GEOMETRY, "--preview", tmp_path / "q.xyz")
+
+
+def test_a_map_and_its_picture_are_not_written_over_what_they_are_made_of(tmp_path: Path) -> None:
+    mask = tmp_path / "mask.npy"
+    np.save(mask, np.ones((40, 60), bool))
+    before = mask.read_bytes()
+    for more in (("--output", mask), ("--output", tmp_path / "q.hdf", "--preview", mask)):
+        with pytest.raises(QmapError, match="the map is made of this file"):
+            run(*more, *GEOMETRY, "--mask", mask, "--overwrite")
+    assert mask.read_bytes() == before
