@@ -138,13 +138,14 @@ def _report(prepared: Prepared, found: Found, clock: Clock) -> dict[str, Any]:
 
 
 def _normalised(prepared: Prepared, found: Multitau) -> MultitauContent:
-    empty_bins = prepared.job.settings.empty_bins
+    empty_bins, n_plans = prepared.job.settings.empty_bins, len(prepared.axis.plans)
+    g2, partial = ([normalise(one, empty_bins) for one in moments] for moments in (found.moments, found.partial))
     return MultitauContent(
         delay=prepared.axis.delay,
         delay_s=prepared.axis.delay_s,
-        g2=joined([normalise(moments, empty_bins) for moments in found.moments]),
+        g2=joined(g2),
         moments=found.moments,
-        partial=tuple(normalise(moments, empty_bins) for moments in found.partial),
+        partial=tuple(joined(partial[first : first + n_plans]) for first in range(0, len(partial), n_plans)),
         # While a run is followed no partials are made.
         partial_frames=tuple(_ends(prepared)) if found.partial else (),
         pixel=found.pixel,
@@ -153,8 +154,12 @@ def _normalised(prepared: Prepared, found: Multitau) -> MultitauContent:
 
 
 def _ends(prepared: Prepared) -> list[int]:
-    number = prepared.job.settings.partial_g2
-    return stretches(prepared.n_frames, number) if number else []
+    number, bursts = prepared.job.settings.partial_g2, prepared.axis.bursts
+    if not number:
+        return []
+    if bursts is None:
+        return stretches(prepared.n_frames, number)
+    return [bursts.n_frames * end for end in stretches(bursts.n_bursts, number)]
 
 
 def _analyse(prepared: Prepared, clock: Clock, progress: Callable[[float], None]) -> Found:

@@ -161,10 +161,11 @@ def merged(prepared: Prepared, states: Sequence[State]) -> Found:
 def _multitau(prepared: Prepared, state: State) -> Multitau:
     plans = prepared.axis.plans
     n_partial = len({name.split("/")[1] for name in state.arrays if name.startswith("partial/")})
+    of_partial = [plans[number % len(plans)] for number in range(n_partial)]
     try:
         return Multitau(
             tuple(_moments(prepared, state, f"moments/{number}", plan) for number, plan in enumerate(plans)),
-            tuple(_moments(prepared, state, f"partial/{number}", plans[0]) for number in range(n_partial)),
+            tuple(_moments(prepared, state, f"partial/{number}", plan) for number, plan in enumerate(of_partial)),
             state.arrays["pixel"],
             state.arrays.get("pixels"),
         )

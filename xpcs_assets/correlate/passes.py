@@ -29,7 +29,7 @@ class Multitau:
     moments
         One for each plan of the time axis.
     partial
-        One for each stretch: moments of the frames from the first to its end.
+        One for each stretch and, of the same stretch, each plan: moments of the frames from the first to its end.
     pixel
         (P,) int64, flat index of the pixels that ``pixels`` are of, sorted by bins.
     pixels

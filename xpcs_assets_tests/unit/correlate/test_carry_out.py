@@ -412,12 +412,55 @@ def test_bursts_are_correlated_within_and_the_gaps_hold_no_pair(made: MadeRun) -
     assert result.n_pairs.tolist() == expected.n_pairs[:8]
 
 
+PERIOD_S = 0.25
+
+
+@pytest.fixture
+def in_bursts(made: MadeRun) -> MadeRun:
+    """A run of areaDetector whose time stamps tell of 7 bursts of 10 frames, ``PERIOD_S`` apart."""
+    with h5py.File(made.raw, "r+") as file:
+        burst, number = np.divmod(np.arange(70), 10)
+        file["/entry/instrument/NDAttributes/NDArrayTimeStamp"] = 1e9 + burst * PERIOD_S + number * 1e-3
+    return made
+
+
+def test_time_stamps_give_the_delays_across_bursts(in_bursts: MadeRun) -> None:
+    counts = in_bursts.counts().astype(np.float64)
+    result = in_bursts.run("--frames-per-burst", "10", "--exclude-frames", "34")
+    # A burst with a frame that does not count is not one of those that are compared.
+    expected = reference(counts.reshape(7, 10, -1).sum(axis=1), result, np.arange(7) != 3)
+    np.testing.assert_allclose(result.delay_s[:8], np.arange(1, 9) * 1e-3)
+    np.testing.assert_allclose(result.delay_s[8:], np.array(expected.delay) * PERIOD_S)
+    assert result.delay_frames[8:].tolist() == [250 * delay for delay in expected.delay]
+    assert result.n_pairs[8:].tolist() == expected.n_pairs
+    np.testing.assert_allclose(result.g2[8:], expected.g2, atol=2e-6)
+    np.testing.assert_allclose(result.g2_error[8:], expected.error, atol=2e-6, rtol=1e-4)
+    with h5py.File(in_bursts.folder / "out.hdf") as file:
+        assert np.array_equal(file["/xpcs/multitau/delay_s"][()], result.delay_s)
+
+
+@pytest.mark.parametrize("memory", ["1GiB", "1MiB"])
+def test_partials_of_bursts_are_those_of_the_first_bursts(in_bursts: MadeRun, memory: str) -> None:
+    whole = in_bursts.run("--frames-per-burst", "10", "--partial-g2", "3", "--memory", memory)
+    with h5py.File(in_bursts.folder / "out.hdf") as file:
+        partial = file["/xpcs/multitau/normalized_g2_partial"][()]
+        assert file["/xpcs/multitau/normalized_g2_partial_labels"][()].tolist() == [20, 40, 70]
+    assert partial.shape == (3, *whole.g2.shape)
+    np.testing.assert_array_equal(partial[2], np.nan_to_num(whole.g2))
+    for number, end in enumerate((20, 40)):
+        cut = in_bursts.run("--frames-per-burst", "10", "--end-frame", str(end), name=f"{end}.hdf")
+        known = np.isin(np.round(whole.delay_s, 6), np.round(cut.delay_s, 6))
+        np.testing.assert_allclose(partial[number][known], np.nan_to_num(cut.g2), atol=2e-6)
+        assert not partial[number][~known].any()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--begin-frame", "3"], "bursts of 10 frames are cut by begin 3"),
         (["--average", "4"], "are cut by"),
-        (["--partial-g2", "2"], "bursts give g2 alone"),
+        (["--save-g2"], "bursts give g2 and its partials"),
+        (["--type", "twotime"], "no two-time"),
         (["--end-frame", "9"], "9 frames make no burst of 10"),
     ],
 )
