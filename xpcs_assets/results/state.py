@@ -37,10 +37,12 @@ def read_moments(path: str | Path) -> Moments:
     Raises
     ------
     ResultError
-        The file is no such result, or was made without a state.
+        The file is no such result, was made without a state, or while the run was still being written.
     """
     path = Path(path)
     result = open_result(path)
+    if not result.complete:
+        raise ResultError("it was made while the run was still being written", where=path, remedy=_REMEDY)
     settings = result.recipe.settings
     plan = make_plan(result.intensity_vs_time.shape[1], settings.delays_per_level, settings.scheme)
     with open_hdf5(path, ResultError, _REMEDY) as file, damage(path, "it cannot be read", ResultError, _REMEDY):

@@ -4,6 +4,9 @@ import fcntl
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,10 @@ import pytest
 
 from xpcs_assets.correlate import worker
 from xpcs_assets.engine import stop
+from xpcs_assets.errors import ResultError
 from xpcs_assets.readers.hdf5 import DATASET
 from xpcs_assets.results.result import Result, open_result
+from xpcs_assets.results.state import read_moments
 from xpcs_assets.testing.simulate import FRAMES_FIELD, SimulatedRun, simulate
 from xpcs_assets_tests.unit.readers.swmr_writer import writing
 
@@ -239,10 +244,38 @@ def test_a_worker_stopped_in_the_middle_leaves_a_result_that_is_never_taken_for_
     ]
     assert not open_result(run.output).complete
     assert json.loads(run.output.with_suffix(".json").read_text())["complete"] is False
+    with pytest.raises(ResultError, match="while the run was still being written"):
+        read_moments(run.output)
     run.raw.write_bytes(run.content)
     assert run.correlate() == 0
     assert open_result(run.output).complete
     assert_final(run)
+
+
+def test_a_worker_told_to_stop_while_it_waits_stops_at_once(imm: SimulatedRun, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(imm.folder, tmp_path / "run"))
+    raw, output = folder / imm.raw.name, tmp_path / "out.hdf"
+    raw.write_bytes(imm.raw.read_bytes()[: odd_ends(imm)[1]])
+    command = [
+        sys.executable,
+        "-m",
+        "xpcs_assets.correlate",
+        str(raw),
+        "--qmap",
+        str(imm.qmap),
+        "--output",
+        str(output),
+    ]
+    with subprocess.Popen([*command, *QUIET, "--follow-every", "600"], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = json.loads(process.stderr.readline())
+        process.send_signal(signal.SIGTERM)
+        _, error = process.communicate(timeout=60)
+    assert 100 < line["so_far"] < 200
+    assert line["expected"] == 0
+    assert process.returncode == 1
+    assert "stopped by a signal" in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.hdf", "out.json", "run"]
 
 
 def test_an_unfinished_result_of_another_recipe_is_kept(

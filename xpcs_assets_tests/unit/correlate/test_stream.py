@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -96,3 +97,38 @@ def test_gaps_in_the_time_stamps_are_dropped_frames_inside_the_analysed_range() 
     assert run.invalid == {"excluded": 2, "dropped": 6 + 2}
     assert np.count_nonzero(~valid) == 10
     assert not valid[10:12].any()
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize(("stride", "average"), [(1, 1), (2, 1), (1, 3)])
+def test_a_stream_goes_on_at_any_frame(stride: int, average: int, *, gaps: bool) -> None:
+    slot = np.arange(39) + 3 * (np.arange(39) > 12) + (np.arange(39) > 13) if gaps else None
+    run = stream(slot=slot)
+    run.selection = replace(run.selection, stride=stride, average=average)
+    whole = list(run.chunks())
+    valid = np.concatenate([chunk.valid for chunk in whole])
+    counts = np.concatenate([chunk.counts for chunk in whole if isinstance(chunk, Frames)])
+    for first in range(run.selection.n_frames + 1):
+        rest = list(stream_like(run).chunks(first))
+        at = first
+        for chunk in rest:
+            assert isinstance(chunk, Frames)
+            assert chunk.begin == at
+            np.testing.assert_array_equal(chunk.valid, valid[chunk.begin : chunk.end])
+            np.testing.assert_array_equal(chunk.counts[chunk.valid], counts[chunk.begin : chunk.end][chunk.valid])
+            at = chunk.end
+        assert at == run.selection.n_frames
+
+
+def stream_like(run: Stream) -> Stream:
+    return replace(run, series=Gapped(COUNTS, run.series.recorded))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("shorter", [12, 20, 31])
+def test_what_a_shorter_run_found_is_not_counted_again(shorter: int) -> None:
+    before, whole = stream(end=shorter), stream()
+    before.known.valid[:] = whole.known.valid[:shorter]
+    list(before.chunks())
+    whole.go_on_after(before)
+    list(whole.chunks(before.selection.n_frames))
+    assert whole.invalid == {"excluded": 2, "dropped": 2}
