@@ -11,10 +11,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xpcs_assets.engine.delays import Plan
 from xpcs_assets.engine.multitau import Moments
 from xpcs_assets.engine.normalise import G2, normalise
 from xpcs_assets.errors import CorrelationError, ResultError
@@ -149,12 +151,26 @@ def merge(moments: Sequence[Moments], empty_bins: EmptyBins = "excluded") -> G2:
     ``static`` is the mean over the runs that have counts there, (T, Ns); ``n_pairs`` is the fewest that any run with
     pairs has: with one pair a run, g2 of each pixel is the same number whatever the sample does.
     """
-    n_delays = min(part.plan.n_delays for part in moments)
-    pairs = np.stack([part.n_pairs[:n_delays] for part in moments])
+    plan = min((part.plan for part in moments), key=lambda plan: plan.n_delays)
+    pairs = np.stack([part.n_pairs[: plan.n_delays] for part in moments])
+    merged: dict[str, NDArray[Any]] = {}
+    # A run without a pair at a delay says nothing there: its bins are no empty ones, which could enter as 0.
+    for has_pairs in np.unique(pairs > 0, axis=1).T:
+        here = ((pairs > 0) == has_pairs[:, None]).all(axis=0)
+        runs = [part for part, has in zip(moments, has_pairs, strict=True) if has]
+        for name, values in vars(_side_by_side(runs or moments, plan, empty_bins)).items():
+            merged.setdefault(name, np.empty_like(values))[here] = values[here]
+    fewest = np.where(pairs > 0, pairs, np.iinfo(np.int64).max).min(axis=0) * (pairs > 0).any(axis=0)
+    return G2(**{**merged, "n_pairs": fewest})
+
+
+def _side_by_side(moments: Sequence[Moments], plan: Plan, empty_bins: EmptyBins) -> G2:
+    """g2 of the static bins of all these runs at the delays of ``plan``; ``static`` is the mean over the runs."""
+    n_delays = plan.n_delays
     together = replace(
         moments[0],
-        plan=min((part.plan for part in moments), key=lambda plan: plan.n_delays),
-        n_pairs=pairs.sum(axis=0),
+        plan=plan,
+        n_pairs=np.sum([part.n_pairs[:n_delays] for part in moments], axis=0),
         sums=np.concatenate([part.sums[:n_delays] for part in moments], axis=1),
         n_pixels=np.concatenate([part.n_pixels for part in moments]),
         dynamic_of_static=np.concatenate([part.dynamic_of_static for part in moments]),
@@ -162,11 +178,7 @@ def merge(moments: Sequence[Moments], empty_bins: EmptyBins = "excluded") -> G2:
     )
     g2 = normalise(together, empty_bins)
     of_runs = g2.static.reshape(n_delays, len(moments), -1)
-    return replace(
-        g2,
-        static=_mean(list(of_runs.swapaxes(0, 1)), np.ones(len(moments))),
-        n_pairs=np.where(pairs > 0, pairs, np.iinfo(np.int64).max).min(axis=0) * (pairs > 0).any(axis=0),
-    )
+    return replace(g2, static=_mean(list(of_runs.swapaxes(0, 1)), np.ones(len(moments))))
 
 
 def told(members: Sequence[Member], judged: Judged) -> str:

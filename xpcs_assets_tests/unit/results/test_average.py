@@ -16,6 +16,7 @@ from xpcs_assets.results.average import average, merge, read_members
 from xpcs_assets.results.limits import Limits
 from xpcs_assets.results.result import open_result
 from xpcs_assets.results.state import read_moments
+from xpcs_assets.runs.recipe import EmptyBins
 from xpcs_assets.testing import simulate as simulation
 from xpcs_assets_tests.science.test_viewer import viewer
 
@@ -59,6 +60,41 @@ def test_a_brighter_repeat_does_not_lift_the_baseline(results: list[Path]) -> No
     np.testing.assert_allclose(merge([moments, brighter]).g2, merge([moments]).g2, rtol=1e-12)
     summed = merge([replace(moments + brighter, n_pairs=moments.n_pairs)])
     assert (summed.g2[0] > 1.1 * merge([moments]).g2[0]).all()  # what adding them pixel by pixel would give
+
+
+@pytest.mark.parametrize("empty_bins", ["excluded", "zero"])
+def test_a_run_without_a_pair_at_a_delay_has_no_part_in_it(results: list[Path], empty_bins: EmptyBins) -> None:
+    whole, other = read_moments(results[0]), read_moments(results[1])
+    # All pairs of the second run's third delay and from the tenth on were invalid.
+    n_pairs, sums = other.n_pairs.copy(), other.sums.copy()
+    lacking = (np.arange(len(n_pairs)) == 2) | (np.arange(len(n_pairs)) >= 9)
+    n_pairs[lacking], sums[lacking] = 0, 0.0
+    found = merge([whole, replace(other, n_pairs=n_pairs, sums=sums)], empty_bins)
+    alone, both = merge([whole], empty_bins), merge([whole, other], empty_bins)
+    for name in ("g2", "error", "error_boost", "n_static_used", "static", "n_pairs"):
+        one, two, expected = getattr(found, name), getattr(both, name), getattr(alone, name)
+        np.testing.assert_allclose(one[lacking], expected[lacking], rtol=1e-12, err_msg=name)
+        np.testing.assert_allclose(one[~lacking], two[~lacking], rtol=1e-12, err_msg=name)
+
+
+def test_a_shorter_run_without_a_pair_leaves_the_delays_of_a_longer_one(results: list[Path]) -> None:
+    long, short = read_moments(results[0]), read_moments(results[3])
+    n_pairs, sums = short.n_pairs.copy(), short.sums.copy()
+    n_pairs[2], sums[2] = 0, 0.0
+    found = merge([long, replace(short, n_pairs=n_pairs, sums=sums)], "zero")
+    assert len(found.g2) == short.plan.n_delays < long.plan.n_delays
+    np.testing.assert_allclose(found.g2[2], merge([long], "zero").g2[2], rtol=1e-12)
+
+
+def test_a_delay_that_no_run_has_a_pair_of_is_undefined(results: list[Path]) -> None:
+    moments = read_moments(results[0])
+    n_pairs, sums = moments.n_pairs.copy(), moments.sums.copy()
+    n_pairs[4], sums[4] = 0, 0.0
+    found = merge([replace(moments, n_pairs=n_pairs, sums=sums)] * 2, "zero")
+    assert np.isnan(found.g2[4]).all()
+    assert found.n_pairs[4] == 0
+    assert not found.n_static_used[4].any()
+    assert np.isfinite(np.delete(found.g2, 4, axis=0)).all()
 
 
 def test_the_average_is_the_mean_of_g2_and_its_error_falls(results: list[Path], tmp_path: Path) -> None:
