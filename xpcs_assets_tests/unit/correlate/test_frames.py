@@ -6,8 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xpcs_assets.correlate.frames import claimed_by_name, count_frames, known_frames, read_excluded
-from xpcs_assets.errors import CorrelationError, RawDataError
+from xpcs_assets.correlate.frames import (
+    claimed_by_name,
+    count_frames,
+    count_so_far,
+    known_frames,
+    read_excluded,
+)
+from xpcs_assets.errors import CorrelationError, NoFrameYetError, RawDataError
 from xpcs_assets.readers.metadata import Acquisition
 from xpcs_assets.readers.series import SeriesInfo
 from xpcs_assets.runs.recipe import AnalysisSettings
@@ -33,6 +39,29 @@ def test_the_dark_frames_asked_for_come_before_those_of_the_metadata() -> None:
 def test_a_kinetics_file_is_refused_by_name() -> None:
     with pytest.raises(RawDataError, match="kinetics file"):
         count_frames(replace(INFO, extra={"kinetics": 1}), TAKEN, AnalysisSettings())
+
+
+@pytest.mark.parametrize("format_", ["imm", "rigaku500k"])
+def test_of_a_run_that_is_being_written_the_frames_so_far_count(format_: str) -> None:
+    info, promised = replace(INFO, format=format_), replace(TAKEN, n_frames=400)
+    for taken, settings, total, expected in (
+        (TAKEN, AnalysisSettings(), 100, 0),
+        (promised, AnalysisSettings(), 100, 400),
+        (promised, AnalysisSettings(frames=200), 100, 200),
+        (TAKEN, AnalysisSettings(frames=60), 60, 60),
+    ):
+        frames = count_so_far(info, taken, settings)
+        told = {key: frames[key] for key in ("total", "end", "expected", "missing", "source")}
+        assert told == {"total": total, "end": total, "expected": expected, "missing": 0, "source": "so far"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [AnalysisSettings(begin_frame=99), AnalysisSettings(stride=51), AnalysisSettings(begin_frame=41, average=30)],
+)
+def test_without_a_pair_of_frames_there_is_nothing_to_correlate_yet(settings: AnalysisSettings) -> None:
+    with pytest.raises(NoFrameYetError, match="no pair of frames"):
+        count_so_far(INFO, TAKEN, settings)
 
 
 def test_a_closed_shutter_and_a_missing_monitor_are_counted_after_what_is_excluded() -> None:
