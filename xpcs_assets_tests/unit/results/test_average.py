@@ -11,6 +11,7 @@ import pytest
 
 from xpcs_assets.correlate.average_command import main
 from xpcs_assets.correlate.worker import main as correlate
+from xpcs_assets.engine.delays import make_plan
 from xpcs_assets.errors import CorrelationError, ResultError
 from xpcs_assets.results.average import average, merge, read_members
 from xpcs_assets.results.limits import Limits
@@ -78,11 +79,11 @@ def test_a_run_without_a_pair_at_a_delay_has_no_part_in_it(results: list[Path], 
 
 
 def test_a_shorter_run_without_a_pair_leaves_the_delays_of_a_longer_one(results: list[Path]) -> None:
-    long, short = read_moments(results[0]), read_moments(results[3])
-    n_pairs, sums = short.n_pairs.copy(), short.sums.copy()
+    long, plan = read_moments(results[0]), make_plan(100)
+    n_pairs, sums = plan.n_pairs.copy(), long.sums[: plan.n_delays].copy()
     n_pairs[2], sums[2] = 0, 0.0
-    found = merge([long, replace(short, n_pairs=n_pairs, sums=sums)], "zero")
-    assert len(found.g2) == short.plan.n_delays < long.plan.n_delays
+    found = merge([long, replace(long, plan=plan, n_pairs=n_pairs, sums=sums)], "zero")
+    assert len(found.g2) == plan.n_delays < long.plan.n_delays
     np.testing.assert_allclose(found.g2[2], merge([long], "zero").g2[2], rtol=1e-12)
 
 
