@@ -162,8 +162,10 @@ def _read_index(file: RawFile, *, growing: bool) -> _Index:
     headers: list[Header] = []
     offsets: list[int] = []
     offset = 0
-    while offset < file.size_bytes and not (growing and _is_cut(file, offset)):
-        header = _read_header(file, offset, len(headers))
+    while offset < file.size_bytes:
+        header = _read_header(file, offset, len(headers), growing=growing)
+        if header is None:
+            break
         if headers and header.layout != headers[0].layout:
             what = f"(compression, rows, cols, bytes) is {header.layout}, in the first frame {headers[0].layout}"
             raise RawDataError(what, where=at(file.path, offset, len(headers)), remedy=_DAMAGED)
@@ -191,23 +193,19 @@ def _check_order(counter: NDArray[np.int64], offsets: list[int], path: Path) -> 
         )
 
 
-def _is_cut(file: RawFile, offset: int) -> bool:
-    """Tell whether a frame has begun and its header or payload is not whole; an impossible header is no such frame."""
-    room = file.size_bytes - offset - HEADER_BYTES
-    if room < 0:
-        return True
-    header = Header.of(file.read(offset, _FIELDS.size))
-    return not header.fault() and room < header.payload_bytes
-
-
-def _read_header(file: RawFile, offset: int, frame: int) -> Header:
+def _read_header(file: RawFile, offset: int, frame: int, *, growing: bool) -> Header | None:
+    """The header of a frame; None where a ``growing`` file ends before the frame does."""
     where = at(file.path, offset, frame)
     room = file.size_bytes - offset
+    if growing and room < HEADER_BYTES:
+        return None
     if room < HEADER_BYTES:
         raise RawDataError(f"the file ends {room} bytes into a header of 1024", where=where, remedy=_DAMAGED)
     header = Header.of(file.read(offset, _FIELDS.size))
     if fault := header.fault():
         raise RawDataError(f"the frame header is impossible: {fault}", where=where, remedy=_DAMAGED)
+    if growing and room - HEADER_BYTES < header.payload_bytes:
+        return None
     if room - HEADER_BYTES < header.payload_bytes:
         what = f"the payload of {header.payload_bytes} bytes is cut off after {room - HEADER_BYTES}"
         raise RawDataError(what, where=where, remedy=_DAMAGED)
