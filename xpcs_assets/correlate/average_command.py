@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from xpcs_assets.correlate.command_line import Parser
 from xpcs_assets.errors import ConflictingBytesError, CopyError, CorrelationError, XpcsAssetsError
 from xpcs_assets.results.average import Average, average, read_members
 from xpcs_assets.results.limits import Limits
@@ -92,10 +93,7 @@ def _range(limits: Sequence[float] | None) -> tuple[float, float] | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="xpcs-assets average", description="Average repeats: results of one recipe to one result.",
-        allow_abbrev=False,
-    )  # fmt: skip
+    parser = Parser("xpcs-assets average", "Average repeats: results of one recipe to one result.")
     add = parser.add_argument
     add("results", metavar="RESULT", type=Path, nargs="+", help="result files of the runs, all of one recipe")
     add("--output", metavar="FILE", type=Path, required=True, help="result file to make; its report lies beside it")

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xpcs_assets.correlate.carry_out import Clock, assemble
+from xpcs_assets.correlate.command_line import Parser
 from xpcs_assets.correlate.job import prepare
 from xpcs_assets.correlate.parts import in_order, merged, read_state
 from xpcs_assets.correlate.publish import only_worker, publish
@@ -78,10 +79,8 @@ def _contains(told: object, wanted: object) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="xpcs-assets merge",
-        description="Merge the states that `xpcs-assets correlate --part K/N` wrote to one result.",
-        allow_abbrev=False,
+    parser = Parser(
+        "xpcs-assets merge", "Merge the states that `xpcs-assets correlate --part K/N` wrote to one result."
     )
     add = parser.add_argument
     add("states", metavar="STATE", type=Path, nargs="+", help="state files, each part once")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xpcs_assets.correlate.carry_out import Clock, assemble, carry_out
+from xpcs_assets.correlate.command_line import Parser
 from xpcs_assets.correlate.follow import Follower, Pace, check_followed
 from xpcs_assets.correlate.job import Job, prepare
 from xpcs_assets.correlate.publish import is_complete, only_worker, publish, put_so_far
@@ -195,9 +196,7 @@ def _size_bytes(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="xpcs-assets correlate", description="Correlate one run: raw file and q-map to g2.", allow_abbrev=False
-    )
+    parser = Parser("xpcs-assets correlate", "Correlate one run: raw file and q-map to g2.")
     add = parser.add_argument
     add("raw", metavar="RAW", type=Path, nargs="+", help="raw file (or files) of one run")
     add("--qmap", metavar="FILE", type=Path, required=True, help="mask and bins, as pySimpleMask saves them")
@@ -234,7 +233,7 @@ def _add_setting(parser: argparse.ArgumentParser, item: Field[Any]) -> None:
         parser.add_argument(option, dest=item.name, action="store_true", help=text)
         return
     kind = type(item.default)
-    metavar = None if choices else {int: "N", float: "X"}.get(kind, "TEXT")
+    metavar = None if choices else {int: "N", float: "X"}.get(kind, "FILE" if item.name.endswith("_file") else "TEXT")
     shown = f"{text} (default: {item.default})" if item.default != "" else text
     parser.add_argument(
         option, dest=item.name, type=kind, default=item.default, choices=choices or None, metavar=metavar,

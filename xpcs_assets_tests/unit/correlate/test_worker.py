@@ -303,7 +303,10 @@ def test_a_failure_is_a_json_line_when_progress_is(
 @pytest.mark.parametrize("arguments", [[], ["raw.imm"], ["--device", "abacus"], ["--memory", "much"]])
 def test_wrong_usage_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
-    assert "usage" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert told.endswith("`xpcs-assets correlate --help` lists all options\n")
+    assert told.count("\n") == 1
 
 
 def test_a_gpu_that_is_not_there_is_refused(
