@@ -356,13 +356,13 @@ def windows(
 
 
 def as_kernel_type(counts: NDArray[Any]) -> NDArray[Any]:
-    """Counts as a C-ordered array of a type that kernels are compiled for: uint8, uint16, int32 or float32.
+    """Counts as a C-ordered array of a type that kernels are compiled for: uint8, uint16, int16, int32 or float32.
 
     Counts beyond int32 become -1: overflowed.
     """
     if counts.dtype.kind == "f":
         return np.require(counts, np.float32, _KERNEL_FLAGS)
-    if counts.dtype in (np.uint8, np.uint16):
+    if counts.dtype in (np.uint8, np.uint16, np.int16):
         return np.require(counts, None, _KERNEL_FLAGS)
     if counts.dtype.itemsize > 4 or counts.dtype == np.uint32:
         return np.where(counts.astype(np.int64) > _INT32_MAX, -1, counts).astype(np.int32)

@@ -80,7 +80,8 @@ class _Stage:
 
     def hold(self, counts: np.dtype[Any]) -> None:
         """Go on in a type that holds such counts: int16 for uint8, int32 for other integers, or float64."""
-        dtype = np.promote_types(self.buffer.dtype, np.float64 if counts.kind == "f" else counts)
+        whole = counts if counts == np.uint8 else np.int32
+        dtype = np.promote_types(self.buffer.dtype, np.float64 if counts.kind == "f" else whole)
         if dtype != self.buffer.dtype:
             self.buffer, self.history = self.buffer.astype(dtype), self.history.astype(dtype)
 

@@ -42,11 +42,12 @@ def check_recorded(end: int, n_recorded: int, where: Path) -> None:
         raise RawDataError(what, where=where, remedy="Take the number of frames from the file, or copy it anew")
 
 
-def signed_counts(values: NDArray[Any]) -> NDArray[np.int32] | NDArray[np.float32]:
-    """Stored values as int32, or float32 where they are floats, with what is no count marked.
+def signed_counts(values: NDArray[Any]) -> NDArray[np.int16] | NDArray[np.int32] | NDArray[np.float32]:
+    """Stored values as int16 or int32, or float32 where they are floats, with what is no count marked.
 
     The largest value of an integer type marks a masked or overflowed pixel; it and all that exceeds int32
     become -1 (from uint32 some other negative number). Infinities become NaN; negative floats are values.
+    Unsigned values are not copied where the same bytes can be taken as signed: copies cost more than unpacking.
     """
     if values.dtype.kind == "f":
         counts = values.astype(np.float32)
@@ -55,16 +56,21 @@ def signed_counts(values: NDArray[Any]) -> NDArray[np.int32] | NDArray[np.float3
     if values.dtype == np.uint32:
         # Reinterpreted, not copied: 2**32 - 1 is -1, and whatever exceeds int32 is negative.
         return values.view(np.int32)
+    if values.dtype == np.uint16 and values.view(np.int16).min(initial=0) >= -1:
+        # 2**16 - 1 is -1, and nothing else is beyond int16.
+        return values.view(np.int16)
     top = np.iinfo(values.dtype).max
-    signed: NDArray[np.int32] = values.astype(np.int32)
     if values.dtype.kind == "u" and values.dtype.itemsize < 4:
+        signed: NDArray[np.int16] | NDArray[np.int32]
+        signed = values.astype(np.int16) if values.dtype.itemsize == 1 else values.astype(np.int32)
         # One more than the largest, in as many bits, is 0, and -1 in the end: no comparison, no second array.
         signed += 1
         signed &= top
         signed -= 1
         return signed
-    signed[(values == top) | (values > _INT32_MAX)] = -1
-    return signed
+    whole: NDArray[np.int32] = values.astype(np.int32)
+    whole[(values == top) | (values > _INT32_MAX)] = -1
+    return whole
 
 
 def events_once(chunk: Events, n_pixels: int, where: str) -> tuple[Events, int]:

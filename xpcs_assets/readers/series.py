@@ -50,9 +50,9 @@ class Frames:
     begin
         Number of the first frame, 0-based as recorded.
     counts
-        (n, rows * columns), in the detector's units. Integer: negative means masked or overflowed (a pixel at its
-        type's maximum has been turned to -1). float32: NaN means masked or overflowed, and negative values count:
-        dark-subtracted detector units are signed.
+        (n, rows * columns), in the detector's units. Integer, int16 or int32: negative means masked or overflowed (a
+        pixel at its type's maximum has been turned to -1). float32: NaN means masked or overflowed, and negative
+        values count: dark-subtracted detector units are signed.
     valid
         (n,) bool, False for frames that do not count in time.
     """

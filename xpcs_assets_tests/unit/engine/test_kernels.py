@@ -119,6 +119,15 @@ def test_unsigned_counts_are_taken_as_they_are_up_to_the_largest(dtype: type[np.
     np.testing.assert_allclose(g2.g2, correlate(counts, np.ones(70), dynamic, static).g2, rtol=EXACT)
 
 
+@pytest.mark.parametrize("form", ["frames", "events"])
+def test_counts_of_two_bytes_are_as_those_of_four_and_masked_below_0(form: str) -> None:
+    part, _, _ = partition_of(*maps((4, 5), 2, 2, seed=5))
+    counts = np.random.default_rng(7).integers(0, 1 << 15, (70, 20)).astype(np.int32)
+    counts[5, 3] = -1
+    wide, narrow = (run(form, counts.astype(dtype), part, np.ones(70, bool)).g2 for dtype in (np.int32, np.int16))
+    np.testing.assert_array_equal(wide, narrow)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_the_result_does_not_depend_on_the_number_of_threads(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(6)

@@ -57,6 +57,11 @@ def test_a_million_frames_give_the_moments_of_the_cpu(form) -> None:
     same_as_the_cpu(form, photons(1_000_003, 0.05, seed=3))
 
 
+def test_large_counts_of_two_bytes_stay_exact_in_the_fused_kernel() -> None:
+    counts = np.random.default_rng(8).integers(0, 1 << 15, (700, 6)).astype(np.int16)
+    same_as_the_cpu(FUSED, counts)
+
+
 def test_counts_that_outgrow_the_fused_kernel_stay_exact() -> None:
     counts = photons(700, 3.0, seed=4)
     counts[400:450, 1] += 3 * MAX_COUNT

@@ -52,7 +52,7 @@ def read_all(
             assert (chunk.frame.dtype, chunk.pixel.dtype, chunk.count.dtype) == (np.int64, np.int32, np.int32)
             counts[chunk.frame - begin, chunk.pixel] = chunk.count
         else:
-            assert chunk.counts.dtype in (np.int32, np.float32)
+            assert chunk.counts.dtype in (np.int16, np.int32, np.float32)
             counts[at - begin : chunk.end - begin] = chunk.counts
         valid[at - begin : chunk.end - begin] = chunk.valid
         at = chunk.end

@@ -11,8 +11,24 @@ from xpcs_assets.readers.series import Events
 def test_the_largest_value_of_a_type_is_no_count(dtype: str) -> None:
     top = np.iinfo(np.dtype(dtype)).max
     counts = signed_counts(np.array([[0, 1, 100, top]], dtype))
-    assert counts.dtype == np.int32
+    assert counts.dtype in (np.int16, np.int32)
     assert counts.tolist() == [[0, 1, 100, -1]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_every_small_unsigned_value_keeps_its_number(dtype: type[np.unsignedinteger]) -> None:
+    every = np.arange(np.iinfo(dtype).max + 1)
+    expected = np.where(every == every[-1], -1, every)
+    np.testing.assert_array_equal(signed_counts(every.astype(dtype)), expected)
+    np.testing.assert_array_equal(signed_counts(every[:128].astype(dtype)), every[:128])
+
+
+def test_uint16_whose_counts_fit_into_int16_are_not_copied() -> None:
+    values = np.array([0, 2**15 - 1, 2**16 - 1], np.uint16)
+    assert np.shares_memory(signed_counts(values), values)
+    assert signed_counts(values).tolist() == [0, 2**15 - 1, -1]
+    assert signed_counts(np.array([2**15], np.uint16)).tolist() == [2**15]
+    assert signed_counts(np.array([], np.uint16)).size == 0
 
 
 def test_uint32_beyond_int32_is_no_count() -> None:
