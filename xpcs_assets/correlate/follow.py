@@ -23,6 +23,7 @@ from xpcs_assets.errors import CorrelationError, MetadataError, NoFrameYetError,
 from xpcs_assets.readers import growing
 from xpcs_assets.readers.hdf5 import SIGNATURE
 from xpcs_assets.readers.metadata import find_metadata
+from xpcs_assets.readers.rawfile import cannot_open
 
 _BLOCK_BYTES = 16 << 20
 _LEAST_PLANNED = 1 << 12
@@ -182,10 +183,8 @@ class _Bytes:
     """
 
     def __init__(self, files: list[Path]) -> None:
-        self._files = files
-        self._sizes = tuple(0 for _ in files)
-        self._nodes: dict[Path, int] = {}
-        self._digests: list[Any] | None = [hashlib.sha256() for _ in files]
+        self._seen = {path: growing.Present(0, 0) for path in files}
+        self._digests: dict[Path, Any] | None = {path: hashlib.sha256() for path in files}
 
     def look(self) -> bool:
         """Whether there are more bytes than at the last look.
@@ -195,16 +194,17 @@ class _Bytes:
         RawDataError
             A file became shorter, or another one has its name.
         """
-        sizes = growing.sizes_bytes(self._files)
-        for path, before, now in zip(self._files, self._sizes, sizes, strict=True):
-            replaced = now and self._nodes.setdefault(path, path.stat().st_ino) != path.stat().st_ino
-            if now < before or replaced:
-                what = f"it became shorter ({before} bytes, then {now})" if now < before else "it was replaced"
-                raise _changed(path, what)
-        grown = sizes != self._sizes
-        if grown:
-            self._digest(sizes)
-        self._sizes = sizes
+        grown = False
+        for path, before in self._seen.items():
+            now = growing.Present.of(path)
+            if now.size_bytes < before.size_bytes:
+                raise _changed(path, f"it became shorter ({before.size_bytes} bytes, then {now.size_bytes})")
+            if before.node not in (0, now.node):
+                raise _changed(path, "it was replaced")
+            if now.size_bytes > before.size_bytes:
+                grown = True
+                self._digest(path, before.size_bytes, now.size_bytes)
+            self._seen[path] = now
         return grown
 
     def are_of(self, raw: list[dict[str, str]]) -> bool:
@@ -219,22 +219,26 @@ class _Bytes:
         if self._digests is None:
             return False
         told = {file["name"]: file["digest"] for file in raw}
-        for path, digest in zip(self._files, self._digests, strict=True):
+        for path, digest in self._digests.items():
             if told.get(path.name, "") not in ("", f"sha256:{digest.hexdigest()}"):
                 raise _changed(path, "bytes that had been read were changed")
-        return all(path.name in told for path in self._files)
+        return all(path.name in told for path in self._digests)
 
-    def _digest(self, sizes: tuple[int, ...]) -> None:
-        for number, (path, before, now) in enumerate(zip(self._files, self._sizes, sizes, strict=True)):
+    def _digest(self, path: Path, begin: int, end: int) -> None:
+        if self._digests is None:
+            return
+        try:
             with path.open("rb") as file:
-                if self._digests is None or file.read(len(SIGNATURE)) == SIGNATURE:
+                if file.read(len(SIGNATURE)) == SIGNATURE:
                     self._digests = None
                     return
-                file.seek(before)
-                while before < now and (block := file.read(min(_BLOCK_BYTES, now - before))):
-                    self._digests[number].update(block)
-                    before += len(block)
+                file.seek(begin)
+                while begin < end and (block := file.read(min(_BLOCK_BYTES, end - begin))):
+                    self._digests[path].update(block)
+                    begin += len(block)
                     stop.check()
+        except OSError as error:
+            raise cannot_open(path, error) from error
 
 
 def _changed(path: Path, what: str) -> RawDataError:

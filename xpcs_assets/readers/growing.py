@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import h5py
 
@@ -19,23 +20,28 @@ from xpcs_assets.readers.rawfile import WAIT, cannot_open
 from xpcs_assets.readers.series import RawSeries
 
 
-def sizes_bytes(paths: Sequence[Path]) -> tuple[int, ...]:
-    """Present length of each file, 0 where there is none yet.
+class Present(NamedTuple):
+    """A file as it is now: its length in bytes, and the file system's number of it; both 0 where there is none yet."""
 
-    Raises
-    ------
-    RawDataError
-        One may not be looked at.
-    """
-    sizes = []
-    for path in paths:
+    size_bytes: int
+    node: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Look at a file.
+
+        Raises
+        ------
+        RawDataError
+            It may not be looked at.
+        """
         try:
-            sizes.append(path.stat().st_size)
+            found = path.stat()
         except FileNotFoundError:
-            sizes.append(0)
+            return cls(0, 0)
         except OSError as error:
             raise cannot_open(path, error) from error
-    return tuple(sizes)
+        return cls(found.st_size, found.st_ino)
 
 
 def files_of(paths: Sequence[Path]) -> list[Path]:
@@ -56,7 +62,7 @@ def open_growing(paths: Sequence[Path]) -> RawSeries:
         The file is damaged, or runs of its format cannot be followed.
     """
     files = files_of(paths)
-    if not all(sizes_bytes(files)):
+    if not all(Present.of(path).size_bytes for path in files):
         raise NoFrameYetError("it holds no byte yet", where=files[0], remedy=WAIT)
     if rigaku3m.is_module_name(files[0].name):
         return rigaku3m.open_rigaku3m(files, growing=True)

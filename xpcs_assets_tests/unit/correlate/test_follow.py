@@ -33,7 +33,7 @@ class Detector:
     def __init__(self, run: SimulatedRun, folder: Path, ends: Sequence[int], name: str = "") -> None:
         folder.mkdir()
         name = name or run.name
-        self.raw, self.output = folder / f"{name}{run.raw.suffix}", folder / "out.hdf"
+        self.raw, self.output = folder / f"{name}{run.raw.name.removeprefix(run.name)}", folder / "out.hdf"
         self.metadata = Path(shutil.copy(run.metadata, folder / f"{name}_metadata.hdf"))
         self.qmap = Path(shutil.copy(run.qmap, folder))
         self.content = run.raw.read_bytes()
@@ -177,6 +177,26 @@ def test_a_rigaku_run_is_followed_up_to_the_frame_before_the_last(
     words = np.frombuffer(run.content, "<u8")
     ends = [int(words[size // 8 - 1] >> 40) for size in odd_ends(source, 3)]
     assert [result.provenance["frames"]["end"] for result in run.seen[:3]] == ends
+    assert_final(run)
+
+
+def test_a_rigaku_3m_is_followed_whichever_module_comes_first(
+    tmp_path: Path, detector: Callable[..., Detector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = simulate(tmp_path, format="rigaku3m", frames=12, mean_counts=0.001, seed=1)
+    size_bytes = source.raw.stat().st_size
+    run = detector(source, [size_bytes // 2 + 3, size_bytes])
+    others = [source.raw.with_suffix(f".00{module}") for module in range(1, 6)]
+
+    def write_next() -> None:
+        if others:
+            shutil.copy(others.pop(), run.raw.parent / f"{source.name}.bin.00{len(others) + 1}")
+
+    run.then = write_next
+    with monkeypatch.context() as patched:
+        no_second_reading(patched)
+        assert run.correlate(*QUIET) == 0
+    assert run.seen[0].provenance["frames"]["end"] == 11
     assert_final(run)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from xpcs_assets.errors import NoFrameYetError, RawDataError
 from xpcs_assets.readers import rigaku
-from xpcs_assets.readers.growing import files_of, is_closed, open_growing, sizes_bytes
+from xpcs_assets.readers.growing import Present, files_of, is_closed, open_growing
 from xpcs_assets.readers.recognise import open_raw
 from xpcs_assets.testing.writers import write_imm, write_rigaku
 from xpcs_assets.testing.writers_files import write_rigaku3m
@@ -152,7 +152,8 @@ def test_several_files_are_refused(tmp_path: Path) -> None:
 
 def test_files_that_are_not_there_have_no_length(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(bytes(rigaku.WORD_BYTES))
-    assert sizes_bytes([tmp_path / "a.bin", tmp_path / "b.bin"]) == (8, 0)
+    assert Present.of(tmp_path / "a.bin") == (8, (tmp_path / "a.bin").stat().st_ino)
+    assert Present.of(tmp_path / "b.bin") == (0, 0)
     assert [path.name for path in files_of([tmp_path / "r.bin.003"])] == [f"r.bin.00{n}" for n in range(6)]
     assert not is_closed([tmp_path / "a.bin"])
     with pytest.raises(NoFrameYetError):
