@@ -37,7 +37,8 @@ class Inputs:
     qmap_digest
         ``sha256:`` of the q-map's bytes.
     raw_digests
-        sha256 of each raw file as in the manifest, hex.
+        sha256 of each raw file and of those that it links to, as in the manifest, hex, in the reader's order. Empty
+        where the manifest does not hold all of them.
     """
 
     version: RunVersion
@@ -86,8 +87,19 @@ def inputs(beamline: OpenBeamline, key: str, qmap: str = "") -> Inputs:
         _metadata_of(folder.raw / raw[0].path),
         chosen,
         _digest_of(chosen),
-        tuple(entry.sha256 for entry in raw),
+        _raw_digests(version, folder, tuple(folder.raw / entry.path for entry in raw)),
     )
+
+
+def _raw_digests(version: RunVersion, folder: VersionFolder, raw: tuple[Path, ...]) -> tuple[str, ...]:
+    from xpcs_assets.readers.recognise import is_part_name, open_raw
+
+    known = {folder.raw / entry.path: entry.sha256 for entry in version.manifest.files}
+    files = raw
+    if any(is_part_name(path.name) for path in known):
+        with open_raw(raw) as series:
+            files = series.info.files
+    return tuple(known[path] for path in files) if all(path in known for path in files) else ()
 
 
 def analyse(

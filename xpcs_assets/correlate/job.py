@@ -162,8 +162,7 @@ def _open(job: Job, *, so_far: bool) -> RawSeries:
 
 def _inputs(job: Job, info: SeriesInfo, metadata: Path, qmap: Qmap, *, so_far: bool) -> dict[str, Any]:
     # One file may bring others of its run with it.
-    files = job.raw if job.raw_digests and not so_far else info.files
-    return input_digests(files, metadata, job.qmap, qmap, None if so_far else job.raw_digests)
+    return input_digests(info.files, metadata, job.qmap, qmap, None if so_far else job.raw_digests)
 
 
 def _partition(job: Job, qmap: Qmap, mask: NDArray[np.bool_]) -> Partition:

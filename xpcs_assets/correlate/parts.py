@@ -194,7 +194,7 @@ def _plain_job(prepared: Prepared) -> dict[str, Any]:
     digests = [item["digest"] for item in prepared.inputs["raw"]]
     return {
         **asdict(replace(job, metadata=prepared.metadata, raw_digests=tuple(digests))),
-        "raw": [str(path.resolve()) for path in (job.raw if job.raw_digests else prepared.series.info.files)],
+        "raw": [str(path.resolve()) for path in prepared.series.info.files],
         "qmap": str(job.qmap.resolve()),
         "metadata": str(prepared.metadata.resolve()),
         "output": str(job.output.resolve()),

@@ -44,9 +44,18 @@ def is_raw_name(name: str) -> bool:
     [True, True, True, False, False]
     """
     lower = name.lower()
-    if lower.endswith(_COMPANIONS) or _PART.fullmatch(lower):
+    if lower.endswith(_COMPANIONS) or is_part_name(name):
         return False
     return lower.endswith(RAW_SUFFIXES) or rigaku3m.is_module_name(lower)
+
+
+def is_part_name(name: str) -> bool:
+    """Tell whether a file of this name holds frames that a raw file links to.
+
+    >>> [is_part_name(name) for name in ("a_master.h5", "a_data_000001.h5")]
+    [False, True]
+    """
+    return _PART.fullmatch(name.lower()) is not None
 
 
 def open_raw(path: Path | Sequence[Path]) -> RawSeries:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute import analyse as analysing
-from xpcs_assets.compute.analyse import analyse, correlate_settings, inputs
+from xpcs_assets.compute.analyse import _raw_digests, analyse, correlate_settings, inputs
 from xpcs_assets.compute.local import WorkerJob
 from xpcs_assets.errors import (
     ComputeError,
@@ -74,6 +75,32 @@ def test_runs_of_several_files_and_those_that_tell_their_own_times_are_analysed_
     assert found.metadata.name == f"A001{metadata}"
     with open_raw(found.raw) as series:
         assert series.info.n_recorded == 8
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in series.info.files]
+    assert found.raw_digests == tuple(digests)
+
+
+def test_a_result_names_the_data_files_of_a_dectris_master_with_the_manifests_digests(beamline: OpenBeamline) -> None:
+    run = simulate(
+        beamline.source_root, format="dectris", frames=1010, shape=(48, 64), n_dynamic=2, n_static=4, name="A001"
+    )
+    staged(beamline, run.folder)
+    made = analyse(beamline, "A001", AnalysisSettings(), print)
+    names = ["A001_master.h5", "A001_data_000001.h5", "A001_data_000002.h5"]
+    manifest = {entry.path: f"sha256:{entry.sha256}" for entry in made.inputs.version.manifest.files}
+    assert made.report["inputs"]["raw"] == [{"name": name, "digest": manifest[name]} for name in names]
+    assert made.result.provenance["inputs"] == made.report["inputs"]
+
+
+def test_where_the_manifest_lacks_a_data_file_the_worker_reads_the_digests_itself(beamline: OpenBeamline) -> None:
+    options = {"frames": 8, "shape": (48, 64), "n_dynamic": 2, "n_static": 4, "name": "A001"}
+    staged(beamline, simulate(beamline.source_root, format="dectris", **options).folder)  # type: ignore[arg-type]
+    found = inputs(beamline, "A001")
+    manifest = found.version.manifest
+    named = tuple(entry for entry in manifest.files if not entry.path.endswith("_data_000001.h5"))
+    two = (*named, replace(named[0], path="A001_data_000007.h5"))
+    version = replace(found.version, manifest=replace(manifest, files=two))
+    assert _raw_digests(found.version, found.folder, found.raw) == found.raw_digests
+    assert _raw_digests(version, found.folder, found.raw) == ()
 
 
 def test_a_reprocessing_takes_the_inputs_of_its_run(beamline: OpenBeamline, drop: Drop) -> None:
