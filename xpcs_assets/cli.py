@@ -327,7 +327,11 @@ def release(beamline: BeamlineArgument, run_key: RunArgument, home: HomeOption =
 def simulate(
     folder: Annotated[Path, typer.Argument(help="The detector's folder; the run gets a folder of its own in it.")],
     raw_format: Annotated[
-        str, typer.Option("--format", help="imm, rigaku3m, eiger, ...; a wrong one lists all.")
+        str,
+        typer.Option(
+            "--format",
+            help="imm, imm-dense, eiger, lambda, rigaku500k, rigaku3m, dectris, areadetector, als7011, edf or npy.",
+        ),
     ] = "imm",
     frames: Annotated[int, typer.Option(help="Frames of the run.")] = 1000,
     beta: Annotated[float, typer.Option(help="Speckle contrast.")] = 0.25,

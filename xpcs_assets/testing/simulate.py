@@ -171,6 +171,8 @@ def simulate(
         ageing_time_s=ageing_time_s,
     )
     name = name or f"A{seed % 1000:03d}_sim_a0001_f{frames:06d}_r00001"
+    if Path(name).name != name or name == "..":
+        raise RefusedError(f"{name!r} is no name of a run", remedy="Leave out what separates folders")
     base = folder / name / name
     raw, metadata, qmap = (base.with_name(name + end) for end in (detector.suffix, METADATA_SUFFIX, "_qmap.hdf"))
     run = SimulatedRun(name, format, folder / name, raw, metadata, qmap, truth, scene, sample)

@@ -241,3 +241,10 @@ def test_what_no_fit_tells_is_null_in_the_truth(tmp_path: Path) -> None:
     run = small(tmp_path, "imm", frames=3)
     truth = json.loads((run.folder / f"{run.name}_truth.json").read_text(), parse_constant=pytest.fail)
     assert truth["tau_fit_s"] == [None] * len(run.truth.tau_q_s)
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "/a"])
+def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="no name of a run"):
+        simulate(tmp_path / "in", format="imm", frames=4, name=name)
+    assert list(tmp_path.iterdir()) == []
