@@ -20,6 +20,7 @@ MASK_USED = "/xpcs/mask_used"
 """Where a result keeps the pixels that counted, if they are not the q-map's mask."""
 
 if TYPE_CHECKING:
+    from xpcs_assets.results.q_phi import QPhi
     from xpcs_assets.results.twotime_result import TwoTimeBin
 
 _REMEDY = "Correlate the run again, or open another file"
@@ -55,7 +56,8 @@ class Result(G2Table):
     scattering_2d
         (rows, columns) float32, mean counts per pixel and frame.
     scattering_1d, segments
-        (Ns,) and (S, Ns) float32, the same on static bins, whole run and stretches of it.
+        (Ns,) and (S, Ns) float32, the same on static bins, whole run and stretches of it: true means, also of files
+        of boost_corr, which hold sums.
     intensity_vs_time
         (2, N) float32: analysed frame from 0, mean counts per pixel.
     frame_time_s
@@ -117,6 +119,18 @@ class Result(G2Table):
         from xpcs_assets.results.twotime_result import TwoTimeResult
 
         return TwoTimeResult.of(self).bin(q_or_bin)
+
+    def q_phi(self) -> QPhi:
+        """Mean scattering on the grid of the q-map's coordinates; see :func:`xpcs_assets.results.q_phi.read_q_phi`.
+
+        Raises
+        ------
+        ResultError
+            The file has no such grid.
+        """
+        from xpcs_assets.results.q_phi import read_q_phi
+
+        return read_q_phi(self)
 
     def _origin(self) -> list[str]:
         return [*super()._origin(), f"result: {self.path.name}"]
@@ -214,7 +228,7 @@ def _read(source: Source) -> Result:
         static_q=static_q,
         scattering_2d=source.array("/xpcs/temporal_mean/scattering_2d", 3)[0],
         scattering_1d=source.array("/xpcs/temporal_mean/scattering_1d").reshape(-1),
-        segments=source.array("/xpcs/temporal_mean/scattering_1d_segments", 2),
+        segments=_segments(source, intensity.shape[1]),
         intensity_vs_time=intensity,
         frame_time_s=frame_time_s,
         mask=source.optional(MASK_USED, source.array("/xpcs/qmap/mask", 2)) > 0,
@@ -224,6 +238,23 @@ def _read(source: Source) -> Result:
         provenance=_json(source, "/xpcs/provenance/report"),
         twotime_bins=tuple(source.optional("/xpcs/twotime/processed_bins", np.zeros(0, np.int64)).reshape(-1).tolist()),
     )
+
+
+def _segments(source: Source, n_frames: int) -> NDArray[np.float32]:
+    """True means of each segment. boost_corr's multi-tau divides a segment's sum by all frames of the run.
+
+    Its segments are as long as the power of two that gives so many of them; those frames that are left are in none.
+    """
+    name = "/xpcs/temporal_mean/scattering_1d_segments"
+    segments = source.array(name, 2)
+    if "/xpcs/provenance/recipe" in source.file or _kind(source) != "multitau" or not 0 < len(segments) <= n_frames:
+        return segments
+    length = 2 ** int(np.log2(n_frames / len(segments)))
+    whole = np.nansum(source.array("/xpcs/temporal_mean/scattering_1d"))
+    # Sums over all frames add up to the whole; means would to as many times that as there are segments.
+    if len(segments) == 1 or np.nansum(segments) > 0.5 * len(segments) * whole:
+        return segments
+    return (segments * (n_frames / length)).astype(np.float32)
 
 
 def _kind(source: Source) -> str:

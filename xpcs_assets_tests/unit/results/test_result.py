@@ -98,6 +98,53 @@ def test_arrays_carry_units_and_labels(path: Path, eiger: SimulatedRun) -> None:
     assert result.n_pairs[0] == 299
 
 
+def test_the_static_bins_lie_on_the_grid_of_the_maps_coordinates(path: Path) -> None:
+    result = open_result(path)
+    found = result.q_phi()
+    with h5py.File(path) as file:
+        place = file["/xpcs/qmap/static_index_mapping"][()]
+        sizes = tuple(file[f"/xpcs/qmap/static_v_list_dim{axis}"].size for axis in (0, 1))
+    assert found.names[0] == "q"
+    assert found.mean.shape == (found.first.size, found.second.size) == sizes
+    np.testing.assert_array_equal(found.mean.ravel()[place], result.scattering_1d)
+    np.testing.assert_array_equal(found.first[place // sizes[1]], result.static_q)
+
+
+def test_places_of_the_grid_without_a_bin_are_undefined_and_impossible_ones_refused(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.hdf"
+    other.write_bytes(path.read_bytes())
+    with h5py.File(other, "r+") as file:
+        first = file["/xpcs/qmap/static_v_list_dim0"][()]
+        del file["/xpcs/qmap/static_v_list_dim0"]
+        file["/xpcs/qmap/static_v_list_dim0"] = np.append(first, 1.0)
+    result = open_result(other)
+    assert np.isnan(result.q_phi().mean[-1]).all()
+    assert np.isfinite(result.q_phi().mean[:-1]).all()
+    with h5py.File(other, "r+") as file:
+        file["/xpcs/qmap/static_index_mapping"][0] = 255
+    with pytest.raises(ResultError, match="no place on the grid"):
+        result.q_phi()
+
+
+def boost_like(path: Path, to: Path, segments: np.ndarray) -> Path:
+    """A result as boost_corr leaves it: without provenance, and with other segments."""
+    to.write_bytes(path.read_bytes())
+    with h5py.File(to, "r+") as file:
+        del file["/xpcs/provenance"]
+        del file["/xpcs/temporal_mean/scattering_1d_segments"]
+        file["/xpcs/temporal_mean/scattering_1d_segments"] = segments.astype(np.float32)
+    return to
+
+
+def test_the_segments_of_boost_corr_which_are_sums_become_means(path: Path, tmp_path: Path) -> None:
+    # 300 frames make 9 segments of 32 frames; each sum is over 300.
+    means = np.random.default_rng(1).uniform(0.9, 1.1, (9, 40)) * open_result(path).scattering_1d
+    sums = boost_like(path, tmp_path / "sums.hdf", means * 32 / 300)
+    np.testing.assert_allclose(open_result(sums).segments, means, rtol=1e-6)
+    as_they_are = boost_like(path, tmp_path / "means.hdf", means)
+    np.testing.assert_allclose(open_result(as_they_are).segments, means, rtol=1e-6)
+
+
 def test_the_table_says_units_and_provenance_and_reads_back(path: Path, tmp_path: Path) -> None:
     result = open_result(path)
     result.to_csv(tmp_path / "g2.csv")
