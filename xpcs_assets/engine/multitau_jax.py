@@ -45,7 +45,7 @@ def device_bytes_per_pixel(plan: Plan) -> int:
 
 def _lags_of(plan: Plan, stage: int) -> Lags:
     """Lags of a stage's levels: those of a plan long enough, so that short ones need no programs of their own."""
-    first = int(plan.lag[plan.level_start[1]]) if plan.n_levels > 1 else plan.delays_per_level + 1
+    first = int(plan.lag[plan.level_start[1]]) if plan.n_levels > 1 else plan.history
     upper = tuple(range(first, plan.history + 1))
     lowest = tuple(range(int(plan.lag[0]), plan.history + 1)) if stage == 0 else upper
     return (lowest, *(upper,) * (LEVELS - 1))

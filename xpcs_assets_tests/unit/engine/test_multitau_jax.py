@@ -27,8 +27,10 @@ def photons(n_frames: int, mean: float, seed: int) -> NDArray[np.int32]:
     return np.random.default_rng(seed).poisson(mean, (n_frames, 6)).astype(np.int32)
 
 
-def same_as_the_cpu(form, counts: NDArray[np.generic], *, scheme: Scheme = "boost", size: int = 5000) -> None:
-    plan = make_plan(len(counts), scheme=scheme)
+def same_as_the_cpu(
+    form, counts: NDArray[np.generic], *, scheme: Scheme = "boost", delays_per_level: int = 4, size: int = 5000
+) -> None:
+    plan = make_plan(len(counts), delays_per_level, scheme)
     cpu, device = FramesCorrelator(plan, SIX), form(plan, SIX)
     for begin in range(0, len(counts), size):
         part = counts[begin : begin + size]
@@ -49,6 +51,11 @@ def test_a_run_of_three_stages_gives_the_moments_of_the_cpu(form) -> None:
 @pytest.mark.parametrize("form", [FLOAT64, JaxEventsCorrelator, pytest.param(FUSED, marks=pytest.mark.long)])
 def test_the_delays_of_scikit_beam_give_the_moments_of_the_cpu(form) -> None:
     same_as_the_cpu(form, photons(3000, 2.0, seed=2), scheme="skbeam")
+
+
+@pytest.mark.parametrize("form", [FUSED, FLOAT64, JaxEventsCorrelator])
+def test_a_single_delay_gives_the_moments_of_the_cpu(form) -> None:
+    same_as_the_cpu(form, photons(2, 2.0, seed=7), scheme="skbeam", delays_per_level=1)
 
 
 @pytest.mark.long
