@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from xpcs_assets.correlate.digests import sha256_of
 from xpcs_assets.correlate.flags import beam_dump_flags, seen_flags
 from xpcs_assets.correlate.intensity import FrameScale, drift_flags
@@ -121,20 +119,33 @@ def assemble(prepared: Prepared, found: Found, clock: Clock) -> tuple[bytes | me
 
 def _report(prepared: Prepared, found: Found, clock: Clock) -> dict[str, Any]:
     summary = prepared.summary()
-    invalid = dict(prepared.stream.invalid)
-    if found.n_empty:
-        invalid["no counts"] = found.n_empty
     return {
         "format": REPORT_FORMAT,
         **summary,
         **({"complete": False} if "expected" in summary["frames"] else {}),
-        "frames": {**summary["frames"], "invalid": invalid},
+        "frames": {**summary["frames"], "invalid": _invalid(prepared, found)},
         "flags": [*summary["flags"], *found.flags],
-        "n_saturated": 0 if found.multitau is None else found.multitau.moments[0].n_saturated,
-        "n_valid_frames": int(np.count_nonzero(np.isfinite(found.scattering.intensity))),
+        "n_saturated": _n_saturated(found),
+        "pixels": {
+            "detector": prepared.mask.size,
+            "masked": int(np.count_nonzero(~prepared.mask)),
+            "saturated": int(np.count_nonzero(np.isnan(found.scattering.pattern))),
+        },
+        "n_valid_frames": found.n_valid,
         "versions": versions(),
         "seconds": {phase: clock.rounded()[phase] for phase in ("read", "correlate")},
     }
+
+
+def _n_saturated(found: Found) -> int:
+    if found.multitau is not None:
+        return found.multitau.moments[0].n_saturated
+    return 0 if found.twotime is None else found.twotime.n_saturated
+
+
+def _invalid(prepared: Prepared, found: Found) -> dict[str, int]:
+    empty = {"no counts": found.n_empty} if found.n_empty else {}
+    return {**prepared.stream.invalid, **empty}
 
 
 def _normalised(prepared: Prepared, found: Multitau) -> MultitauContent:
@@ -213,17 +224,19 @@ def found_in(
     CorrelationError
         Fewer than 2 frames count.
     """
-    n_valid = int(np.count_nonzero(np.isfinite(scattering.intensity)))
-    if n_valid < 2:
-        told = _reasons(prepared.stream.invalid)
-        raise CorrelationError(f"{n_valid} of {prepared.n_frames} frames count", where=prepared.job.raw[0], remedy=told)
-    found = (
+    flags = (
         *flags,
         *seen_flags(prepared.series.info),
         *drift_flags(scattering.intensity, prepared.whole.n_pixels, prepared.job.settings.normalize),
         *([] if twotime is None else twotime.flags()),
     )
-    return Found(scattering, multitau, twotime, found, n_empty)
+    found = Found(scattering, multitau, twotime, flags, n_empty)
+    if found.n_valid < 2:
+        told = _reasons(_invalid(prepared, found))
+        raise CorrelationError(
+            f"{found.n_valid} of {prepared.n_frames} frames count", where=prepared.job.raw[0], remedy=told
+        )
+    return found
 
 
 def _reasons(invalid: Mapping[str, int]) -> str:

@@ -74,6 +74,11 @@ class Found:
     flags: tuple[str, ...]
     n_empty: int
 
+    @property
+    def n_valid(self) -> int:
+        """Analysed frames that count."""
+        return int(np.count_nonzero(np.isfinite(self.scattering.intensity))) - self.n_empty
+
 
 class MultitauPass:
     """Takes the chunks of one pass.

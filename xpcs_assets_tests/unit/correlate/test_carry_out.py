@@ -102,6 +102,24 @@ def test_fewer_than_2_frames_that_count_are_an_error_with_the_reasons(
     assert not (made.folder / "out.hdf").exists()
 
 
+def test_frames_without_counts_do_not_count_when_divided_by_them(
+    made: MadeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = made.counts()
+    counts[4:] = 0
+    made.set_counts(counts)
+    made.run("--normalize", "frame")
+    assert made.report()["frames"]["invalid"] == {"no counts": 66}
+    assert made.report()["n_valid_frames"] == 4
+    counts[1:] = 0
+    made.set_counts(counts)
+    arguments = [str(made.raw), "--qmap", str(made.qmap), "--output", str(made.folder / "one.hdf")]
+    assert main([*arguments, "--normalize", "frame"]) == 1
+    error = capsys.readouterr().err
+    assert "1 of 70 frames count" in error
+    assert "69 no counts" in error
+
+
 def test_recorded_empty_frames_are_valid_time(made: MadeRun) -> None:
     counts = made.counts()
     counts[30:40] = 0
