@@ -123,8 +123,9 @@ class Corrections:
         return good.reshape(shape)
 
     def keeps_events(self) -> bool:
-        """Whether corrected events are still whole counts in few pixels."""
-        return self.flat is None and (not self.adu_per_photon or self.round_photons)
+        """Whether corrected counts are still whole ones and none is negative, as events are."""
+        fractions = any(step is not None for step in (self.dark, self.offset, self.flat))
+        return not fractions and (not self.adu_per_photon or self.round_photons)
 
     def apply(self, chunks: Iterable[Chunk], n_pixels: int) -> Iterator[Chunk]:
         """Correct chunks; frames come out as float32 with NaN for masked. ``n_pixels`` is rows * columns."""

@@ -91,9 +91,11 @@ class Prepared:
 
     @property
     def needs_frames(self) -> bool:
-        """Whether this recipe makes fractions of whole counts, or asks for pixels' own sums."""
-        settings = self.job.settings
-        return settings.save_g2 or settings.normalize != "none" or not self.stream.corrections.keeps_events()
+        """Whether values are no whole counts, in the file or by this recipe, or pixels' own sums are asked for."""
+        settings, info = self.job.settings, self.series.info
+        in_file = info.integrating or np.dtype(info.dtype).kind == "f"
+        by_recipe = settings.normalize != "none" or not self.stream.corrections.keeps_events()
+        return settings.save_g2 or in_file or by_recipe
 
     @property
     def pixels_per_pass(self) -> int:

@@ -494,6 +494,7 @@ def test_what_cuts_bursts_is_refused(
     ("options", "said"),
     [
         (["--kernel", "events", "--normalize", "frame"], "--kernel events"),
+        (["--kernel", "events", "--offset-region", "0:4,0:4"], "--kernel events"),
         (["--sigma", "3"], "there is no dark"),
         (["--offset-region", "0:4"], "is no region"),
         (["--offset-region", "0:4,0:99"], "is not on a detector of 48 x 56 pixels"),
@@ -505,6 +506,14 @@ def test_what_cannot_be_had_together_is_refused(
 ) -> None:
     assert main([str(made.raw), "--qmap", str(made.qmap), "--output", str(made.folder / "out.hdf"), *options]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_values_that_are_no_counts_are_never_taken_as_events(made: MadeRun, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(made.folder / "floats.npy", made.counts().reshape(-1, *SHAPE).astype(np.float32) - 0.5)
+    output = str(made.folder / "out.hdf")
+    arguments = [str(made.folder / "floats.npy"), "--qmap", str(made.qmap), "--metadata", str(made.metadata)]
+    assert main([*arguments, "--output", output, "--kernel", "events"]) == 1
+    assert "--kernel events" in capsys.readouterr().err
 
 
 def test_the_form_of_the_engine_may_be_chosen_and_changes_nothing(made: MadeRun) -> None:
