@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from xpcs_assets.plot import style
 from xpcs_assets.plot.figures import heading
-from xpcs_assets.results.fit_laws import FORMULAS
+from xpcs_assets.results.fit_laws import FitKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from xpcs_assets.results.g2_table import G2Table
 
 _PANELS = (("contrast", "contrast β"), ("baseline", "baseline"), ("exponent", "exponent γ"))
+
+_LAWS: dict[FitKind, str] = {
+    "single": "g2 = baseline + β exp(-2 t / τ)",
+    "stretched": "g2 = baseline + β exp(-2 (t / τ)^γ)",
+    "double": "two decays, f of them with τ:\ng2 = baseline + β [f exp(-t / τ) + (1 - f) exp(-t / τ2)]²",
+    "double-stretched": "two decays, f of them with τ, γ:\n"
+    "g2 = baseline + β [f exp(-(t / τ)^γ) + (1 - f) exp(-(t / τ2)^γ2)]²",
+}
 
 
 def parameters_q(result: G2Table, fits: Sequence[BinFit]) -> Figure:
@@ -33,8 +41,8 @@ def parameters_q(result: G2Table, fits: Sequence[BinFit]) -> Figure:
         One a dynamic bin, all of one law.
     """
     fitted = [(name, text) for name, text in _PANELS if name != "exponent" or _has_exponent(fits)]
-    law = FORMULAS[fits[0].kind] if fits else "no fit"
-    figure = style.new_figure(12, 2.5 + 4.0 * len(fitted), heading(result, f"g2 = {law}"))
+    law = _LAWS[fits[0].kind] if fits else "no fit"
+    figure = style.new_figure(12, 2.5 + 4.0 * len(fitted), heading(result, law))
     q = result.q_inv_angstrom
     panels = figure.subplots(len(fitted), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (name, text) in zip(panels, fitted, strict=True):
@@ -42,8 +50,12 @@ def parameters_q(result: G2Table, fits: Sequence[BinFit]) -> Figure:
         style.label(axes, "q (Å⁻¹)" if axes is panels[-1] else "", text)
     figure.align_ylabels(panels)
     lost = sum(not np.isfinite(fit.contrast) for fit in fits)
-    if lost:
-        style.note(panels[0], [(f"{lost} of {len(fits)} bins without a fit", style.INK)])
+    doubtful = sum(not fit.ok for fit in fits) - lost
+    told = [(f"{lost} of {len(fits)} bins without a fit", style.INK)] if lost else []
+    if doubtful:
+        told.append((f"× {doubtful} of {len(fits)} fits are not good", style.FAINT))
+    if told:
+        style.note(panels[0], told)
     return figure
 
 
@@ -67,4 +79,5 @@ def _draw(axes: Axes, q: NDArray[np.float64], fits: Sequence[BinFit], name: str)
     axes.plot(q[drawable & ~good], value[drawable & ~good], "x", color=style.FAINT, markersize=4)
     if name in ("baseline", "exponent"):
         axes.axhline(1.0, color=style.FAINT, linewidth=0.6, linestyle="--")
+    axes.ticklabel_format(axis="y", useOffset=False)
     style.grid(axes)

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from xpcs_assets.plot import style
 from xpcs_assets.plot.pattern import Window, draw_bins, draw_pattern
@@ -94,4 +95,6 @@ def _ring(axes: Axes, hot: NDArray[np.int64], n_cols: int) -> None:
 def _mark_beam(axes: Axes, window: Window, centre_yx: tuple[float, float]) -> None:
     row, col = centre_yx
     if window.top <= row < window.bottom and window.left <= col < window.right:
-        axes.plot([col], [row], marker="+", markersize=8, color=style.INK, markeredgewidth=0.8)
+        cross = axes.plot([col], [row], marker="+", markersize=8, color=style.INK, markeredgewidth=0.8)
+        # Bins may be as dark as the cross.
+        cross[0].set_path_effects([withStroke(linewidth=2.4, foreground="white")])
