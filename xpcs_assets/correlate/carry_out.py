@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from xpcs_assets.correlate.digests import sha256_of
 from xpcs_assets.correlate.flags import beam_dump_flags, seen_flags
 from xpcs_assets.correlate.intensity import FrameScale, drift_flags
