@@ -46,6 +46,8 @@ class Limits:
         Pixels leaked into the mask; a dozen in 7000 left 2 of 9 q bins with a usable fit (measured).
     silent_pixels_share
         Analysed pixels that never counted though their neighbours did; chosen here, they cost statistics only.
+    saturated_pixels_share
+        Analysed pixels dropped for a masked or overflowed count; chosen here, they are the brightest of their bin.
     empty_bins_share
         Dynamic bins without g2; chosen here: more mean that the q-map is not this detector's.
     baseline
@@ -63,6 +65,7 @@ class Limits:
     dark_share: float = 0.01
     hot_pixels: int = 0
     silent_pixels_share: float = 0.01
+    saturated_pixels_share: float = 0.01
     empty_bins_share: float = 0.1
     baseline: tuple[float, float] = (0.95, 1.05)
     contrast: tuple[float, float] = (0.002, 1.0)
@@ -239,6 +242,7 @@ def _frame_judgements(result: Result, limits: Limits) -> Iterator[Judgement]:
         "warning",
         f"{silent} of {analysed} analysed pixels never counted though their bin did: dead, saturated or shadowed",
     )
+    yield from _lost_pixels(result, limits)
     no_counts = ~np.isfinite(_analysed_g2(result)).any(axis=0)
     yield _at_most(
         "empty_bins_share",
@@ -247,6 +251,21 @@ def _frame_judgements(result: Result, limits: Limits) -> Iterator[Judgement]:
         "error",
         f"{np.count_nonzero(no_counts)} of {no_counts.size} dynamic bins have no g2: is it this detector's q-map?",
     )
+
+
+def _lost_pixels(result: Result, limits: Limits) -> Iterator[Judgement]:
+    """Pixels that are not in the result: masked ones, which is a choice, and saturated ones, which is a loss."""
+    masked = int(np.count_nonzero(~result.mask))
+    yield Judgement("masked_pixels", masked, "any", passed=True, severity="warning")
+    saturated, analysed = (result.provenance.get(name) for name in ("n_saturated", "n_pixels"))
+    if isinstance(saturated, int) and isinstance(analysed, int):
+        yield _at_most(
+            "saturated_pixels_share",
+            saturated / max(1, analysed),
+            limits.saturated_pixels_share,
+            "warning",
+            f"{saturated} of {analysed} analysed pixels saturated in a used frame and were dropped: attenuate the beam",
+        )
 
 
 def _dark_frames(intensity: NDArray[np.float64], below: float) -> int:

@@ -212,6 +212,7 @@ def _write_scattering(file: h5py.File, scattering: Scattering) -> None:
     blemish = qmap["blemish"] if "blemish" in qmap else qmap["mask"]
     intensity = np.stack([np.arange(len(scattering.intensity)), scattering.intensity])
     put(file, "/xpcs/temporal_mean/scattering_2d", (pattern * (blemish[()] > 0))[None].astype(np.float32))
+    put(file, "/xpcs/temporal_mean/saturated_pixels", np.flatnonzero(np.isnan(scattering.pattern)).astype(np.int64))
     put(file, "/xpcs/temporal_mean/scattering_1d", scattering.static[None].astype(np.float32))
     put(file, "/xpcs/temporal_mean/scattering_1d_segments", scattering.segments.astype(np.float32))
     put(file, "/xpcs/spatial_mean/intensity_vs_time", intensity.astype(np.float32))

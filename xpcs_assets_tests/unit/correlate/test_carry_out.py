@@ -402,6 +402,11 @@ def test_pixels_with_a_masked_count_are_nan(made: MadeRun) -> None:
     assert made.report("sums.hdf")["n_saturated"] == 1
     with h5py.File(made.folder / "sums.hdf") as file:
         assert np.isnan(file["/xpcs/multitau/unnormalized_G2"][:, :, row, column]).all()
+        assert file["/xpcs/temporal_mean/saturated_pixels"][()].tolist() == [row * SHAPE[1] + column]
+    pixels = {"detector": SHAPE[0] * SHAPE[1], "masked": int((~plain.mask).sum()), "saturated": 1}
+    assert made.report("sums.hdf")["pixels"] == pixels
+    made.run("--type", "twotime", name="maps.hdf")
+    assert made.report("maps.hdf")["n_saturated"] == 1
 
 
 # the time axis

@@ -246,11 +246,25 @@ def test_what_the_worker_found_remarkable_is_a_warning() -> None:
     assert judged(frames_sane(make_result()), "flags").passed
 
 
+@pytest.mark.parametrize(("n_saturated", "passed"), [(0, True), (20, True), (21, False)])
+def test_more_than_a_hundredth_of_the_pixels_saturated_is_told(n_saturated: int, passed: bool) -> None:
+    quality = frames_sane(replace(make_result(), provenance={"n_saturated": n_saturated, "n_pixels": 2000}))
+    found = judged(quality, "saturated_pixels_share")
+    assert (found.value, found.passed, found.severity) == (n_saturated / 2000, passed, "warning")
+    assert passed or f"{n_saturated} of 2000 analysed pixels saturated" in found.reason
+    assert not quality.serious
+
+
+def test_how_many_pixels_are_masked_is_among_the_facts() -> None:
+    result = make_result()
+    assert frames_sane(result).facts["masked_pixels"] == np.count_nonzero(~result.mask)
+
+
 def test_judgements_become_plain_values() -> None:
     result = make_result()
     both = Quality((*frames_sane(result).judgements, *g2_sane(result, []).judgements))
     content = both.to_dict()
-    assert (content["passed"], content["serious"], len(content["judgements"])) == (False, False, 10)
+    assert (content["passed"], content["serious"], len(content["judgements"])) == (False, False, 11)
     assert {judgement["name"] for judgement in content["judgements"]} <= set(both.facts)
 
 

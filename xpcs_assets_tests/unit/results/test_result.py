@@ -35,6 +35,7 @@ LAYOUT = {
     "/xpcs/multitau/config/stride_frame": ((), "int64"),
     "/xpcs/multitau/config/avg_frame": ((), "int64"),
     "/xpcs/temporal_mean/scattering_2d": ((1, 96, 128), "float32"),
+    "/xpcs/temporal_mean/saturated_pixels": ((20,), "int64"),
     "/xpcs/temporal_mean/scattering_1d": ((1, 40), "float32"),
     "/xpcs/temporal_mean/scattering_1d_segments": ((10, 40), "float32"),
     "/xpcs/spatial_mean/intensity_vs_time": ((2, 300), "float32"),
