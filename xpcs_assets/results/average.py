@@ -198,7 +198,7 @@ def _check_alike(first: Member, member: Member) -> None:
         if one.recipe.qmap_digest != other.recipe.qmap_digest:
             differ.append("q-map")
         raise ResultError(
-            f"its recipe {other.recipe.folder} is not {one.recipe.folder} ({', '.join(differ) or 'engine'} differ)",
+            f"its recipe {other.recipe.folder} is not {one.recipe.folder} (what differs: {', '.join(differ) or 'engine'})",
             where=member.path,
             remedy=remedy,
         )
