@@ -36,7 +36,10 @@ class FrameScale:
 
     def __init__(self, pixel: NDArray[np.int64], monitor: NDArray[np.float64] | None) -> None:
         self._pixel = np.sort(pixel)
-        self._monitor = None if monitor is None else monitor / np.nanmean(monitor)
+        self._monitor = monitor
+        if monitor is not None and (monitor > 0).any():
+            # Readings that do not count may not turn the mean's sign.
+            self._monitor = monitor / monitor[monitor > 0].mean()
         self.empty: set[int] = set()
 
     def apply(self, chunk: Chunk, n_pixels: int) -> Iterator[Frames]:

@@ -35,6 +35,15 @@ def test_a_monitor_counts_in_any_unit() -> None:
     np.testing.assert_allclose(found[0].counts, found[1].counts, rtol=1e-6)
 
 
+def test_readings_of_a_monitor_without_beam_are_no_part_of_its_mean() -> None:
+    frames = Frames(0, np.full((4, 3), 6, np.int32), np.array([True, False, True, True]))
+    (found,) = FrameScale(np.arange(3), np.array([1.0, -50.0, 3.0, 2.0])).apply(frames, 3)
+    assert found.valid.tolist() == [True, False, True, True]
+    assert found.counts[[0, 2, 3], 0].tolist() == [12, 4, 6]
+    dark = FrameScale(np.arange(3), np.zeros(4))
+    assert not next(dark.apply(frames, 3)).valid.any()
+
+
 @pytest.mark.parametrize("kind", ["frames", "events"])
 def test_the_first_look_sums_analysed_pixels_without_masked_counts(kind: str) -> None:
     counts = np.random.default_rng(1).poisson(2.0, (9, 5)).astype(np.int32)
