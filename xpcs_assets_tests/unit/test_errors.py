@@ -37,4 +37,5 @@ def test_the_tree_in_the_docstring_names_every_error() -> None:
 
 def test_bad_data_are_told_apart_from_everything_else() -> None:
     bad_data = {kind.__name__ for kind in KINDS if issubclass(kind, InputError)}
-    assert bad_data == {"InputError", "RawDataError", "MetadataError", "QmapError", "ResultError"}
+    kinds = {"InputError", "RawDataError", "NoFrameYetError", "MetadataError", "QmapError", "ResultError"}
+    assert bad_data == kinds
