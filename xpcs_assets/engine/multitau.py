@@ -325,8 +325,8 @@ def is_dense(occupancy: float) -> bool:
 
 
 def bytes_per_pixel(plan: Plan) -> int:
-    """Memory that :class:`FramesCorrelator` needs for each analysed pixel."""
-    return 8 * (2 * plan.n_delays + (plan.history + 1) * plan.n_levels) + 16
+    """Memory that :class:`FramesCorrelator` needs for each analysed pixel, once a frame is invalid."""
+    return 8 * (3 * plan.n_delays + (plan.history + 1) * plan.n_levels) + 16
 
 
 def windows(

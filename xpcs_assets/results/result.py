@@ -246,7 +246,7 @@ def _segments(source: Source, n_frames: int) -> NDArray[np.float32]:
     Its segments are as long as the power of two that gives so many of them; those frames that are left are in none.
     """
     name = "/xpcs/temporal_mean/scattering_1d_segments"
-    segments = source.array(name, 2)
+    segments: NDArray[np.float32] = source.array(name, 2)
     if "/xpcs/provenance/recipe" in source.file or _kind(source) != "multitau" or not 0 < len(segments) <= n_frames:
         return segments
     length = 2 ** int(np.log2(n_frames / len(segments)))
@@ -254,7 +254,8 @@ def _segments(source: Source, n_frames: int) -> NDArray[np.float32]:
     # Sums over all frames add up to the whole; means would to as many times that as there are segments.
     if len(segments) == 1 or np.nansum(segments) > 0.5 * len(segments) * whole:
         return segments
-    return (segments * (n_frames / length)).astype(np.float32)
+    means: NDArray[np.float32] = (segments * (n_frames / length)).astype(np.float32)
+    return means
 
 
 def _kind(source: Source) -> str:

@@ -286,5 +286,8 @@ def test_random_runs_agree_with_the_reference(n_frames: int, size: int, mean: fl
 def test_memory_of_the_frames_form_is_what_it_says() -> None:
     plan = make_plan(1000)
     part = Partition.of(np.ones((50, 50), int), np.ones((50, 50), int), np.ones((50, 50)))
-    held = [value for value in vars(FramesCorrelator(plan, part)).values() if isinstance(value, np.ndarray)]
-    assert sum(array.nbytes for array in held) <= 1.05 * 2500 * multitau.bytes_per_pixel(plan)
+    engine = FramesCorrelator(plan, part)
+    # An invalid frame takes the most: the sums IP are made of what they lack then.
+    engine.push(Frames(0, np.ones((20, 2500), np.int32), np.arange(20) != 7))
+    held = sum(value.nbytes for value in vars(engine).values() if isinstance(value, np.ndarray))
+    assert 0.9 < held / (2500 * multitau.bytes_per_pixel(plan)) <= 1.05
