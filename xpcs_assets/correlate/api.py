@@ -22,11 +22,11 @@ from xpcs_assets.engine.multitau import Form, Moments, make_correlator
 from xpcs_assets.engine.normalise import normalise
 from xpcs_assets.engine.partition import Partition
 from xpcs_assets.engine.saxs import Scattering, ScatteringSums
-from xpcs_assets.engine.select import Selection, cut
+from xpcs_assets.engine.select import Selection, cut, shifted
 from xpcs_assets.engine.version import ENGINE
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets.readers.qpartition import QPartition
-from xpcs_assets.readers.series import Chunk, Frames
+from xpcs_assets.readers.series import Chunk
 from xpcs_assets.results.g2_table import G2Table
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe, selected_bins
 
@@ -208,7 +208,7 @@ class _Task:
     def push(self, chunk: Chunk) -> None:
         for part in cut(chunk, (self._begin, self._end)):
             if self._begin <= part.begin and part.end <= self._end:
-                moved = _renumbered(part, self._begin)
+                moved = shifted(part, self._begin)
                 self._sums.push(moved)
                 for piece in [moved] if self._scale is None else self._scale.apply(moved, self._n_pixels):
                     self._correlator.push(piece)
@@ -269,9 +269,3 @@ def _stretches(n_frames: int, number: int) -> list[tuple[int, int]]:
         )
     length = n_frames // number if number else 0
     return [(s * length, (s + 1) * length) for s in range(number)]
-
-
-def _renumbered(chunk: Chunk, begin: int) -> Chunk:
-    if isinstance(chunk, Frames):
-        return replace(chunk, begin=chunk.begin - begin)
-    return replace(chunk, begin=chunk.begin - begin, end=chunk.end - begin, frame=chunk.frame - begin)
