@@ -277,4 +277,5 @@ def _twotime(prepared: Prepared, bins: Sequence[int]) -> TwotimeCorrelator:
         settings.smoothing,
         bins=bins,
         empty_bins=settings.empty_bins,
+        device=prepared.device,
     )

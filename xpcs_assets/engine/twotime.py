@@ -165,6 +165,8 @@ class TwotimeCorrelator:
         Whether static bins without any count are left out of N_q, or counted as boost_corr does.
     whole_frames
         More frames than this make a multi-tau map.
+    device
+        ``cpu``, or ``jax``: products of dense counts on whatever device jax has.
 
     Raises
     ------
@@ -181,6 +183,7 @@ class TwotimeCorrelator:
         bins: Sequence[int] = (),
         empty_bins: EmptyBins = "excluded",
         whole_frames: int = WHOLE_FRAMES,
+        device: str = "cpu",
     ) -> None:
         if n_frames < 2:
             raise CorrelationError(f"{n_frames} frames make no pair", remedy="Correlate at least 2 frames")
@@ -189,6 +192,7 @@ class TwotimeCorrelator:
         self._smoothing: Smoothing = smoothing
         self._empty_bins: EmptyBins = empty_bins
         self._whole = n_frames <= whole_frames
+        self._device = device
         self._blocks = Blocks.of(partition, self.bins, n_frames)
         self._counts: FrameCounts | EventCounts | None = None
         self._valid = np.zeros(n_frames, np.bool_)
@@ -243,7 +247,7 @@ class TwotimeCorrelator:
         n_static = len(norms[0].weight)
         bands = [] if self._whole else _bands(self.n_frames, n_static)
         shown = len(norms) - 1 if self._whole else _shown_level(self.n_frames)
-        whole = WholeMap(self.n_frames >> shown, n_static)
+        whole = WholeMap(self.n_frames >> shown, n_static, self._device)
         for number, block in enumerate(blocks):
             stop.check()
             series: Series = counts.series(int(block))

@@ -24,6 +24,8 @@ from xpcs_assets.runs.recipe import EmptyBins, Smoothing
 _PAIR_COST = 150
 """Multiplications of dense counts that take as long as one pair of events."""
 _LEAST_ROWS, _USUAL_ROWS = 64, 256
+DEVICE_FRAMES = 8192
+"""Longer maps are multiplied strip by strip on the CPU: the device's products come back whole, 8 bytes a pair."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,9 +154,14 @@ def _lagged_sums(past: NDArray[np.generic], future: NDArray[np.generic]) -> NDAr
 
 
 class WholeMap:
-    """C of every pair t1 <= t2, (N, N) float64, and the sums of its diagonals by static bin, (S, N)."""
+    """C of every pair t1 <= t2, (N, N) float64, and the sums of its diagonals by static bin, (S, N).
 
-    def __init__(self, n_frames: int, n_static: int) -> None:
+    ``device`` is ``cpu`` or ``jax``; with the latter dense counts of up to :data:`DEVICE_FRAMES` frames are multiplied
+    on jax's device.
+    """
+
+    def __init__(self, n_frames: int, n_static: int, device: str = "cpu") -> None:
+        self._on_device = device == "jax" and n_frames <= DEVICE_FRAMES
         self.c2 = np.zeros((n_frames, n_frames))
         self.diagonals = np.zeros((n_static, n_frames))
 
@@ -166,6 +173,7 @@ class WholeMap:
             _add_pairs(events, norm.scale[block], n, self.c2, diagonals)
             return
         counts = series.dense(norm.shift[block])
+        products = _products_on_device(counts) if self._on_device else None
         edges = _strips(n)
         last = len(edges) - 2
         own = np.zeros((len(edges) // 2, n))
@@ -174,8 +182,10 @@ class WholeMap:
             for item in range(begin, end):
                 # An early strip has many partners, a late one few: together they make even shares.
                 for first, stop in (edges[item : item + 2], edges[last - item : last - item + 2]):
-                    product = counts[first:stop] @ counts[first:].T
-                    loops.add_product(product, first, *norm.of_block(block), self.c2, own[item])
+                    product = (
+                        counts[first:stop] @ counts[first:].T if products is None else products[first:stop, first:]
+                    )
+                    loops.add_product(np.ascontiguousarray(product), first, *norm.of_block(block), self.c2, own[item])
 
         share(work, len(own))
         diagonals += own.sum(axis=0)
@@ -227,6 +237,14 @@ class Band:
         padded = np.pad(defined, (0, self.first_lag + n_lags))
         there = np.lib.stride_tricks.sliding_window_view(padded[self.first_lag :], n_lags)[:n]
         return np.where(defined[:, None] & there, self.c2, np.nan).astype(np.float32)
+
+
+def _products_on_device(counts: NDArray[np.float32]) -> NDArray[np.float64]:
+    from xpcs_assets.engine.twotime_jax import products
+
+    whole = np.rint(counts)
+    # Photons stay whole numbers less a whole shift; detector units need not be.
+    return products(whole.astype(np.int32) if np.array_equal(whole, counts) else counts)
 
 
 def _strips(n_frames: int) -> list[int]:

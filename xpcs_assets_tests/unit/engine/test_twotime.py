@@ -62,6 +62,18 @@ def test_every_form_agrees_with_the_reference(kind: str, smoothing: str, mean: f
         agrees(found, index, two_time(counts, valid, dynamic, static, bin_, smoothing))
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "floats"])
+def test_products_on_jax_s_device_agree_too(kind: str) -> None:
+    part, dynamic, static = partition_of(*maps((20, 30), 2, 2, seed=4))
+    counts = speckle(40, 600, 90.0, seed=5)
+    exact = counts + 0.25 if kind == "floats" else counts
+    valid = np.ones(40, bool)
+    valid[7] = False
+    found = run(exact, part, valid=valid, kind="frames" if kind == "floats" else kind, device="jax")
+    for index, bin_ in enumerate(found.bins):
+        agrees(found, index, two_time(exact, valid, dynamic, static, bin_))
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(2, 40), st.integers(0, 10_000), st.sampled_from(KINDS), st.integers(1, 20))
 def test_random_masks_partitions_and_gaps_agree_too(n_frames: int, seed: int, kind: str, size: int) -> None:
