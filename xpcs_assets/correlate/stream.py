@@ -14,6 +14,7 @@ from xpcs_assets.correlate.intensity import below_beam, sums_of_pixels
 from xpcs_assets.correlate.timeline import Timeline
 from xpcs_assets.engine import kernels, stop
 from xpcs_assets.engine.select import Selection, cut, shifted
+from xpcs_assets.readers.ahead import ahead
 from xpcs_assets.readers.series import Chunk, Events, Frames, RawSeries
 
 # Chunks of as many frames as the kernels take at once, where memory allows.
@@ -101,10 +102,11 @@ class Stream:
     def _measured(self, begin: int, end: int) -> Iterator[Chunk]:
         rows, columns = self.series.info.shape
         wanted_bytes = 8 * kernels.FRAMES * rows * columns
-        n_copies = 1 + self.corrections.is_on + self.copied_later
+        # The chunk that is read ahead is one more.
+        n_copies = 2 + self.corrections.is_on + self.copied_later
         chunk_bytes = min(max(wanted_bytes, _LEAST_CHUNK_BYTES), _MOST_CHUNK_BYTES // n_copies)
         raw = self.series.chunks(begin, end, max_bytes=chunk_bytes)
-        return self.corrections.apply(self._judged(raw), rows * columns)
+        return self.corrections.apply(self._judged(ahead(raw)), rows * columns)
 
     def _judged(self, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
         for chunk in chunks:
