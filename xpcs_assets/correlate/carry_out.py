@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -189,16 +190,17 @@ def _analyse(prepared: Prepared, clock: Clock, progress: Callable[[float], None]
         mapper = _twotime(prepared, bins) if bins else None
         correlators = [one for one in (correlator, mapper) if one is not None]
         since_s = time.monotonic()
-        for chunk in stream.chunks():
-            stop.check()
-            since_s = clock.add("read", since_s)
-            if number == 0:
-                sums.push(chunk)
-            for piece in [chunk] if scale is None else scale.apply(chunk, len(stream.analysed)):
-                for one in correlators:
-                    one.push(piece)
-            since_s = clock.add("correlate", since_s)
-            progress((number + chunk.end / prepared.n_frames) / len(passes))
+        with closing(stream.chunks()) as chunks:
+            for chunk in chunks:
+                stop.check()
+                since_s = clock.add("read", since_s)
+                if number == 0:
+                    sums.push(chunk)
+                for piece in [chunk] if scale is None else scale.apply(chunk, len(stream.analysed)):
+                    for one in correlators:
+                        one.push(piece)
+                since_s = clock.add("correlate", since_s)
+                progress((number + chunk.end / prepared.n_frames) / len(passes))
         if correlator is not None:
             of_part = correlator.finish()
             multitau = of_part if multitau is None else multitau + of_part

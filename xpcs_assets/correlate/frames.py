@@ -130,14 +130,16 @@ def known_frames(
     begin, end
         The analysed range, recorded frames.
     monitor
-        (end,) or more, beam intensity in each recorded frame, if frames are normalised by it.
+        (M,), beam intensity in each recorded frame, if frames are normalised by it; frames beyond have no reading.
     """
     known = Known(np.ones(end, np.bool_), {})
     reasons = [("excluded", _excluded(settings, end))]
     if info.shutter_open is not None:
         reasons.append(("shutter closed", _padded(~info.shutter_open, end)))
     if monitor is not None:
-        reasons.append(("no monitor", ~(monitor[:end] > 0)))
+        lit = np.zeros(end, np.bool_)
+        lit[: len(monitor)] = monitor[:end] > 0
+        reasons.append(("no monitor", ~lit))
     for reason, wrong in reasons:
         n_wrong = int(np.count_nonzero(wrong[begin:] & known.valid[begin:]))
         if n_wrong:

@@ -67,7 +67,7 @@ def place_in_time(
     if settings.normalize.startswith(MONITOR):
         lengths = (frames["total"], info.n_recorded)
         monitor = read_monitor(metadata, settings.normalize.removeprefix(MONITOR), lengths)
-        end = min(end, len(monitor))
+        end = max(begin, min(end, len(monitor)))
     known = known_frames(info, settings, begin, end, monitor)
     frames_per_burst = settings.frames_per_burst or info.frames_per_burst
     timeline = Timeline.even(end)

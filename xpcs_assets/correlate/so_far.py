@@ -7,6 +7,7 @@ one set of them, planned for the whole run, gives after n frames the very g2 of 
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -110,15 +111,16 @@ class SoFar:
         if self._n_pushed:
             prepared.stream.go_on_after(self.prepared.stream)
         since_s, n_pixels = time.monotonic(), len(prepared.stream.analysed)
-        for chunk in prepared.stream.chunks(self._n_pushed):
-            stop.check()
-            since_s = clock.add("read", since_s)
-            self._sums.push(chunk)
-            for piece in [chunk] if self._scale is None else self._scale.apply(chunk, n_pixels):
-                self._engine.push(piece)
-            since_s = clock.add("correlate", since_s)
-            self._n_pushed = chunk.end
-            self._n_valid += int(np.count_nonzero(chunk.valid))
+        with closing(prepared.stream.chunks(self._n_pushed)) as chunks:
+            for chunk in chunks:
+                stop.check()
+                since_s = clock.add("read", since_s)
+                self._sums.push(chunk)
+                for piece in [chunk] if self._scale is None else self._scale.apply(chunk, n_pixels):
+                    self._engine.push(piece)
+                since_s = clock.add("correlate", since_s)
+                self._n_pushed = chunk.end
+                self._n_valid += int(np.count_nonzero(chunk.valid))
         self._n_repeated += int(prepared.series.info.extra.get("repeated_pixels", 0))
         self.prepared = prepared
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -86,8 +86,11 @@ class Stream:
         self._valid = self._valid & ~dumped
         return float(np.median(intensity[valid])) if valid.any() else 0.0
 
-    def chunks(self, first: int = 0) -> Iterator[Chunk]:
-        """The analysed frames from number ``first`` on; the run's first one is number 0."""
+    def chunks(self, first: int = 0) -> Generator[Chunk, None, None]:
+        """The analysed frames from number ``first`` on; the run's first one is number 0.
+
+        Close it before the series: a chunk is read ahead in a thread of its own.
+        """
         if first >= self.selection.n_frames:
             return
         slot, end = self.timeline.slot, self.selection.read_end

@@ -395,7 +395,8 @@ def to_events(frames: Frames) -> Events:
     """The counts of dense frames that are not 0."""
     counts = as_kernel_type(frames.counts)
     row, pixel = np.nonzero(counts)
-    values = counts[row, pixel].astype(np.int32)
+    values = counts[row, pixel]
+    values = np.where(np.isnan(values), -1, values).astype(np.int32)
     return Events(frames.begin, frames.end, row + frames.begin, pixel.astype(np.int32), values, frames.valid)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xpcs_assets.engine.delays import Plan, make_plan
 from xpcs_assets.engine.multitau import Correlator, Moments
-from xpcs_assets.engine.select import Selection, cut
+from xpcs_assets.engine.select import Selection, cut, shifted
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets.readers.series import Chunk, Events, Frames
 from xpcs_assets.runs.recipe import AnalysisSettings
@@ -126,7 +126,7 @@ class BurstsCorrelator:
         first = -(-chunk.begin // n_frames) * n_frames
         for piece in cut(chunk, range(first, chunk.end, n_frames)):
             burst = piece.begin // n_frames
-            self.engines[0].push(_moved(piece, burst * (self.bursts.slots - n_frames)))
+            self.engines[0].push(shifted(piece, burst * (n_frames - self.bursts.slots)))
             if len(self.engines) > 1:
                 self._add(piece)
             if piece.end == (burst + 1) * n_frames:
@@ -183,13 +183,6 @@ def whole_bursts(selection: Selection, frames_per_burst: int, n_dark: int = 0) -
             remedy="Check --frames-per-burst, --begin-frame and --end-frame",
         )
     return replace(selection, end=selection.begin + n_bursts * frames_per_burst), frames_per_burst // selection.step
-
-
-def _moved(chunk: Chunk, by: int) -> Chunk:
-    if isinstance(chunk, Frames):
-        return Frames(chunk.begin + by, chunk.counts, chunk.valid)
-    frame = chunk.frame.astype(np.int64) + by
-    return Events(chunk.begin + by, chunk.end + by, frame, chunk.pixel, chunk.count, chunk.valid)
 
 
 def _sum(piece: Chunk, n_pixels: int) -> NDArray[np.generic]:

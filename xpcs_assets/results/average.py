@@ -197,8 +197,9 @@ def _check_alike(first: Member, member: Member) -> None:
         ]
         if one.recipe.qmap_digest != other.recipe.qmap_digest:
             differ.append("q-map")
+        what = ", ".join(differ) or "engine"
         raise ResultError(
-            f"its recipe {other.recipe.folder} is not {one.recipe.folder} (what differs: {', '.join(differ) or 'engine'})",
+            f"its recipe {other.recipe.folder} is not {one.recipe.folder} (what differs: {what})",
             where=member.path,
             remedy=remedy,
         )

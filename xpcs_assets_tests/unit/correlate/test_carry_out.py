@@ -319,6 +319,15 @@ def test_a_monitor_that_does_not_fit_is_refused(
     assert said in capsys.readouterr().err
 
 
+def test_a_first_frame_beyond_the_monitor_s_last_reading_is_refused(
+    made: MadeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made.set_metadata("/entry/monitor", np.ones(70))
+    arguments = [str(made.raw), "--qmap", str(made.qmap), "--output", str(made.folder / "out.hdf")]
+    assert main([*arguments, "--normalize", "monitor:/entry/monitor", "--begin-frame", "90"]) == 1
+    assert "0 frames make no pair" in capsys.readouterr().err
+
+
 def test_events_are_divided_by_the_frames_mean_too(sparse: MadeRun, simulated_events: SimulatedRun) -> None:
     counts = photons_of(simulated_events)
     result = sparse.run("--normalize", "frame")

@@ -153,6 +153,11 @@ def test_frames_become_events_of_what_is_not_zero() -> None:
     ]
 
 
+def test_a_masked_float_becomes_a_masked_event() -> None:
+    counts = np.array([[0, np.nan, 2]], np.float32)
+    assert to_events(Frames(0, counts, np.ones(1, np.bool_))).count.tolist() == [-1, 2]
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_million_frames_of_a_bright_constant_give_one(form: str) -> None:
     n_frames = 1_000_000
