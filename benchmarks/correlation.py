@@ -35,9 +35,9 @@ import hdf5plugin
 import numpy as np
 from numpy.typing import NDArray
 
+from xpcs_assets.qmaps.qmap import write_qmap
+from xpcs_assets.qmaps.rings import ring_partition
 from xpcs_assets.readers import rigaku, rigaku3m
-from xpcs_assets.readers.qmap import write_qmap
-from xpcs_assets.readers.rings import ring_partition
 from xpcs_assets.testing.writers import DATASET, AcquisitionFacts, write_metadata
 
 SEED = 20261121

@@ -11,9 +11,9 @@ Every measurement run is one partition, and goes through these steps, one folder
 7. ``archive``    bundle, tape, read back
 8. ``prune``      what may go, and the proof
 
-``runs`` says what a measurement is, ``readers`` reads raw formats, ``engine`` correlates counts, ``results`` are
-written, opened, fitted and averaged, ``copies`` knows where every copy is, ``places`` are where bytes live, ``compute``
-is where heavy work runs.
+``runs`` says what a measurement is, ``readers`` reads raw formats, ``qmaps`` makes and reads q-maps, ``engine``
+correlates counts, ``results`` are written, opened, fitted and averaged, ``copies`` knows where every copy is,
+``places`` are where bytes live, ``compute`` is where heavy work runs.
 """
 
 from __future__ import annotations

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from xpcs_assets.readers.geometry import Geometry
-    from xpcs_assets.readers.geometry_fields import Known
-    from xpcs_assets.readers.hot_pixels import Pattern
-    from xpcs_assets.readers.partition_maps import Rectangle
-    from xpcs_assets.readers.qpartition import QPartition
+    from xpcs_assets.qmaps.geometry import Geometry
+    from xpcs_assets.qmaps.geometry_fields import Known
+    from xpcs_assets.qmaps.hot_pixels import Pattern
+    from xpcs_assets.qmaps.partition_maps import Rectangle
+    from xpcs_assets.qmaps.qpartition import QPartition
 
 _NAMED = 5
 
@@ -96,9 +96,9 @@ def qmap(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")] = False,
 ) -> None:
     """Make a q-map, in the layout that pySimpleMask saves: which pixels are analysed, in which bins."""
-    from xpcs_assets.readers.geometry_fields import Known
-    from xpcs_assets.readers.hot_pixels import read_pattern
-    from xpcs_assets.readers.qmap import write_qmap
+    from xpcs_assets.qmaps.geometry_fields import Known
+    from xpcs_assets.qmaps.hot_pixels import read_pattern
+    from xpcs_assets.qmaps.qmap import write_qmap
 
     if output.exists() and not overwrite:
         raise QmapError("there is such a file already", where=output, remedy="Choose another name or add --overwrite")
@@ -138,7 +138,7 @@ class _Asked:
 
     def partition(self, geometry: Geometry, mask: NDArray[np.bool_]) -> QPartition:
         """The map."""
-        from xpcs_assets.readers.partition_maps import (
+        from xpcs_assets.qmaps.partition_maps import (
             Bins,
             q_phi_partition,
             rectangle_partition,
@@ -168,7 +168,7 @@ def _two(text: str, option: str) -> tuple[int, int]:
 
 
 def _rectangle(text: str) -> Rectangle:
-    from xpcs_assets.readers.partition_maps import Rectangle
+    from xpcs_assets.qmaps.partition_maps import Rectangle
 
     found = re.fullmatch(r"(\d+):(\d+),(\d+):(\d+)", text.replace(" ", ""))
     if found is None:
@@ -193,8 +193,8 @@ def _shape(shape: tuple[int, int] | None, pattern: Pattern | None) -> tuple[int,
 
 
 def _geometry(metadata: Path | None, shape: tuple[int, int], known: Known) -> Geometry:
-    from xpcs_assets.readers.geometry import Geometry
-    from xpcs_assets.readers.geometry_fields import read_geometry
+    from xpcs_assets.qmaps.geometry import Geometry
+    from xpcs_assets.qmaps.geometry_fields import read_geometry
 
     if metadata is not None:
         return read_geometry(metadata, shape, known)
@@ -217,7 +217,7 @@ def _usable(
 ) -> NDArray[np.bool_]:
     import numpy as np
 
-    from xpcs_assets.readers.masks import disc, read_bad_pixels, read_mask
+    from xpcs_assets.qmaps.masks import disc, read_bad_pixels, read_mask
 
     usable = np.ones(shape, np.bool_) if pattern is None else ~pattern.masked
     for source in masks:
@@ -238,7 +238,7 @@ def _without_hot(
     drop: bool,
 ) -> tuple[QPartition, NDArray[np.int64] | None]:
     """The map, and the hot pixels that were found; they are in it unless they were to be dropped."""
-    from xpcs_assets.readers.hot_pixels import hot_pixels, silent_pixels
+    from xpcs_assets.qmaps.hot_pixels import hot_pixels, silent_pixels
 
     partition = bins.partition(geometry, usable)
     if pattern is None:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
+from xpcs_assets.qmaps.qmap import write_qmap
+from xpcs_assets.qmaps.rings import QPartition, pixels_as_static_bins, q_of_pixels, ring_partition
 from xpcs_assets.readers.metadata import SUFFIX as METADATA_SUFFIX
-from xpcs_assets.readers.qmap import write_qmap
-from xpcs_assets.readers.rings import QPartition, pixels_as_static_bins, q_of_pixels, ring_partition
 from xpcs_assets.runs.folders import PARTIAL_SUFFIX
 from xpcs_assets.testing.writers import AcquisitionFacts, Sparse, write_metadata, write_nexus
 

@@ -25,7 +25,7 @@ from xpcs_assets.engine.saxs import Scattering, ScatteringSums
 from xpcs_assets.engine.select import Selection, cut, shifted
 from xpcs_assets.engine.version import ENGINE
 from xpcs_assets.errors import CorrelationError
-from xpcs_assets.readers.qpartition import QPartition
+from xpcs_assets.qmaps.qpartition import QPartition
 from xpcs_assets.readers.series import Chunk
 from xpcs_assets.results.g2_table import G2Table
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe, selected_bins

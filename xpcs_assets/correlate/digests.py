@@ -9,7 +9,7 @@ from typing import Any
 
 from xpcs_assets.engine import stop
 from xpcs_assets.errors import CorrelationError, InputError, MetadataError, RawDataError
-from xpcs_assets.readers.qmap import Qmap
+from xpcs_assets.qmaps.qmap import Qmap
 
 _HASH_BYTES = 16 << 20
 

@@ -21,11 +21,11 @@ from xpcs_assets.engine.device import choose_device
 from xpcs_assets.engine.partition import Partition
 from xpcs_assets.engine.version import ENGINE
 from xpcs_assets.errors import CorrelationError, MetadataError, QmapError
-from xpcs_assets.readers.geometry_fields import read_geometry
+from xpcs_assets.qmaps.geometry_fields import read_geometry
+from xpcs_assets.qmaps.qmap import Qmap, check_shape, read_qmap
+from xpcs_assets.qmaps.qmap_old import with_geometry
 from xpcs_assets.readers.growing import open_growing
 from xpcs_assets.readers.metadata import Acquisition, find_metadata, read_acquisition
-from xpcs_assets.readers.qmap import Qmap, check_shape, read_qmap
-from xpcs_assets.readers.qmap_old import with_geometry
 from xpcs_assets.readers.recognise import open_raw
 from xpcs_assets.readers.series import RawSeries, SeriesInfo
 from xpcs_assets.results.output_name import check_output, check_report, report_path

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.qmap import read_qmap
-from xpcs_assets.readers.qpartition import QPartition
+from xpcs_assets.qmaps.qmap import read_qmap
+from xpcs_assets.qmaps.qpartition import QPartition
 
 Maps = tuple[ArrayLike, ArrayLike, ArrayLike]
 """Integer maps (rows, columns): dynamic bins, static bins, mask."""

@@ -16,8 +16,8 @@ from xpcs_assets.engine.multitau import bytes_per_pixel, is_dense
 from xpcs_assets.engine.partition import Partition
 from xpcs_assets.engine.time_axis import TimeAxis
 from xpcs_assets.engine.version import ENGINE
+from xpcs_assets.qmaps.qmap import Qmap
 from xpcs_assets.readers.metadata import Acquisition
-from xpcs_assets.readers.qmap import Qmap
 from xpcs_assets.readers.series import RawSeries
 from xpcs_assets.runs.recipe import Recipe, selected_bins
 

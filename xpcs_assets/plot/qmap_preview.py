@@ -16,7 +16,7 @@ from xpcs_assets.plot.pattern import Window, draw_bins, draw_pattern
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from xpcs_assets.readers.qpartition import QPartition
+    from xpcs_assets.qmaps.qpartition import QPartition
 
 _WIDTH_CM = 24.0
 _HOT = "#e10000"

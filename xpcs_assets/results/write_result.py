@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from xpcs_assets.engine.saxs import Scattering
 from xpcs_assets.engine.select import Selection
 from xpcs_assets.errors import CopyError, MetadataError, NoRoomError
+from xpcs_assets.qmaps.qmap import Qmap, copy_qmap
 from xpcs_assets.readers.h5copy import copy_facts
 from xpcs_assets.readers.h5file import damage, open_hdf5
 from xpcs_assets.readers.metadata import COUNT_TIME, ENERGY, FRAME_TIME, START_TIME, Acquisition
-from xpcs_assets.readers.qmap import Qmap, copy_qmap
 from xpcs_assets.results.h5write import put
 from xpcs_assets.results.result import MASK_USED
 from xpcs_assets.results.write_multitau import MultitauContent, put_multitau

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from xpcs_assets.qmaps.rings import QPartition, q_of_pixels, ring_partition
 from xpcs_assets.readers import rigaku, rigaku3m
-from xpcs_assets.readers.rings import QPartition, q_of_pixels, ring_partition
 from xpcs_assets.testing.dynamics import ageing_pace, drifting_flux, intensities, sphere_form_factor
 from xpcs_assets.testing.writers import Sparse
 

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from xpcs_assets.errors import RefusedError
+from xpcs_assets.qmaps.qmap import write_qmap
 from xpcs_assets.readers.metadata import SUFFIX as METADATA_SUFFIX
-from xpcs_assets.readers.qmap import write_qmap
 from xpcs_assets.runs.folders import PARTIAL_SUFFIX
 from xpcs_assets.testing.scene import (
     DETECTORS,

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from xpcs_assets.cli import app
 from xpcs_assets.correlate.worker import main
-from xpcs_assets.readers.qmap import read_qmap
+from xpcs_assets.qmaps.qmap import read_qmap
 from xpcs_assets.testing.simulate import simulate
 from xpcs_assets_tests.science.test_viewer import viewer
 

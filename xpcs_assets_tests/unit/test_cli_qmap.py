@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from xpcs_assets import cli
 from xpcs_assets.errors import MetadataError, QmapError, XpcsAssetsError
-from xpcs_assets.readers.qmap import read_qmap
+from xpcs_assets.qmaps.qmap import read_qmap
 from xpcs_assets.testing.simulate import SimulatedRun, simulate
 
 GEOMETRY = [

@@ -18,10 +18,10 @@ import pytest
 
 from xpcs_assets.correlate import digests
 from xpcs_assets.correlate.worker import main
-from xpcs_assets.readers.qmap import read_qmap
+from xpcs_assets.qmaps.qmap import read_qmap
 from xpcs_assets.results.result import open_result
 from xpcs_assets.testing.simulate import FRAMES_FIELD, SimulatedRun, simulate
-from xpcs_assets_tests.unit.readers.test_qmap_old import write_old
+from xpcs_assets_tests.unit.qmaps.test_qmap_old import write_old
 
 Copied = Callable[[SimulatedRun], Path]
 

@@ -10,8 +10,8 @@ import pytest
 
 from xpcs_assets.describe.pixels import count_hot, count_silent
 from xpcs_assets.describe.quality import Judgement, Limits, Quality, frames_sane, g2_sane, raw_complete
+from xpcs_assets.qmaps.rings import ring_partition
 from xpcs_assets.readers.metadata import Acquisition
-from xpcs_assets.readers.rings import ring_partition
 from xpcs_assets.results.result import Result
 from xpcs_assets.runs.manifest import FileEntry, Manifest
 from xpcs_assets_tests.made_results import CONTRAST, make_info, make_result, without_g2

@@ -7,9 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from xpcs_assets.plot.qmap_preview import preview
-from xpcs_assets.readers.geometry import Geometry
-from xpcs_assets.readers.partition_maps import Bins, q_phi_partition, x_y_partition
-from xpcs_assets.readers.qpartition import QPartition
+from xpcs_assets.qmaps.geometry import Geometry
+from xpcs_assets.qmaps.partition_maps import Bins, q_phi_partition, x_y_partition
+from xpcs_assets.qmaps.qpartition import QPartition
 
 SHAPE = (40, 60)
 GEOMETRY = Geometry(SHAPE, (19.5, 30.25), 75e-6, 4.0, 10.0)

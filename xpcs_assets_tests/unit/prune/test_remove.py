@@ -355,7 +355,7 @@ def test_f47_the_dry_run_s_list_is_what_the_rules_give(storage: Storage) -> None
 
 
 STORAGE = {"places/syscalls.py", "places/files.py", "places/posix.py", "prune/remove.py"}
-OWN_OUTPUT = {"correlate/publish.py", "results/write_result.py", "readers/qmap.py", "new_site.py"}
+OWN_OUTPUT = {"correlate/publish.py", "results/write_result.py", "qmaps/qmap.py", "new_site.py"}
 """These take away what they have just made themselves: a partial result, a lock, a beamline file that does not load."""
 
 

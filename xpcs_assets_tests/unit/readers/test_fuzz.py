@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xpcs_assets.errors import InputError, MetadataError, QmapError, RawDataError
+from xpcs_assets.qmaps.qmap import read_qmap, write_qmap
+from xpcs_assets.qmaps.rings import ring_partition
 from xpcs_assets.readers import imm
 from xpcs_assets.readers.metadata import read_acquisition, read_fields
-from xpcs_assets.readers.qmap import read_qmap, write_qmap
 from xpcs_assets.readers.recognise import open_raw
 from xpcs_assets.readers.rigaku3m import module_place
-from xpcs_assets.readers.rings import ring_partition
 from xpcs_assets.testing.writers import (
     AcquisitionFacts,
     Sparse,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from xpcs_assets.errors import MetadataError, QmapError
+from xpcs_assets.qmaps.qmap import read_qmap
 from xpcs_assets.readers.h5file import check_heaps, is_plain
 from xpcs_assets.readers.metadata import read_acquisition, read_fields
-from xpcs_assets.readers.qmap import read_qmap
 
 HEAP_HEAD_BYTES = 16
 

@@ -8,8 +8,8 @@ import pytest
 
 import xpcs_assets
 from xpcs_assets.errors import ResultError
+from xpcs_assets.qmaps.rings import ring_partition
 from xpcs_assets.readers.metadata import read_acquisition
-from xpcs_assets.readers.rings import ring_partition
 
 SHAPE = (40, 50)
 N_DELAYS, N_DYNAMIC, N_STATIC, N_FRAMES = 12, 3, 6, 200

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xpcs_assets.qmaps.qmap import Qmap, read_qmap
+from xpcs_assets.qmaps.rings import q_of_pixels
 from xpcs_assets.readers.metadata import find_metadata, read_acquisition
-from xpcs_assets.readers.qmap import Qmap, read_qmap
 from xpcs_assets.readers.recognise import open_raw
-from xpcs_assets.readers.rings import q_of_pixels
 from xpcs_assets.readers.series import Frames
 
 SCRIPT = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "frames_to_run.py"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from xpcs_assets.errors import QmapError, RefusedError
+from xpcs_assets.qmaps.qmap import check_shape, read_qmap
 from xpcs_assets.readers.metadata import find_metadata, read_acquisition
-from xpcs_assets.readers.qmap import check_shape, read_qmap
 from xpcs_assets.readers.recognise import open_raw
 from xpcs_assets.readers.series import Events, RawSeries
 from xpcs_assets.testing.scene import Format, photons

@@ -16,9 +16,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.readers.geometry import PHI_UNIT, Q_UNIT, Geometry
-from xpcs_assets.readers.qmap_group import QmapGroup
-from xpcs_assets.readers.qpartition import QPartition
+from xpcs_assets.qmaps.geometry import PHI_UNIT, Q_UNIT, Geometry
+from xpcs_assets.qmaps.qmap_group import QmapGroup
+from xpcs_assets.qmaps.qpartition import QPartition
 
 OLD_GROUP = "data"
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.qmap import check_shape, copy_qmap, put_qmap, read_qmap, write_qmap
-from xpcs_assets.readers.rings import QPartition, pixels_as_static_bins, q_of_pixels, ring_partition
+from xpcs_assets.qmaps.qmap import check_shape, copy_qmap, put_qmap, read_qmap, write_qmap
+from xpcs_assets.qmaps.rings import QPartition, pixels_as_static_bins, q_of_pixels, ring_partition
 
 SHAPE = (40, 60)
 GEOMETRY = ((19.5, 30.25), 75e-6, 4.0, 10.0)

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.errors import QmapError
+from xpcs_assets.qmaps.qmap_group import QmapGroup
+from xpcs_assets.qmaps.qmap_old import OLD_GROUP, parse_old
+from xpcs_assets.qmaps.qpartition import QPartition, check_bins
 from xpcs_assets.readers.h5file import H5_ERRORS, check_heaps, damage, open_hdf5, said
-from xpcs_assets.readers.qmap_group import QmapGroup
-from xpcs_assets.readers.qmap_old import OLD_GROUP, parse_old
-from xpcs_assets.readers.qpartition import QPartition, check_bins
 from xpcs_assets.readers.rawfile import cannot_open
 from xpcs_assets.runs.folders import PARTIAL_SUFFIX
 
@@ -50,7 +50,7 @@ def read_qmap(path: Path) -> Qmap:
     """Read and check a q-map of either layout. The digest is of the very bytes that were read.
 
     The old layout says nothing of distance, pixel size and energy: these are NaN then, and
-    :func:`xpcs_assets.readers.qmap_old.with_geometry` fills them in.
+    :func:`xpcs_assets.qmaps.qmap_old.with_geometry` fills them in.
 
     Raises
     ------

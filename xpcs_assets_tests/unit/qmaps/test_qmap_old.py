@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.geometry import Geometry
-from xpcs_assets.readers.partition_maps import Bins, q_phi_partition
-from xpcs_assets.readers.qmap import copy_qmap, read_qmap
-from xpcs_assets.readers.qmap_old import with_geometry
-from xpcs_assets.readers.qpartition import QPartition
+from xpcs_assets.qmaps.geometry import Geometry
+from xpcs_assets.qmaps.partition_maps import Bins, q_phi_partition
+from xpcs_assets.qmaps.qmap import copy_qmap, read_qmap
+from xpcs_assets.qmaps.qmap_old import with_geometry
+from xpcs_assets.qmaps.qpartition import QPartition
 
 SHAPE = (40, 60)
 GEOMETRY = Geometry(SHAPE, (19.5, 30.25), 75e-6, 4.0, 10.0)

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.masks import disc, read_bad_pixels, read_mask
-from xpcs_assets.readers.qmap import write_qmap
-from xpcs_assets.readers.rings import ring_partition
+from xpcs_assets.qmaps.masks import disc, read_bad_pixels, read_mask
+from xpcs_assets.qmaps.qmap import write_qmap
+from xpcs_assets.qmaps.rings import ring_partition
 
 SHAPE = (6, 9)
 GOOD = np.ones(SHAPE, np.bool_)

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.qmap import read_qmap, write_qmap
+from xpcs_assets.qmaps.qmap import read_qmap, write_qmap
+from xpcs_assets_tests.unit.qmaps.test_qmap_old import partition, write_old
 from xpcs_assets_tests.unit.readers.test_fuzz import FUZZ, file_of
 from xpcs_assets_tests.unit.readers.test_fuzz import little_memory as little_memory
-from xpcs_assets_tests.unit.readers.test_qmap_old import partition, write_old
 
 LAYOUTS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "today": ("qmap", lambda path: write_qmap(path, partition())),

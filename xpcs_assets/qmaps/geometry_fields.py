@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xpcs_assets.errors import MetadataError
+from xpcs_assets.qmaps.geometry import Geometry
 from xpcs_assets.readers.fields import read_fields
-from xpcs_assets.readers.geometry import Geometry
 
 _DETECTOR = "/entry/instrument/detector_1"
 _METRES = {"m": 1.0, "metre": 1.0, "meter": 1.0, "mm": 1e-3, "um": 1e-6, "µm": 1e-6, "micron": 1e-6}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.geometry import Geometry
+from xpcs_assets.qmaps.geometry import Geometry
 
 
 @dataclass(frozen=True)

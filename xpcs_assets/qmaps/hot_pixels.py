@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.qpartition import QPartition
+from xpcs_assets.qmaps.qpartition import QPartition
 from xpcs_assets.readers.recognise import open_raw
 from xpcs_assets.readers.series import Chunk, Events
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.geometry import Geometry
-from xpcs_assets.readers.hot_pixels import Pattern, hot_pixels, read_pattern, silent_pixels
-from xpcs_assets.readers.partition_maps import Bins, q_phi_partition
+from xpcs_assets.qmaps.geometry import Geometry
+from xpcs_assets.qmaps.hot_pixels import Pattern, hot_pixels, read_pattern, silent_pixels
+from xpcs_assets.qmaps.partition_maps import Bins, q_phi_partition
 from xpcs_assets.testing.simulate import simulate
 from xpcs_assets.testing.writers import write_nexus
 from xpcs_assets_tests.unit.readers.conftest import SHAPE as SMALL

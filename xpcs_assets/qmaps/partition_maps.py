@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.geometry import PHI_UNIT, Q_UNIT, Geometry
-from xpcs_assets.readers.qpartition import QPartition
+from xpcs_assets.qmaps.geometry import PHI_UNIT, Q_UNIT, Geometry
+from xpcs_assets.qmaps.qpartition import QPartition
 
 Spacing = Literal["linear", "log"]
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpcs_assets.errors import QmapError
+from xpcs_assets.qmaps.qmap import read_qmap
 from xpcs_assets.readers.chunks import MAX_PIXELS
 from xpcs_assets.readers.h5file import damage, is_plain, open_hdf5, said
-from xpcs_assets.readers.qmap import read_qmap
 from xpcs_assets.readers.rawfile import cannot_open
 
 _HDF5 = (".h5", ".hdf", ".hdf5")

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from xpcs_assets.readers.geometry import Geometry
-from xpcs_assets.readers.partition_maps import Bins, q_phi_partition
-from xpcs_assets.readers.qpartition import QPartition as QPartition
+from xpcs_assets.qmaps.geometry import Geometry
+from xpcs_assets.qmaps.partition_maps import Bins, q_phi_partition
+from xpcs_assets.qmaps.qpartition import QPartition as QPartition
 
 
 def q_of_pixels(

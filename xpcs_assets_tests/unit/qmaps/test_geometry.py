@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.geometry import Geometry
+from xpcs_assets.qmaps.geometry import Geometry
 
 FACING = Geometry((40, 60), (19.5, 30.25), 75e-6, 4.0, 10.0)
 TURNED = Geometry((60, 80), (12.5, 61.0), 1e-4, 0.2, 11.3, (3.0, -8.0, 20.0), (6.0, -4.0))

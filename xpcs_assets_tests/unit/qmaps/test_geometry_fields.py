@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from xpcs_assets.errors import MetadataError
-from xpcs_assets.readers.geometry_fields import Known, read_geometry
+from xpcs_assets.qmaps.geometry_fields import Known, read_geometry
 from xpcs_assets.testing.writers import AcquisitionFacts, write_metadata
 
 SHAPE = (40, 60)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xpcs_assets.errors import QmapError
-from xpcs_assets.readers.geometry import Geometry
-from xpcs_assets.readers.geometry_fields import read_geometry
-from xpcs_assets.readers.partition_maps import Bins, Rectangle, q_phi_partition, rectangle_partition, x_y_partition
-from xpcs_assets.readers.qmap import read_qmap
-from xpcs_assets.readers.qpartition import QPartition, check_bins
+from xpcs_assets.qmaps.geometry import Geometry
+from xpcs_assets.qmaps.geometry_fields import read_geometry
+from xpcs_assets.qmaps.partition_maps import Bins, Rectangle, q_phi_partition, rectangle_partition, x_y_partition
+from xpcs_assets.qmaps.qmap import read_qmap
+from xpcs_assets.qmaps.qpartition import QPartition, check_bins
 
 SHAPE = (40, 60)
 GEOMETRY = Geometry(SHAPE, (19.5, 30.25), 75e-6, 4.0, 10.0)
