@@ -24,8 +24,10 @@ help:
 demo: $(VENV)/run.stamp
 	$(BIN)/xpcs-assets demo
 
+# The tests of the running site have the machine to themselves: they are about time and processes.
 test: $(VENV)/dev.stamp system
-	$(BIN)/python -m pytest -p no:cacheprovider -m "not long" -n 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -p no:cacheprovider -m "not long and not end_to_end" -n 2 $(ARGS)
+	$(BIN)/python -m pytest -p no:cacheprovider -m "not long and end_to_end" $(ARGS)
 
 test-long: $(VENV)/dev.stamp system
 	$(BIN)/python -m pytest -p no:cacheprovider --timeout 3600 $(ARGS)

@@ -24,16 +24,19 @@ def words_of(pid: int) -> list[str]:
         return []
 
 
-def worker_of(key: str) -> tuple[int, Path] | None:
-    """Process id of the correlation's worker for a run, and the result it is to make."""
+def worker_of(running: Running, key: str) -> tuple[int, Path] | None:
+    """Process id of the site's worker for a run, and the result it is to make."""
     for folder in Path("/proc").iterdir():
         words = words_of(int(folder.name)) if folder.name.isdigit() else []
-        if "xpcs_assets.correlate" not in words or not any(key in word for word in words):
+        if "xpcs_assets.correlate" not in words or "--output" not in words:
+            continue
+        output = Path(words[words.index("--output") + 1])
+        if not output.is_relative_to(running.site.home) or key not in output.parts:
             continue
         # A child of the worker has its command line until it runs its own.
         with suppress(FileNotFoundError, ProcessLookupError):
             if "xpcs_assets.correlate" not in words_of(parent_of(int(folder.name))):
-                return int(folder.name), Path(words[words.index("--output") + 1])
+                return int(folder.name), output
     return None
 
 
@@ -46,7 +49,7 @@ def stop_in_mid_correlation(running: Running) -> tuple[str, int, int]:
     """A run key, its worker, stopped while it holds its output's lock, and the Dagster run's process that waits."""
     for _ in range(5):
         key = running.drop(running.simulated(frames=2000))
-        worker, output = eventually(lambda key=key: worker_of(key), 60)  # type: ignore[misc]
+        worker, output = eventually(lambda key=key: worker_of(running, key), 60)  # type: ignore[misc]
         while Path(f"/proc/{worker}").exists() and not output.with_suffix(".lock").exists():
             time.sleep(0.001)
         with suppress(ProcessLookupError):
