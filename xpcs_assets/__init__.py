@@ -10,6 +10,7 @@ Every measurement run is one partition, and goes through these steps, one folder
 6. ``catalog``    one raw and one derived record per run
 7. ``archive``    bundle, tape, read back
 8. ``prune``      what may go, and the proof
+9. ``audit``      re-read copies, compare, mend
 
 ``runs`` says what a measurement is, ``readers`` reads raw formats, ``qmaps`` makes and reads q-maps, ``engine``
 correlates counts, ``results`` are written, opened, fitted and averaged, ``copies`` knows where every copy is,

@@ -5,11 +5,10 @@ Exit codes are honest: 0 only when what was asked for is done, 1 for an error or
 
 from __future__ import annotations
 
-import getpass
 import json
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,13 +17,26 @@ from rich.console import Console
 
 from xpcs_assets import __version__
 from xpcs_assets.cli_inspect import inspect
+from xpcs_assets.cli_prune import hold, prune, release
 from xpcs_assets.cli_qmap import qmap as make_qmap
+from xpcs_assets.cli_shared import (
+    BeamlineArgument,
+    HomeOption,
+    JsonOption,
+    RunArgument,
+    columns,
+    err,
+    open_beamline,
+    open_site,
+    out,
+    plain,
+    tell_error,
+)
 from xpcs_assets.errors import NotFoundError, XpcsAssetsError
 
 if TYPE_CHECKING:
     from xpcs_assets.beamline import OpenBeamline
     from xpcs_assets.follow import RunState
-    from xpcs_assets.site import Site
 
 app = typer.Typer(
     name="xpcs-assets",
@@ -32,18 +44,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-# No markup: file names, paths and reasons may hold anything that looks like it.
-out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
-
-HomeOption = Annotated[Path | None, typer.Option("--home", help="The site's folder; else XPCS_ASSETS_HOME.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Plain JSON for scripts.")]
 LimitsOption = Annotated[
     tuple[float, float] | None,
     typer.Option(metavar="LO HI", help="Lowest and highest; the default is by the median of the runs."),
 ]
-BeamlineArgument = Annotated[str, typer.Argument(help="Name of the beamline.")]
-RunArgument = Annotated[str, typer.Argument(help="Run key.")]
 
 
 def run() -> int:
@@ -51,7 +55,7 @@ def run() -> int:
     try:
         app(standalone_mode=True)
     except XpcsAssetsError as error:
-        _tell_error(str(error))
+        tell_error(str(error))
         return 1
     return 0
 
@@ -113,7 +117,7 @@ def up(home: HomeOption = None) -> None:
     """Start webserver, daemon and code location; Ctrl-C ends all of them."""
     from xpcs_assets.orchestrate.processes import Services
 
-    services = Services(_site(home))
+    services = Services(open_site(home))
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         with services:
@@ -153,14 +157,14 @@ def submit(
     """Say that runs are complete; prints their keys. The same path twice is one run."""
     from xpcs_assets.arrive.submit import submit as submit_run
 
-    opened = _open(home, beamline)
+    opened = open_beamline(home, beamline)
     refused = 0
     for path in paths:
         try:
             done = submit_run(opened, path, as_is=as_is)
         except XpcsAssetsError as error:
             refused += 1
-            _tell_error(str(error))
+            tell_error(str(error))
         else:
             out.print(done.key)
             if done.known:
@@ -180,15 +184,15 @@ def wait(
     from xpcs_assets.follow import state_of
     from xpcs_assets.follow import wait as wait_for
 
-    opened = _open(home, beamline)
+    opened = open_beamline(home, beamline)
     try:
         code = wait_for(opened, run_key, asset=asset, timeout_s=timeout)
     except NotFoundError as error:
-        _tell_error(str(error))
+        tell_error(str(error))
         raise typer.Exit(2) from error
     state = state_of(opened, run_key)
     ended = {0: "done", 1: "failed", 3: "timed out"}[code]
-    out.print(f"{run_key} {ended}" + (f": {_plain(state.reason)}" if code and state.reason else ""))
+    out.print(f"{run_key} {ended}" + (f": {plain(state.reason)}" if code and state.reason else ""))
     raise typer.Exit(code)
 
 
@@ -203,7 +207,7 @@ def status(
     """Where the runs are: waiting, incomplete, refused, working, done or failed, and why."""
     from xpcs_assets.follow import state_of
 
-    opened = _open(home, beamline)
+    opened = open_beamline(home, beamline)
     keys = [run_key] if run_key else _keys(opened, limit)
     states = [state_of(opened, key) for key in keys]
     if as_json:
@@ -215,8 +219,8 @@ def status(
     for state in states:
         done = sum(step.state == "done" for step in state.steps)
         version = f"v{state.version}" if state.version else "-"
-        rows.append((state.key, version, state.word, f"{done}/{len(state.steps)}", _plain(state.reason)))
-    _columns(rows)
+        rows.append((state.key, version, state.word, f"{done}/{len(state.steps)}", plain(state.reason)))
+    columns(rows)
 
 
 @app.command()
@@ -224,18 +228,18 @@ def why(beamline: BeamlineArgument, run_key: RunArgument, home: HomeOption = Non
     """The timeline of a run, and what it waits for."""
     from xpcs_assets.follow import state_of
 
-    opened = _open(home, beamline)
+    opened = open_beamline(home, beamline)
     state = state_of(opened, run_key)
     if state.arrival is not None:
         arrival = state.arrival
-        out.print(f"source     {_plain(arrival.source)} ({arrival.state.value}{_because(arrival.reason)})")
+        out.print(f"source     {plain(arrival.source)} ({arrival.state.value}{_because(arrival.reason)})")
         out.print(f"first seen {arrival.first_seen:%Y-%m-%d %H:%M:%S} UTC")
     for event in state.timeline:
         seconds = event.detail.get("seconds")
         took = f"  ({seconds} s)" if seconds is not None else ""
-        out.print(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.step:<14} {_plain(event.what)}{took}")
-    for hold in opened.ledger.holds(beamline, run_key):
-        out.print(f"held       by {hold.set_by}: {_plain(hold.reason)}")
+        out.print(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.step:<14} {plain(event.what)}{took}")
+    for word in opened.ledger.holds(beamline, run_key):
+        out.print(f"held       by {word.set_by}: {plain(word.reason)}")
     out.print(f"now        {state.word}{_because(state.reason)}")
 
 
@@ -251,7 +255,7 @@ def reprocess(
     """Analyse runs with another recipe under a name of its own; the runs' own results stay. The site must be up."""
     from xpcs_assets.reprocess import ask_for
 
-    opened = _open(home, beamline)
+    opened = open_beamline(home, beamline)
     for run_key in run_keys:
         out.print(ask_for(opened, run_key, name, qmap, settings or []))
 
@@ -271,56 +275,13 @@ def average_runs(
     from xpcs_assets.average.run_set import RunSet
     from xpcs_assets.results.limits import Limits
 
-    ask_for(_open(home, beamline), RunSet(name, tuple(run_keys), Limits(baseline, intensity, contrast)))
+    ask_for(open_beamline(home, beamline), RunSet(name, tuple(run_keys), Limits(baseline, intensity, contrast)))
     out.print(name)
 
 
-@app.command()
-def prune(
-    beamline: BeamlineArgument,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go and why the rest stays.")] = False,
-    home: HomeOption = None,
-) -> None:
-    """Remove copies that their places need not keep, each behind a proof that enough others are right."""
-    from xpcs_assets.prune.pruning import judged, prune_all
-    from xpcs_assets.prune.rules import Stays
-
-    opened = _open(home, beamline)
-    for place in opened.settings.retention:
-        for item in judged(opened, place):
-            reasons = item.judgement.reasons if isinstance(item.judgement, Stays) else ()
-            told = f"stays: {'; '.join(reasons)}" if reasons else "may go, if a proof can be made"
-            out.print(f"{place}:{_plain(item.copy.path)} v{item.copy.version}  {_plain(told)}")
-    if dry_run:
-        return
-    refused = 0
-    for done in prune_all(opened):
-        refused += bool(done.refused)
-        told = f"stays: {done.refused}" if done.refused else f"{done.files} files, {done.size_bytes} bytes removed"
-        out.print(f"{done.copy.place}:{_plain(done.copy.path)}  {_plain(told)}")
-    raise typer.Exit(1 if refused else 0)
-
-
-@app.command()
-def hold(
-    beamline: BeamlineArgument,
-    run_key: RunArgument,
-    reason: Annotated[str, typer.Option(help="Why the run stays.")],
-    home: HomeOption = None,
-) -> None:
-    """Keep every copy of a run until it is released."""
-    opened = _open(home, beamline)
-    opened.latest(run_key)
-    opened.ledger.hold(beamline, run_key, reason, getpass.getuser())
-    out.print(f"{run_key} is held")
-
-
-@app.command()
-def release(beamline: BeamlineArgument, run_key: RunArgument, home: HomeOption = None) -> None:
-    """End all holds on a run."""
-    ended = _open(home, beamline).ledger.release(beamline, run_key, getpass.getuser())
-    out.print(f"{ended} holds on {run_key} ended")
-    raise typer.Exit(0 if ended else 1)
+app.command()(prune)
+app.command()(hold)
+app.command()(release)
 
 
 @app.command()
@@ -368,10 +329,10 @@ def new_beamline(
     """Write a commented beamline file from an example path."""
     from xpcs_assets.new_site import new_beamline as write
 
-    file, settings = write(_site(home).home, path, name=name, root=root)
+    file, settings = write(open_site(home).home, path, name=name, root=root)
     out.print(f"wrote      {file}")
     out.print(f"watches    {settings.places[settings.runs.source.watch].root}")
-    out.print(f"path       {_plain(settings.runs.source.path)}   key {_plain(settings.runs.key)}")
+    out.print(f"path       {plain(settings.runs.source.path)}   key {plain(settings.runs.key)}")
     out.print(f"next       xpcs-assets check {name}")
 
 
@@ -384,30 +345,17 @@ def check(
     """Which runs the beamline's pattern finds, which keys they get, and what keeps them from being taken."""
     from xpcs_assets.arrive.submit import matches
 
-    opened = _open(home, beamline)
+    opened = open_beamline(home, beamline)
     try:
         found = matches(opened, limit)
     except OSError as error:
-        _tell_error(f"the watched folder cannot be listed: {error}")
+        tell_error(f"the watched folder cannot be listed: {error}")
         raise typer.Exit(1) from error
     if not found:
-        out.print(f"nothing below {opened.source_root} matches {_plain(opened.settings.runs.source.path)!r}")
+        out.print(f"nothing below {opened.source_root} matches {plain(opened.settings.runs.source.path)!r}")
     heading = [("run key", "path", "would be taken")] if found else []
-    _columns([*heading, *((item.key, _plain(item.source), _plain(item.reason) or "yes") for item in found)])
+    columns([*heading, *((item.key, plain(item.source), plain(item.reason) or "yes") for item in found)])
     raise typer.Exit(0 if found else 1)
-
-
-def _site(home: Path | None) -> Site:
-    from xpcs_assets.site import Site, find_home
-
-    return Site(find_home(home))
-
-
-def _open(home: Path | None, beamline: str) -> OpenBeamline:
-    from xpcs_assets.beamline import OpenBeamline
-
-    site = _site(home)
-    return OpenBeamline(site, site.beamline(beamline))
 
 
 def _keys(opened: OpenBeamline, limit: int) -> list[str]:
@@ -422,13 +370,6 @@ def _reprocessings(opened: OpenBeamline, run_key: str) -> list[str]:
     return sorted({result.analysis_key for result in made} - {run_key})
 
 
-def _columns(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows under each other; nothing is cut, so that a key can be copied from any terminal."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        out.print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-
-
 def _as_json(state: RunState) -> dict[str, object]:
     return {
         "run_key": state.key,
@@ -440,22 +381,12 @@ def _as_json(state: RunState) -> dict[str, object]:
 
 
 def _because(reason: str) -> str:
-    return f": {_plain(reason)}" if reason else ""
-
-
-def _plain(text: str) -> str:
-    """Text that holds what people called their files, without control characters."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-
-
-def _tell_error(text: str, word: str = "error", style: str = "red") -> None:
-    err.print(f"{word}:", style=style, end=" ")
-    err.print(_plain(text))
+    return f": {plain(reason)}" if reason else ""
 
 
 def _tell_broken(broken: Mapping[str, XpcsAssetsError]) -> None:
     for error in broken.values():
-        _tell_error(str(error), "not running", "yellow")
+        tell_error(str(error), "not running", "yellow")
 
 
 def _as_interrupt(*_: object) -> None:

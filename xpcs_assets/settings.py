@@ -17,7 +17,7 @@ from xpcs_assets.errors import CorrelationError, SettingsError
 from xpcs_assets.runs.key import run_key
 from xpcs_assets.runs.recipe import AnalysisSettings, AnalysisType, described
 from xpcs_assets.runs.retention import Retention
-from xpcs_assets.units import Seconds, SizeBytes
+from xpcs_assets.units import Seconds, Share, SizeBytes
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 NAME_RULE = "a beamline's name has lower-case letters, digits and '-', such as aps-8-id-i"
@@ -149,13 +149,33 @@ class StageTo(_Settings):
     """Where runs are copied to."""
 
     to: str = Field(description="A place of kind posix")
+    together: Annotated[int, Field(ge=1, le=32)] = Field(2, description="Files of a run that are copied side by side")
+    also_hash: tuple[Literal["md5", "adler32", "crc32c"], ...] = Field(
+        (), description="Digests beside sha256 that a service asks for; they are checked wherever sha256 is"
+    )
+
+
+class Gather(_Settings):
+    """When small runs wait for each other, to be one bundle together."""
+
+    under: SizeBytes = Field(1_000_000_000, description="A run with less raw data than this waits for others")
+    until: SizeBytes = Field(20_000_000_000, description="They are bundled once they are this much together")
+    wait: Seconds = Field(86400.0, description="Or once the oldest of them has waited this long")
+    by: tuple[str, ...] = Field(
+        ("proposal",), description="Only runs alike in these share a bundle: fields of the path, or of the owner"
+    )
 
 
 class Bundling(_Settings):
     """How files are put together for tape."""
 
-    alone_over: SizeBytes = Field(65_000_000_000, description="Bigger files are bundled alone")
-    up_to: SizeBytes = Field(2_000_000_000_000, description="Largest bundle")
+    alone_over: SizeBytes = Field(
+        65_000_000_000, ge=1, le=68_000_000_000, description="Bigger files are bundled alone (HPSS: 68 GB at most)"
+    )
+    up_to: SizeBytes = Field(
+        2_000_000_000_000, ge=1, le=2_000_000_000_000, description="Largest bundle of several files (HPSS: 2 TB)"
+    )
+    gather: Gather | None = Field(None, description="Leave it out, and every run has bundles of its own")
 
 
 class Archive(_Settings):
@@ -184,10 +204,50 @@ class RetentionSettings(_Settings):
         description="What must be done first: the raw data read back from the archive, catalogued",
     )
 
+    high_water: Share | None = Field(
+        None, description="Nothing goes before this much of the disk is in use; with low_water. Empty: what may go goes"
+    )
+    low_water: Share | None = Field(None, description="Then the oldest goes first, until this much is in use")
+    trash_for: Seconds = Field(0.0, description="Removed files stay in the place's trash for so long; 0 is no trash")
+    at_most_copies: int = Field(200, description="More copies than this in a day wait for a person's word")
+    at_most_share: Share = Field(0.2, description="So does more than this part of the place's copies")
+
+    @model_validator(mode="after")
+    def _is_a_rule(self) -> Self:
+        try:
+            self.rule  # noqa: B018 - making it checks it
+        except SettingsError as error:
+            raise ValueError(str(error)) from error
+        return self
+
     @property
     def rule(self) -> Retention:
         """The value that the pruning rules take."""
-        return Retention(self.keep_for, self.min_copies, "archive" in self.needs, "catalog" in self.needs)
+        return Retention(
+            keep_for_s=self.keep_for,
+            min_copies=self.min_copies,
+            needs_archive="archive" in self.needs,
+            needs_catalog="catalog" in self.needs,
+            high_water=self.high_water,
+            low_water=self.low_water,
+            trash_for_s=self.trash_for,
+            at_most_copies=self.at_most_copies,
+            at_most_share=self.at_most_share,
+        )
+
+
+class Audit(_Settings):
+    """How the copies are looked after while nobody asks for them."""
+
+    reread_within: Seconds = Field(
+        90 * 86400.0, ge=3600, description="Every copy is read again and hashed within this time, a part of it a day"
+    )
+    every: Seconds = Field(86400.0, ge=60, description="How often places, ledger, archive and catalog are compared")
+    dark_after: Seconds = Field(
+        7 * 86400.0, description="A file that nothing knows of is called dark once it was seen for so long, twice"
+    )
+    at_most_dark: Share = Field(0.1, description="More dark files than this part: the audit stops and asks")
+    at_most_lost: Share = Field(0.1, description="More lost copies than this part: the audit stops and asks")
 
 
 class Queue(_Settings):
@@ -216,6 +276,7 @@ class Beamline(_Settings):
     retention: dict[str, RetentionSettings] = Field(
         {}, description="How long copies stay, by place; in a place that is not named here nothing is ever deleted"
     )
+    audit: Audit = Field(Audit(), description="How copies are read again and compared with what is known")
     queue: Queue = Field(Queue(), description="The beamline's share of the run queue")
     alerts: Alerts = Field(Alerts(), description="When to call somebody")
 

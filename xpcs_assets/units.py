@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them in beamline files: ``30 days``, ``1.5 h``, ``65 GB``, ``64 MiB``."""
+"""Durations, sizes and shares as people write them in beamline files: ``30 days``, ``65 GB``, ``64 MiB``, ``90 %``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµ]*)\s*")
+_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµ%]*)\s*")
 _SECONDS = {
     "": 1.0,
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 1e-3),
@@ -46,6 +46,15 @@ def size_bytes(value: object) -> object:
     return int(number)
 
 
+def share(value: object) -> object:
+    """Read a part of a whole such as ``90 %``; a bare number is the part itself.
+
+    >>> share("90 %"), share("2.5%"), share(0.5)
+    (0.9, 0.025, 0.5)
+    """
+    return _quantity(value, {"": 1.0, "%": 0.01}, "a share such as '90 %' or 0.9")
+
+
 def _quantity(value: object, units: Mapping[str, float], wanted: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(f"{value!r} is not {wanted}")  # noqa: TRY004 - pydantic turns ValueError into its report
@@ -62,3 +71,4 @@ def _quantity(value: object, units: Mapping[str, float], wanted: str) -> float:
 _WRITTEN = WithJsonSchema({"type": ["number", "string"]}, mode="validation")
 Seconds = Annotated[float, BeforeValidator(seconds), _WRITTEN]
 SizeBytes = Annotated[int, BeforeValidator(size_bytes), _WRITTEN]
+Share = Annotated[float, BeforeValidator(share), _WRITTEN]

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from xpcs_assets.archive.bundle import BundleContent, BundlePlan, plan_bundles, read_bundle
-from xpcs_assets.copies.ledger import Evidence, Ledger
+from xpcs_assets.copies.ledger import BundleRun, Evidence, Ledger
 from xpcs_assets.errors import NotVerifiedError
 from xpcs_assets.places import files, reading
 from xpcs_assets.places.place import Presence
@@ -145,8 +145,7 @@ def record_deposit(ledger: Ledger, deposited: Deposited) -> None:
         plan, found = bundle.plan, bundle.found
         ledger.record_bundle(
             plan.beamline,
-            plan.run_key,
-            plan.version,
+            [BundleRun(plan.run_key, plan.version)],
             place=deposited.place,
             name=f"{deposited.folder}/{plan.name}",
             content=plan.content,

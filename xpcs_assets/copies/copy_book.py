@@ -1,8 +1,7 @@
-"""The book of copies: where the bytes of every version are, how well that is known, and the archive's bundles."""
+"""The book of copies: where the bytes of every version are, and how well that is known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -11,8 +10,8 @@ from sqlalchemy import Select, select
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
-from xpcs_assets.copies.tables import BundleRow, CopyRow, MemberRow
-from xpcs_assets.errors import NotFoundError, RefusedError
+from xpcs_assets.copies.tables import CopyRow
+from xpcs_assets.errors import NotFoundError
 
 
 class Evidence(StrEnum):
@@ -44,6 +43,8 @@ class CopyState(StrEnum):
     """It is there with other bytes."""
     PART_REMOVED = "part removed"
     """Its removal began and did not end."""
+    IN_TRASH = "in trash"
+    """It was removed, and its bytes lie in the place's trash for the grace period; it no longer counts."""
     REMOVED = "removed"
 
 
@@ -75,50 +76,6 @@ class Copy:
     failure_domain: str
     state: CopyState
     reason: str
-    evidence: Evidence
-    verified_at: datetime
-    recorded_at: datetime
-
-
-@dataclass(frozen=True)
-class Member:
-    """A file inside a bundle: its name, where its bytes begin, their length and hash."""
-
-    path: str
-    offset_bytes: int
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A file in an archive that holds files of a run.
-
-    Attributes
-    ----------
-    place, name
-        Where it is; a name is taken for ever.
-    beamline, run_key, version
-        Whose files it holds.
-    content
-        ``raw`` or ``results``.
-    size_bytes, sha256
-        Of the bundle.
-    index_digest
-        ``sha256:`` of the member index.
-    evidence, verified_at, recorded_at
-        How and when it was last verified, when it was written.
-    """
-
-    place: str
-    name: str
-    beamline: str
-    run_key: str
-    version: int
-    content: str
-    size_bytes: int
-    sha256: str
-    index_digest: str
     evidence: Evidence
     verified_at: datetime
     recorded_at: datetime
@@ -192,84 +149,6 @@ class CopyBook(Book):
         )
         with reading(self.engine) as session:
             return tuple(_copy(row) for row in session.scalars(query))
-
-    def record_bundle(
-        self,
-        beamline: str,
-        run_key: str,
-        version: int,
-        *,
-        place: str,
-        name: str,
-        content: str,
-        size_bytes: int,
-        sha256: str,
-        index_digest: str,
-        members: Iterable[Member],
-        evidence: Evidence,
-    ) -> Bundle:
-        """Record a bundle that was read back; the same bundle again renews its evidence.
-
-        Raises
-        ------
-        RefusedError
-            The name was used for other bytes.
-        """
-        now = self.clock()
-        with writing(self.engine) as session:
-            row = session.get(BundleRow, (place, name))
-            if row is None:
-                row = BundleRow(
-                    place=place,
-                    name=name,
-                    beamline=beamline,
-                    run_key=run_key,
-                    version=version,
-                    content=content,
-                    size_bytes=size_bytes,
-                    sha256=sha256,
-                    index_digest=index_digest,
-                    evidence=evidence.value,
-                    recorded_at=now,
-                    verified_at=now,
-                )
-                session.add(row)
-                session.flush()  # the members refer to it
-                session.add_all(
-                    MemberRow(
-                        place=place,
-                        bundle=name,
-                        path=member.path,
-                        offset_bytes=member.offset_bytes,
-                        size_bytes=member.size_bytes,
-                        sha256=member.sha256,
-                    )
-                    for member in members
-                )
-            elif (row.beamline, row.run_key, row.version, row.sha256) != (beamline, run_key, version, sha256):
-                raise RefusedError(
-                    f"bundle {name!r} already holds other bytes",
-                    where=place,
-                    remedy="A bundle's name is used once; archive again, which gives a new name",
-                )
-            row.evidence, row.verified_at = evidence.value, now
-            session.flush()
-            return value_of(Bundle, row, evidence=Evidence)
-
-    def bundles(self, beamline: str, run_key: str, version: int | None = None) -> tuple[Bundle, ...]:
-        """Bundles that hold files of a run, in the order they were written."""
-        query = select(BundleRow).where(BundleRow.beamline == beamline, BundleRow.run_key == run_key)
-        if version is not None:
-            query = query.where(BundleRow.version == version)
-        with reading(self.engine) as session:
-            rows = session.scalars(query.order_by(BundleRow.recorded_at, BundleRow.name))
-            return tuple(value_of(Bundle, row, evidence=Evidence) for row in rows)
-
-    def members(self, place: str, bundle: str) -> tuple[Member, ...]:
-        """The files inside a bundle, in their order."""
-        query = select(MemberRow).where(MemberRow.place == place, MemberRow.bundle == bundle)
-        with reading(self.engine) as session:
-            return tuple(value_of(Member, row) for row in session.scalars(query.order_by(MemberRow.offset_bytes)))
 
 
 def _one(beamline: str, run_key: str, version: int, place: str, path: str) -> Select[CopyRow]:

@@ -19,7 +19,7 @@ from sqlalchemy.types import TypeDecorator
 
 from xpcs_assets.errors import LedgerError
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The newest migration that this code knows; a test holds it to the files in ``migrations/versions``."""
 
 BUSY_TIMEOUT_S = 30.0

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xpcs_assets.copies.arrivals import Arrival, ArrivalBook, ArrivalState
+from xpcs_assets.copies.bundle_book import Bundle, BundleBook, BundleRun, Member
 from xpcs_assets.copies.clock import Clock, Stopwatch, boot_time_s, utc_now
-from xpcs_assets.copies.copy_book import Bundle, Copy, CopyBook, CopyState, Evidence, Member
+from xpcs_assets.copies.copy_book import Copy, CopyBook, CopyState, Evidence
 from xpcs_assets.copies.leases import Hold, Lease, LeaseBook
 from xpcs_assets.copies.removals import Removal, RemovalBook, RemovalKind
 from xpcs_assets.copies.versions import Event, Result, RunVersion, VersionBook
@@ -18,6 +19,7 @@ __all__ = [
     "Arrival",
     "ArrivalState",
     "Bundle",
+    "BundleRun",
     "Clock",
     "Copy",
     "CopyState",
@@ -38,7 +40,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Ledger(ArrivalBook, VersionBook, CopyBook, LeaseBook, RemovalBook):
+class Ledger(ArrivalBook, VersionBook, CopyBook, BundleBook, LeaseBook, RemovalBook):
     """Runs, copies, results, holds, leases and removals of a site.
 
     >>> from xpcs_assets.copies.database import migrate, open_database

@@ -72,6 +72,7 @@ class CopyRow(Base):
         UniqueConstraint("beamline", "run_key", "version", "place", "path"),
         ForeignKeyConstraint(_VERSION, _VERSION_KEY),
         Index("copies_by_place", "place", "state", "recorded_at"),
+        Index("copies_by_verification", "beamline", "place", "state", "verified_at"),
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -115,13 +116,10 @@ class BundleRow(Base):
     """A bundle in an archive; its name is taken for ever."""
 
     __tablename__ = "bundles"
-    __table_args__ = (Index("bundles_by_run", "beamline", "run_key", "version"),)
 
     place: Mapped[str] = mapped_column(String(96), primary_key=True)
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
     beamline: Mapped[str] = mapped_column(String(96))
-    run_key: Mapped[str] = mapped_column(Key)
-    version: Mapped[int] = mapped_column(Integer)
     content: Mapped[str] = mapped_column(String(16))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(Digest)
@@ -131,11 +129,31 @@ class BundleRow(Base):
     verified_at: Mapped[datetime] = mapped_column(Moment)
 
 
+class BundleRunRow(Base):
+    """A run of which a bundle holds files; several in one that was gathered."""
+
+    __tablename__ = "bundle_runs"
+    __table_args__ = (
+        ForeignKeyConstraint(["place", "bundle"], ["bundles.place", "bundles.name"]),
+        Index("bundle_runs_by_run", "beamline", "run_key", "version"),
+    )
+
+    place: Mapped[str] = mapped_column(String(96), primary_key=True)
+    bundle: Mapped[str] = mapped_column(String(255), primary_key=True)
+    beamline: Mapped[str] = mapped_column(String(96), primary_key=True)
+    run_key: Mapped[str] = mapped_column(Key, primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    prefix: Mapped[str] = mapped_column(Text)
+
+
 class MemberRow(Base):
     """A file inside a bundle."""
 
     __tablename__ = "bundle_members"
-    __table_args__ = (ForeignKeyConstraint(["place", "bundle"], ["bundles.place", "bundles.name"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["place", "bundle"], ["bundles.place", "bundles.name"]),
+        Index("bundle_members_by_digest", "sha256", "place"),
+    )
 
     place: Mapped[str] = mapped_column(String(96), primary_key=True)
     bundle: Mapped[str] = mapped_column(String(255), primary_key=True)
@@ -206,3 +224,96 @@ class EventRow(Base):
     step: Mapped[str] = mapped_column(String(32))
     what: Mapped[str] = mapped_column(Text)
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class PlaceRow(Base):
+    """The identity that a place's marker had when the site first met it."""
+
+    __tablename__ = "places"
+
+    beamline: Mapped[str] = mapped_column(String(96), primary_key=True)
+    place: Mapped[str] = mapped_column(String(96), primary_key=True)
+    identity: Mapped[str] = mapped_column(String(64))
+    root: Mapped[str] = mapped_column(Text)
+    met_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class ApprovalRow(Base):
+    """A person's word that a list of removals beyond the limits may go. Append-only."""
+
+    __tablename__ = "approvals"
+    __table_args__ = (Index("approvals_by_list", "beamline", "place", "list_digest"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    beamline: Mapped[str] = mapped_column(String(96))
+    place: Mapped[str] = mapped_column(String(96))
+    list_digest: Mapped[str] = mapped_column(Digest)
+    copies: Mapped[int] = mapped_column(Integer)
+    approved_by: Mapped[str] = mapped_column(Text)
+    at: Mapped[datetime] = mapped_column(Moment)
+
+
+class AsideRow(Base):
+    """A file that was moved out of its name within its place: into the trash, or because its bytes are bad."""
+
+    __tablename__ = "aside"
+    __table_args__ = (
+        UniqueConstraint("place", "aside_path"),
+        Index("aside_by_run", "beamline", "run_key", "version"),
+        Index("aside_by_state", "beamline", "ended", "at"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    beamline: Mapped[str] = mapped_column(String(96))
+    run_key: Mapped[str] = mapped_column(Key)
+    version: Mapped[int] = mapped_column(Integer)
+    place: Mapped[str] = mapped_column(String(96))
+    copy_path: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text)
+    aside_path: Mapped[str] = mapped_column(Text)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    intent: Mapped[int | None] = mapped_column(ForeignKey("removals.id"))
+    at: Mapped[datetime] = mapped_column(Moment)
+    ended: Mapped[str] = mapped_column(String(16))
+    ended_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class FindingRow(Base):
+    """Something that an audit found and that does not agree."""
+
+    __tablename__ = "findings"
+    __table_args__ = (
+        UniqueConstraint("beamline", "place", "kind", "path"),
+        Index("findings_by_state", "beamline", "state", "kind"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    beamline: Mapped[str] = mapped_column(String(96))
+    place: Mapped[str] = mapped_column(String(96))
+    kind: Mapped[str] = mapped_column(String(24))
+    path: Mapped[str] = mapped_column(Text)
+    run_key: Mapped[str] = mapped_column(Key)
+    version: Mapped[int] = mapped_column(Integer)
+    reason: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16))
+    times_seen: Mapped[int] = mapped_column(Integer)
+    first_seen: Mapped[datetime] = mapped_column(Moment)
+    last_seen: Mapped[datetime] = mapped_column(Moment)
+
+
+class AuditRow(Base):
+    """One audit or scrub of a place. Append-only."""
+
+    __tablename__ = "audits"
+    __table_args__ = (Index("audits_by_place", "beamline", "kind", "place", "id"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    beamline: Mapped[str] = mapped_column(String(96))
+    kind: Mapped[str] = mapped_column(String(16))
+    place: Mapped[str] = mapped_column(String(96))
+    outcome: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str] = mapped_column(Text)
+    counts: Mapped[dict[str, Any]] = mapped_column(JSON)
+    began_at: Mapped[datetime] = mapped_column(Moment)
+    ended_at: Mapped[datetime] = mapped_column(Moment)

@@ -60,8 +60,21 @@ class Listing:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class Usage:
+    """How full the disk of a place is, bytes. ``used_bytes`` and ``free_bytes`` are what this user sees."""
+
+    used_bytes: int
+    free_bytes: int
+
+    @property
+    def share(self) -> float:
+        """The part in use, 0 to 1."""
+        return self.used_bytes / (self.used_bytes + self.free_bytes)
+
+
 class RemovalPermit(Protocol):
-    """What a place asks before it removes anything; ``prune.proof.RemovalProof`` is one."""
+    """What a place asks before it removes or sets aside anything; ``prune.proof.RemovalProof`` is one."""
 
     def allow(self, place: str, path: str) -> None:
         """Return if this file may go now; raise RemovalRefusedError if not."""
@@ -97,5 +110,17 @@ class Place(Protocol):
     def remove(self, path: str, permit: RemovalPermit) -> bool:
         """Remove a file that the permit allows to go; False when it was not there."""
 
+    def set_aside(self, path: str, label: str, permit: RemovalPermit) -> str:
+        """Move a file to ``<ASIDE_FOLDER>/<label>/<path>`` of the same place, never over another; that path.
+
+        Done again after a crash it finishes. NotFoundError when the file is neither here nor there.
+        """
+
+    def put_back(self, aside_path: str, path: str) -> None:
+        """Move a file that was set aside to its name again; ConflictingBytesError when other bytes have it."""
+
+    def usage(self) -> Usage | None:
+        """How full its disk is; None when that cannot be known."""
+
     def list(self, folder: str = "") -> Listing:
-        """What lies below a folder."""
+        """What lies below a folder; the marker and what was set aside are not listed with the rest."""

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from xpcs_assets.errors import CopyError
+from xpcs_assets.errors import ConflictingBytesError, CopyError
 from xpcs_assets.places import files, reading
 from xpcs_assets.places.files import Written
-from xpcs_assets.places.place import Listing, Presence, RemovalPermit, Stat
+from xpcs_assets.places.place import Listing, Presence, RemovalPermit, Stat, Usage
 from xpcs_assets.places.reading import Signature
 from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
+from xpcs_assets.runs.folders import ASIDE_FOLDER, MARKER
 from xpcs_assets.runs.manifest import resolve_under
 
 
@@ -101,6 +102,50 @@ class PosixPlace:
         self._remove_empty_folders(target.parent)
         return True
 
+    def set_aside(self, path: str, label: str, permit: RemovalPermit) -> str:
+        """Move a file out of its name within this place, on the same file system and never over another."""
+        permit.allow(self.name, path)
+        aside_path = f"{ASIDE_FOLDER}/{label}/{path}"
+        self._move(self.path(path), self.path(aside_path))
+        self._remove_empty_folders(self.path(path).parent)
+        return aside_path
+
+    def put_back(self, aside_path: str, path: str) -> None:
+        """Give a file that was set aside its name again."""
+        self._move(self.path(aside_path), self.path(path))
+        self._remove_empty_folders(self.path(aside_path).parent)
+
+    def usage(self) -> Usage | None:
+        """How full the file system of the root is, by what is free to this user."""
+        if self._why_unknown():
+            return None
+        try:
+            found = self.calls.statvfs(self.root)
+        except OSError:
+            return None
+        used_bytes = (found.f_blocks - found.f_bfree) * found.f_frsize
+        return Usage(used_bytes, found.f_bavail * found.f_frsize)
+
+    def _move(self, old: Path, new: Path) -> None:
+        with reading.told_as_copy_error(old):
+            files.make_folder(new.parent, self.calls)
+            try:
+                self.calls.link(old, new)
+            except FileExistsError:
+                if not (reading.exists(old, self.calls) and self._is_one_file(old, new)):
+                    if not reading.exists(old, self.calls):
+                        return  # moved before
+                    raise ConflictingBytesError(
+                        "the name is taken by other bytes", where=new, remedy="Both were kept: look which is right"
+                    ) from None
+            files.sync_folder(new.parent, self.calls)
+            self.calls.unlink(old)
+            files.sync_folder(old.parent, self.calls)
+
+    def _is_one_file(self, old: Path, new: Path) -> bool:
+        one, other = self.calls.lstat(old), self.calls.lstat(new)
+        return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
     def list(self, folder: str = "") -> Listing:
         """What lies below a folder; unknown when any of it cannot be read."""
         if reason := self._why_unknown():
@@ -123,6 +168,8 @@ class PosixPlace:
 
     def _walk(self, folder: Path) -> Iterator[tuple[Path, int]]:
         for name in self.calls.names(folder):
+            if folder == self.root and name in {MARKER, ASIDE_FOLDER}:
+                continue
             path = folder / name
             mode = self.calls.lstat(path).st_mode
             if stat.S_ISDIR(mode):

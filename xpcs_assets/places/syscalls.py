@@ -61,6 +61,10 @@ class Syscalls:
         """The names in a folder, sorted."""
         return tuple(sorted(os.listdir(folder)))  # noqa: PTH208 - names, not paths
 
+    def statvfs(self, folder: Path) -> os.statvfs_result:
+        """How full the file system of a folder is."""
+        return os.statvfs(folder)
+
     def mkdir(self, folder: Path) -> None:
         """Make one folder."""
         folder.mkdir()

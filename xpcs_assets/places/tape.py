@@ -24,3 +24,7 @@ class TapePlace(PosixPlace):
     def remove(self, path: str, permit: RemovalPermit) -> bool:
         """Refuse: an archive only grows, whatever the permit."""
         raise RemovalRefusedError("nothing is removed from an archive", where=f"{self.name}:{path}")
+
+    def set_aside(self, path: str, label: str, permit: RemovalPermit) -> str:
+        """Refuse, as :meth:`remove` does."""
+        raise RemovalRefusedError("nothing is moved in an archive", where=f"{self.name}:{path}")

@@ -16,6 +16,10 @@ from pathlib import Path
 from xpcs_assets.runs.manifest import FILE_NAME
 
 PARTIAL_SUFFIX = ".xpcs-partial"
+ASIDE_FOLDER = ".xpcs-aside"
+"""In a place's root: what was moved out of its name, into the trash or because its bytes are bad."""
+MARKER = ".xpcs-assets-place"
+"""In a place's root: which place this is."""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def test_a_version_that_was_superseded_before_it_was_archived_is_archived_all_th
     stage(beamline, run)
     done = archive(beamline, run)
     assert done.version.version == 2
-    assert [bundle.version for bundle in beamline.ledger.bundles("xpcs", run)] == [1, 2]
+    assert [each.version for bundle in beamline.ledger.bundles("xpcs", run) for each in bundle.runs] == [1, 2]
 
 
 def test_each_recipes_result_is_added_and_nothing_is_replaced(beamline: OpenBeamline, run: str) -> None:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from xpcs_assets.copies.ledger import Bundle, Copy, CopyState, Evidence, Ledger, Member
+from xpcs_assets.copies.ledger import Bundle, BundleRun, Copy, CopyState, Evidence, Ledger, Member
 from xpcs_assets.errors import LedgerError, NotFoundError, RefusedError
 from xpcs_assets.runs.manifest import FileEntry, Manifest
 from xpcs_assets_tests.storage import HandClock
@@ -24,8 +24,7 @@ def record(ledger: Ledger, place: str = "disk", evidence: Evidence = Evidence.RE
 def bundle(ledger: Ledger, sha256: str = "1", name: str = "r.tar", key: str = "r") -> Bundle:
     return ledger.record_bundle(
         "b",
-        key,
-        1,
+        [BundleRun(key, 1)],
         place="tape",
         name=name,
         content="raw",

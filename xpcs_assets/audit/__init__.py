@@ -1,0 +1,1 @@
+"""Step 9: re-read copies, compare what is there with what is known, mend from a good copy."""

@@ -1,0 +1,56 @@
+"""What every command shares: consoles, common options, opening a site or beamline, printing rows and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from xpcs_assets.beamline import OpenBeamline
+    from xpcs_assets.site import Site
+
+# No markup: file names, paths and reasons may hold anything that looks like it.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+HomeOption = Annotated[Path | None, typer.Option("--home", help="The site's folder; else XPCS_ASSETS_HOME.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Plain JSON for scripts.")]
+BeamlineArgument = Annotated[str, typer.Argument(help="Name of the beamline.")]
+RunArgument = Annotated[str, typer.Argument(help="Run key.")]
+
+
+def open_site(home: Path | None) -> Site:
+    """The site that an option or the environment names."""
+    from xpcs_assets.site import Site, find_home
+
+    return Site(find_home(home))
+
+
+def open_beamline(home: Path | None, beamline: str) -> OpenBeamline:
+    """A beamline of that site."""
+    from xpcs_assets.beamline import OpenBeamline
+
+    site = open_site(home)
+    return OpenBeamline(site, site.beamline(beamline))
+
+
+def columns(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print rows under each other; nothing is cut, so that a key can be copied from any terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        out.print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def plain(text: str) -> str:
+    """Text that holds what people called their files, without control characters."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def tell_error(text: str, word: str = "error", style: str = "red") -> None:
+    """One line on standard error."""
+    err.print(f"{word}:", style=style, end=" ")
+    err.print(plain(text))
