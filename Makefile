@@ -14,8 +14,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$p; break; fi; done)
-# What the viewer (Qt) and the browser of some tests need from Debian.
-DEBIAN := chromium libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0
+# What the viewer (Qt), the browser and the private PostgreSQL of some tests need from Debian.
+DEBIAN := chromium postgresql libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
