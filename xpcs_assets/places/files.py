@@ -231,7 +231,7 @@ def _give_name(partial: Path, target: Path, sha256: str, *, replace: bool, calls
 
 
 def _is_same(target: Path, sha256: str, calls: Syscalls) -> bool:
-    return stat.S_ISREG(calls.lstat(target).st_mode) and hash_file(target, calls)[0] == sha256
+    return stat.S_ISREG(calls.lstat(target).st_mode) and hash_file(target, calls).sha256 == sha256
 
 
 def _refuse_other_bytes(target: Path, sha256: str, calls: Syscalls) -> None:

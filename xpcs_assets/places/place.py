@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from xpcs_assets.places.files import Written
-from xpcs_assets.places.reading import Signature
+from xpcs_assets.places.reading import Hashed, Signature
 
 
 class Presence(StrEnum):
@@ -98,8 +98,11 @@ class Place(Protocol):
     def stat(self, path: str) -> Stat:
         """Whether a file is there, and what it is."""
 
-    def digest(self, path: str) -> tuple[str, Signature]:
-        """Read a file now: sha256 and what it was when read; NotFoundError or CopyError when it cannot be."""
+    def digest(self, path: str, also: Iterable[str] = ()) -> Hashed:
+        """Read a file now: sha256, the digests in ``also``, and what it was; see ``places.reading.hash_file``.
+
+        NotFoundError or CopyError when it cannot be read, SettingsError when a digest cannot be made here.
+        """
 
     def read(self, path: str, offset_bytes: int = 0) -> Iterator[bytes]:
         """The bytes of a file from an offset on."""

@@ -11,7 +11,7 @@ from xpcs_assets.errors import ConflictingBytesError, CopyError
 from xpcs_assets.places import files, reading
 from xpcs_assets.places.files import Written
 from xpcs_assets.places.place import Listing, Presence, RemovalPermit, Stat, Usage
-from xpcs_assets.places.reading import Signature
+from xpcs_assets.places.reading import Hashed, Signature
 from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
 from xpcs_assets.runs.folders import ASIDE_FOLDER, MARKER
 from xpcs_assets.runs.manifest import resolve_under
@@ -73,9 +73,9 @@ class PosixPlace:
             return Stat(Presence.NO, reason="it is no regular file")
         return Stat(Presence.YES, Signature.of(found))
 
-    def digest(self, path: str) -> tuple[str, Signature]:
+    def digest(self, path: str, also: Iterable[str] = ()) -> Hashed:
         """Read a file from the disk now; see :func:`xpcs_assets.places.reading.hash_file`."""
-        return reading.hash_file(self.path(path), self.calls)
+        return reading.hash_file(self.path(path), self.calls, also)
 
     def read(self, path: str, offset_bytes: int = 0) -> Iterator[bytes]:
         """The bytes of a file from an offset on."""

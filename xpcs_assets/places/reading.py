@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from xpcs_assets.errors import CopyError, NoRoomError, NotFoundError
+from xpcs_assets.places.hashing import Hasher
 from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
 
 CHUNK_BYTES = 4 << 20
@@ -40,6 +40,30 @@ class Signature:
     def of(cls, found: os.stat_result) -> Signature:
         """The signature in an answer of ``stat``."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """What a file's bytes hash to, all from one read of them.
+
+    Attributes
+    ----------
+    sha256
+        64 hex digits.
+    also
+        Digests of other kinds that were asked for, hex digits by kind; see :class:`xpcs_assets.places.hashing.Hasher`.
+    signature
+        What the file was before and after that read.
+    """
+
+    sha256: str
+    also: Mapping[str, str]
+    signature: Signature
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the file."""
+        return self.signature.size_bytes
 
 
 def exists(path: Path, calls: Syscalls = SYSCALLS) -> bool:
@@ -78,24 +102,31 @@ def chunks_of(descriptor: int, calls: Syscalls = SYSCALLS) -> Iterator[bytes]:
         yield data
 
 
-def hash_file(path: Path, calls: Syscalls = SYSCALLS) -> tuple[str, Signature]:
-    """Read a file from the disk (as far as the kernel follows the advice): its sha256, and what it was when read.
+def hash_file(path: Path, calls: Syscalls = SYSCALLS, also: Iterable[str] = ()) -> Hashed:
+    """Read a file from the disk (as far as the kernel follows the advice): its digests, and what it was when read.
+
+    Parameters
+    ----------
+    also
+        Digests to make in the same pass beside sha256, of :data:`xpcs_assets.places.hashing.KINDS`.
 
     Raises
     ------
     NotFoundError, CopyError
         It is not there, no regular file, cannot be read or changed while it was read.
+    SettingsError
+        The library that makes one of the digests is not installed.
     """
+    hasher = Hasher(also)
     with open_regular(path, calls) as descriptor:
         before = Signature.of(calls.fstat(descriptor))
         with suppress(OSError):
             calls.drop_cache(descriptor)
-        digest = hashlib.sha256()
         for data in chunks_of(descriptor, calls):
-            digest.update(data)
+            hasher.update(data)
         if Signature.of(calls.fstat(descriptor)) != before:
             raise CopyError("it changed while it was read", where=path, remedy="Read it again when nobody writes it")
-    return digest.hexdigest(), before
+    return Hashed(hasher.sha256, hasher.also, before)
 
 
 @contextmanager

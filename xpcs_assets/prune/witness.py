@@ -11,7 +11,7 @@ from xpcs_assets.copies.ledger import Copy, Evidence
 from xpcs_assets.errors import CopyError, NotFoundError, NotVerifiedError, RemovalRefusedError
 from xpcs_assets.places.place import Place, Presence
 from xpcs_assets.places.reading import Signature
-from xpcs_assets.runs.manifest import FileEntry, Manifest
+from xpcs_assets.runs.manifest import Manifest
 
 _KEEP = "Nothing was deleted; see `xpcs-assets why` for the run"
 
@@ -57,12 +57,10 @@ def read_files(place: Place, copy: Copy, manifest: Manifest, on_file: Callable[[
     for entry in manifest.files:
         on_file()
         path = _join(copy.path, entry.path)
-        found, signature = place.digest(path)
-        if not _is_entry(entry, found, signature):
-            raise NotVerifiedError(
-                "it holds other bytes than the manifest says", where=f"{place.name}:{path}", remedy=_KEEP
-            )
-        yield SeenFile(path, signature)
+        found = place.digest(path, entry.kinds)
+        if difference := entry.differs(found):
+            raise NotVerifiedError(difference, where=f"{place.name}:{path}", remedy=_KEEP)
+        yield SeenFile(path, found.signature)
 
 
 def read_bundles(place: Place, copy: Copy, manifest: Manifest, on_file: Callable[[], object]) -> Iterator[SeenFile]:
@@ -98,21 +96,17 @@ def victim_files(
         on_file()
         path = _join(victim.path, entry.path)
         try:
-            found, signature = place.digest(path)
+            found = place.digest(path, entry.kinds)
         except NotFoundError:
             gone.append(path)
         except CopyError as error:
             kept.append((path, error.what))
         else:
-            if _is_entry(entry, found, signature):
-                files.append(SeenFile(path, signature))
+            if difference := entry.differs(found):
+                kept.append((path, difference))
             else:
-                kept.append((path, "it holds other bytes than the manifest says"))
+                files.append(SeenFile(path, found.signature))
     return tuple(files), tuple(gone), tuple(kept)
-
-
-def _is_entry(entry: FileEntry, sha256: str, signature: Signature) -> bool:
-    return sha256 == entry.sha256 and signature.size_bytes == entry.size_bytes
 
 
 def place_of(copy: Copy, places: Mapping[str, Place]) -> Place:

@@ -8,15 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import Any, Protocol, Self
 
 from xpcs_assets.errors import NotVerifiedError
 
 FORMAT = "xpcs-assets manifest 1"
 FILE_NAME = "manifest.json"
+
+
+class ReadNow(Protocol):
+    """What a read of a file gave, such as ``places.reading.Hashed``."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Its length."""
+
+    @property
+    def sha256(self) -> str:
+        """64 hex digits."""
+
+    @property
+    def also(self) -> Mapping[str, str]:
+        """Other digests by their kind."""
 
 
 @dataclass(frozen=True, order=True)
@@ -33,15 +49,52 @@ class FileEntry:
         Of its bytes, 64 hex digits.
     mtime_ns
         Time of last change at the source, ns since 1970; kept, never compared for safety.
+    also
+        Kind and hex digits of each digest beside sha256, sorted; from the same read.
     """
 
     path: str
     size_bytes: int
     sha256: str
     mtime_ns: int = 0
+    also: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         check_relative(self.path)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of digest to make beside sha256 when the file is to be verified."""
+        return tuple(kind for kind, _ in self.also)
+
+    def differs(self, found: ReadNow) -> str:
+        """How a file that was read is not this one; empty only when size and every recorded digest agree.
+
+        A digest of a kind that was not made, because it is not known here, is a difference: nothing was verified by it.
+        """
+        other = "it holds other bytes than the manifest says"
+        if found.size_bytes != self.size_bytes:
+            return f"{other}: {found.size_bytes} bytes, not {self.size_bytes}"
+        if found.sha256 != self.sha256:
+            return other
+        for kind, value in self.also:
+            if kind not in found.also:
+                return f"it is not verified: no digest {kind} was made"
+            if found.also[kind] != value:
+                return f"{other}: {kind} {found.also[kind]}, not {value}"
+        return ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as it stands in a manifest."""
+        content = {"path": self.path, "size_bytes": self.size_bytes, "sha256": self.sha256, "mtime_ns": self.mtime_ns}
+        return content | ({"also": dict(self.also)} if self.also else {})
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Read it back; KeyError, TypeError or ValueError when it is damaged."""
+        entry = cls(content["path"], content["size_bytes"], content["sha256"], content["mtime_ns"])
+        also = {str(kind): str(value) for kind, value in dict(content.get("also", {})).items()}
+        return replace(entry, also=tuple(sorted(also.items())))
 
 
 @dataclass(frozen=True)
@@ -58,7 +111,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """``sha256:`` and the hash of names, sizes and hashes; times do not count."""
+        """``sha256:`` and the hash of names, sizes and sha256; times and other digests do not count."""
         lines = [[entry.path, entry.size_bytes, entry.sha256] for entry in self.files]
         text = json.dumps([FORMAT, self.run_key, lines], separators=(",", ":"))
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
@@ -74,10 +127,7 @@ class Manifest:
             "format": FORMAT,
             "run_key": self.run_key,
             "digest": self.digest,
-            "files": [
-                {"path": e.path, "size_bytes": e.size_bytes, "sha256": e.sha256, "mtime_ns": e.mtime_ns}
-                for e in self.files
-            ],
+            "files": [entry.to_json() for entry in self.files],
         }
         return json.dumps(content, indent=1) + "\n"
 
@@ -92,10 +142,7 @@ class Manifest:
         """
         try:
             content = json.loads(text)
-            manifest = cls.of(
-                content["run_key"],
-                [FileEntry(f["path"], f["size_bytes"], f["sha256"], f["mtime_ns"]) for f in content["files"]],
-            )
+            manifest = cls.of(content["run_key"], [FileEntry.from_json(entry) for entry in content["files"]])
             sound = content["format"] == FORMAT and content["digest"] == manifest.digest
         except (ValueError, KeyError, TypeError) as error:
             raise NotVerifiedError(f"the manifest cannot be read ({error!r})", where=where, remedy=_REBUILD) from error

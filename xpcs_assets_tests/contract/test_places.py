@@ -72,7 +72,9 @@ def test_what_was_put_is_there_and_comes_back(place: Place) -> None:
     assert stat.presence is Presence.YES
     assert stat.signature is not None
     assert stat.signature.size_bytes == written.size_bytes == len(DATA)
-    assert place.digest("a/b.bin") == (hashlib.sha256(DATA).hexdigest(), stat.signature)
+    found = place.digest("a/b.bin", ["md5"])
+    assert (found.sha256, found.signature) == (hashlib.sha256(DATA).hexdigest(), stat.signature)
+    assert found.also == {"md5": hashlib.md5(DATA, usedforsecurity=False).hexdigest()}
     assert b"".join(place.read("a/b.bin")) == DATA
 
 

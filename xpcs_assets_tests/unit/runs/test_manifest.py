@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,67 @@ def test_files_in_any_order_make_one_manifest() -> None:
     assert MANIFEST.size_bytes == 6
 
 
-def test_times_do_not_change_the_digest() -> None:
-    assert Manifest.of("A001", [replace(ENTRY, mtime_ns=99), OTHER]).digest == MANIFEST.digest
-
-
 @pytest.mark.parametrize("change", [{"path": "A002.imm"}, {"size_bytes": 7}, {"sha256": "ac" * 32}])
 def test_names_sizes_and_hashes_change_the_digest(change: dict[str, object]) -> None:
     assert Manifest.of("A001", [replace(ENTRY, **change), OTHER]).digest != MANIFEST.digest  # type: ignore[arg-type]
+
+
+def test_times_and_other_digests_do_not_change_the_digest() -> None:
+    also = (("md5", "ef" * 16),)
+    assert Manifest.of("A001", [replace(ENTRY, mtime_ns=99, also=also), OTHER]).digest == MANIFEST.digest
+
+
+def test_other_digests_are_stored_and_a_manifest_without_them_is_read() -> None:
+    entry = replace(ENTRY, also=(("adler32", "11e60398"), ("md5", "ef" * 16)))
+    manifest = Manifest.of("A001", [entry, OTHER])
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert entry.kinds == ("adler32", "md5")
+    stored = [json.loads(text.to_json())["files"] for text in (manifest, MANIFEST)]
+    assert (stored[0][0]["also"], "also" in stored[1][0]) == ({"adler32": "11e60398", "md5": "ef" * 16}, False)
+
+
+@pytest.mark.parametrize("also", [7, None, "md5", [["md5"]], [7]])
+def test_other_digests_that_cannot_be_read_are_a_damaged_manifest(also: object) -> None:
+    content = json.loads(MANIFEST.to_json())
+    content["files"][0]["also"] = also
+    with pytest.raises(NotVerifiedError, match="cannot be read"):
+        Manifest.from_json(json.dumps(content))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a read of a file gave."""
+
+    size_bytes: int = 6
+    sha256: str = "ab" * 32
+    also: Mapping[str, str] = field(default_factory=lambda: {"md5": "ef" * 16, "adler32": "11e60398"})
+
+
+HASHED = replace(ENTRY, also=(("adler32", "11e60398"), ("md5", "ef" * 16)))
+
+
+def test_i9_a_file_is_the_one_of_the_manifest_when_size_and_every_digest_agree() -> None:
+    assert (HASHED.differs(Found()), ENTRY.differs(Found())) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("found", "difference"),
+    [
+        (Found(size_bytes=5), "other bytes than the manifest says: 5 bytes, not 6"),
+        (Found(sha256="ac" * 32), "other bytes than the manifest says"),
+        (Found(also={"md5": "ee" * 16, "adler32": "11e60398"}), f"md5 {'ee' * 16}, not {'ef' * 16}"),
+        (Found(also={"md5": "ef" * 16, "adler32": "11e60399"}), "adler32 11e60399, not 11e60398"),
+        (Found(also={"md5": "ef" * 16}), "not verified: no digest adler32 was made"),
+        (Found(also={}), "not verified"),
+    ],
+)
+def test_f27_f28_f31_one_thing_that_does_not_agree_is_a_difference(found: Found, difference: str) -> None:
+    assert difference in HASHED.differs(found)
+
+
+def test_f31_a_digest_of_an_unknown_kind_is_not_verified() -> None:
+    unknown = replace(ENTRY, also=(("whirlpool", "00"),))
+    assert unknown.differs(Found()) == "it is not verified: no digest whirlpool was made"
 
 
 def test_another_run_of_the_same_files_has_another_digest() -> None:
