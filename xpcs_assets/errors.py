@@ -136,6 +136,10 @@ class NotVerifiedError(CopyError):
     """What was read back is not what was written."""
 
 
+class SourceDiffersError(NotVerifiedError):
+    """The bytes that were to be copied are not those that the manifest names; nothing of them was kept."""
+
+
 class LedgerError(XpcsAssetsError):
     """The ledger cannot be read or written, or is of another schema."""
 

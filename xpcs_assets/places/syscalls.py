@@ -25,6 +25,10 @@ class Syscalls:
         """Read on, at most ``size_bytes``; empty at the end."""
         return os.read(descriptor, size_bytes)
 
+    def pread(self, descriptor: int, size_bytes: int, offset_bytes: int) -> bytes:
+        """Read at an offset, at most ``size_bytes``, and leave alone where the file is read or written on."""
+        return os.pread(descriptor, size_bytes, offset_bytes)
+
     def write(self, descriptor: int, data: memoryview) -> int:
         """Write on; how many bytes were taken."""
         return os.write(descriptor, data)
@@ -37,9 +41,13 @@ class Syscalls:
         """Return once the bytes (of a folder: the names) are on the disk."""
         os.fsync(descriptor)
 
-    def drop_cache(self, descriptor: int) -> None:
-        """Ask the kernel to forget the clean pages of a file, so that the next read goes to the disk."""
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    def fdatasync(self, descriptor: int) -> None:
+        """Return once the bytes written so far can be read from the disk; times may be missing yet."""
+        os.fdatasync(descriptor)
+
+    def drop_cache(self, descriptor: int, offset_bytes: int = 0, size_bytes: int = 0) -> None:
+        """Ask the kernel to forget clean pages, all of them or of a part, so that the next read goes to the disk."""
+        os.posix_fadvise(descriptor, offset_bytes, size_bytes, os.POSIX_FADV_DONTNEED)
 
     def lock(self, descriptor: int) -> None:
         """Lock a file against others until it is closed or its owner is dead; BlockingIOError when another has it."""
