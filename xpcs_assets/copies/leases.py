@@ -20,7 +20,7 @@ from xpcs_assets.copies.database import reading, writing
 from xpcs_assets.copies.tables import HoldRow, LeaseRow
 from xpcs_assets.errors import RefusedError
 
-EXCLUSIVE = frozenset({"prune"})
+EXCLUSIVE = frozenset({"prune", "repair"})
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xpcs_assets.copies.arrivals import Arrival, ArrivalBook, ArrivalState
+from xpcs_assets.copies.audit_book import AuditBook, AuditLine, AuditOutcome, Finding, FindingKind, FindingState
 from xpcs_assets.copies.bundle_book import Bundle, BundleBook, BundleRun, Member
 from xpcs_assets.copies.clock import Clock, Stopwatch, boot_time_s, utc_now
 from xpcs_assets.copies.copy_book import Copy, CopyBook, CopyState, Evidence
@@ -18,6 +19,8 @@ from xpcs_assets.copies.versions import Event, Result, RunVersion, VersionBook
 __all__ = [
     "Arrival",
     "ArrivalState",
+    "AuditLine",
+    "AuditOutcome",
     "Bundle",
     "BundleRun",
     "Clock",
@@ -25,6 +28,9 @@ __all__ = [
     "CopyState",
     "Event",
     "Evidence",
+    "Finding",
+    "FindingKind",
+    "FindingState",
     "Hold",
     "Lease",
     "Ledger",
@@ -40,7 +46,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Ledger(ArrivalBook, VersionBook, CopyBook, BundleBook, LeaseBook, RemovalBook):
+class Ledger(ArrivalBook, VersionBook, CopyBook, BundleBook, LeaseBook, RemovalBook, AuditBook):
     """Runs, copies, results, holds, leases and removals of a site.
 
     >>> from xpcs_assets.copies.database import migrate, open_database

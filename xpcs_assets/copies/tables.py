@@ -14,17 +14,27 @@ from sqlalchemy import (
     Index,
     Integer,
     String,
-    Text,
     UniqueConstraint,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from xpcs_assets.copies.database import Base, Moment
+from xpcs_assets.copies.database import Base, Moment, Words
 
 Key = String(160)  # a run key is 96 characters at most, an analysis key 48 and a tilde more
 Digest = String(80)
+BundleName = String(400)  # beamline, run key twice, version and content, and a digest
 _VERSION = ["beamline", "run_key", "version"]
 _VERSION_KEY = [f"run_versions.{name}" for name in _VERSION]
+
+
+class LedgerRow(Base):
+    """Which ledger this is, and how much of its journal it has. One row, made by the migration."""
+
+    __tablename__ = "ledger"
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    identity: Mapped[str] = mapped_column(String(64))
+    journal_number: Mapped[int] = mapped_column(BigInteger)
 
 
 class ArrivalRow(Base):
@@ -35,11 +45,11 @@ class ArrivalRow(Base):
 
     beamline: Mapped[str] = mapped_column(String(96), primary_key=True)
     run_key: Mapped[str] = mapped_column(Key, primary_key=True)
-    name: Mapped[str] = mapped_column(Text)
-    source: Mapped[str] = mapped_column(Text)
-    fingerprint: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Words)
+    source: Mapped[str] = mapped_column(Words)
+    fingerprint: Mapped[str] = mapped_column(Words)
     state: Mapped[str] = mapped_column(String(16))
-    reason: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Words)
     attempt: Mapped[int] = mapped_column(Integer)
     first_seen: Mapped[datetime] = mapped_column(Moment)
     changed_at: Mapped[datetime] = mapped_column(Moment)
@@ -58,8 +68,8 @@ class VersionRow(Base):
     run_key: Mapped[str] = mapped_column(Key, primary_key=True)
     version: Mapped[int] = mapped_column(Integer, primary_key=True)
     manifest_digest: Mapped[str] = mapped_column(Digest)
-    manifest: Mapped[str] = mapped_column(Text)
-    source: Mapped[str] = mapped_column(Text)
+    manifest: Mapped[str] = mapped_column(Words)
+    source: Mapped[str] = mapped_column(Words)
     owner: Mapped[dict[str, Any]] = mapped_column(JSON)
     taken_at: Mapped[datetime] = mapped_column(Moment)
 
@@ -80,10 +90,10 @@ class CopyRow(Base):
     run_key: Mapped[str] = mapped_column(Key)
     version: Mapped[int] = mapped_column(Integer)
     place: Mapped[str] = mapped_column(String(96))
-    path: Mapped[str] = mapped_column(Text)
-    failure_domain: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Words)
+    failure_domain: Mapped[str] = mapped_column(Words)
     state: Mapped[str] = mapped_column(String(16))
-    reason: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Words)
     evidence: Mapped[str] = mapped_column(String(32))
     recorded_at: Mapped[datetime] = mapped_column(Moment)
     verified_at: Mapped[datetime] = mapped_column(Moment)
@@ -105,7 +115,7 @@ class ResultRow(Base):
     run_key: Mapped[str] = mapped_column(Key)
     version: Mapped[int] = mapped_column(Integer)
     recipe_digest: Mapped[str] = mapped_column(Digest)
-    path: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Words)
     result_digest: Mapped[str] = mapped_column(Digest)
     report: Mapped[dict[str, Any]] = mapped_column(JSON)
     promoted: Mapped[bool] = mapped_column(Boolean)
@@ -118,7 +128,7 @@ class BundleRow(Base):
     __tablename__ = "bundles"
 
     place: Mapped[str] = mapped_column(String(96), primary_key=True)
-    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    name: Mapped[str] = mapped_column(BundleName, primary_key=True)
     beamline: Mapped[str] = mapped_column(String(96))
     content: Mapped[str] = mapped_column(String(16))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
@@ -139,11 +149,11 @@ class BundleRunRow(Base):
     )
 
     place: Mapped[str] = mapped_column(String(96), primary_key=True)
-    bundle: Mapped[str] = mapped_column(String(255), primary_key=True)
+    bundle: Mapped[str] = mapped_column(BundleName, primary_key=True)
     beamline: Mapped[str] = mapped_column(String(96), primary_key=True)
     run_key: Mapped[str] = mapped_column(Key, primary_key=True)
     version: Mapped[int] = mapped_column(Integer, primary_key=True)
-    prefix: Mapped[str] = mapped_column(Text)
+    prefix: Mapped[str] = mapped_column(Words)
 
 
 class MemberRow(Base):
@@ -156,8 +166,8 @@ class MemberRow(Base):
     )
 
     place: Mapped[str] = mapped_column(String(96), primary_key=True)
-    bundle: Mapped[str] = mapped_column(String(255), primary_key=True)
-    path: Mapped[str] = mapped_column(Text, primary_key=True)
+    bundle: Mapped[str] = mapped_column(BundleName, primary_key=True)
+    path: Mapped[str] = mapped_column(Words, primary_key=True)
     offset_bytes: Mapped[int] = mapped_column(BigInteger)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(Digest)
@@ -172,10 +182,10 @@ class HoldRow(Base):
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     beamline: Mapped[str] = mapped_column(String(96))
     run_key: Mapped[str] = mapped_column(Key)
-    reason: Mapped[str] = mapped_column(Text)
-    set_by: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Words)
+    set_by: Mapped[str] = mapped_column(Words)
     set_at: Mapped[datetime] = mapped_column(Moment)
-    released_by: Mapped[str | None] = mapped_column(Text)
+    released_by: Mapped[str | None] = mapped_column(Words)
     released_at: Mapped[datetime | None] = mapped_column(Moment)
 
 
@@ -187,7 +197,7 @@ class LeaseRow(Base):
     beamline: Mapped[str] = mapped_column(String(96), primary_key=True)
     run_key: Mapped[str] = mapped_column(Key, primary_key=True)
     purpose: Mapped[str] = mapped_column(String(32), primary_key=True)
-    holder: Mapped[str] = mapped_column(Text)
+    holder: Mapped[str] = mapped_column(Words)
     fencing: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[datetime] = mapped_column(Moment)
 
@@ -196,7 +206,10 @@ class RemovalRow(Base):
     """A line about a removal: intent, tombstone or outcome. Append-only."""
 
     __tablename__ = "removals"
-    __table_args__ = (Index("removals_by_run", "beamline", "run_key", "version"),)
+    __table_args__ = (
+        Index("removals_by_run", "beamline", "run_key", "version"),
+        Index("removals_by_place", "beamline", "place", "kind", "at"),
+    )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     kind: Mapped[str] = mapped_column(String(16))
@@ -205,8 +218,8 @@ class RemovalRow(Base):
     run_key: Mapped[str] = mapped_column(Key)
     version: Mapped[int] = mapped_column(Integer)
     place: Mapped[str] = mapped_column(String(96))
-    path: Mapped[str] = mapped_column(Text)
-    removed_by: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Words)
+    removed_by: Mapped[str] = mapped_column(Words)
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
     at: Mapped[datetime] = mapped_column(Moment)
 
@@ -222,7 +235,7 @@ class EventRow(Base):
     run_key: Mapped[str] = mapped_column(Key)
     at: Mapped[datetime] = mapped_column(Moment)
     step: Mapped[str] = mapped_column(String(32))
-    what: Mapped[str] = mapped_column(Text)
+    what: Mapped[str] = mapped_column(Words)
     detail: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
@@ -234,7 +247,7 @@ class PlaceRow(Base):
     beamline: Mapped[str] = mapped_column(String(96), primary_key=True)
     place: Mapped[str] = mapped_column(String(96), primary_key=True)
     identity: Mapped[str] = mapped_column(String(64))
-    root: Mapped[str] = mapped_column(Text)
+    root: Mapped[str] = mapped_column(Words)
     met_at: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -249,7 +262,8 @@ class ApprovalRow(Base):
     place: Mapped[str] = mapped_column(String(96))
     list_digest: Mapped[str] = mapped_column(Digest)
     copies: Mapped[int] = mapped_column(Integer)
-    approved_by: Mapped[str] = mapped_column(Text)
+    items: Mapped[list[Any]] = mapped_column(JSON)
+    approved_by: Mapped[str] = mapped_column(Words)
     at: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -269,9 +283,9 @@ class AsideRow(Base):
     run_key: Mapped[str] = mapped_column(Key)
     version: Mapped[int] = mapped_column(Integer)
     place: Mapped[str] = mapped_column(String(96))
-    copy_path: Mapped[str] = mapped_column(Text)
-    path: Mapped[str] = mapped_column(Text)
-    aside_path: Mapped[str] = mapped_column(Text)
+    copy_path: Mapped[str] = mapped_column(Words)
+    path: Mapped[str] = mapped_column(Words)
+    aside_path: Mapped[str] = mapped_column(Words)
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     intent: Mapped[int | None] = mapped_column(ForeignKey("removals.id"))
     at: Mapped[datetime] = mapped_column(Moment)
@@ -284,22 +298,24 @@ class FindingRow(Base):
 
     __tablename__ = "findings"
     __table_args__ = (
-        UniqueConstraint("beamline", "place", "kind", "path"),
+        UniqueConstraint("beamline", "place", "kind", "path", "run_key", "version"),
         Index("findings_by_state", "beamline", "state", "kind"),
+        Index("findings_by_change", "beamline", "changed_at"),
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
     beamline: Mapped[str] = mapped_column(String(96))
     place: Mapped[str] = mapped_column(String(96))
     kind: Mapped[str] = mapped_column(String(24))
-    path: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Words)
     run_key: Mapped[str] = mapped_column(Key)
     version: Mapped[int] = mapped_column(Integer)
-    reason: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Words)
     state: Mapped[str] = mapped_column(String(16))
     times_seen: Mapped[int] = mapped_column(Integer)
     first_seen: Mapped[datetime] = mapped_column(Moment)
     last_seen: Mapped[datetime] = mapped_column(Moment)
+    changed_at: Mapped[datetime] = mapped_column(Moment)
 
 
 class AuditRow(Base):
@@ -313,7 +329,20 @@ class AuditRow(Base):
     kind: Mapped[str] = mapped_column(String(16))
     place: Mapped[str] = mapped_column(String(96))
     outcome: Mapped[str] = mapped_column(String(16))
-    reason: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Words)
     counts: Mapped[dict[str, Any]] = mapped_column(JSON)
     began_at: Mapped[datetime] = mapped_column(Moment)
     ended_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class ClockRow(Base):
+    """What a machine's wall clock said, and how long the machine had run: one line for each start of a machine."""
+
+    __tablename__ = "clocks"
+
+    boot: Mapped[str] = mapped_column(String(64), primary_key=True)
+    host: Mapped[str] = mapped_column(Words)
+    anchor_at: Mapped[datetime] = mapped_column(Moment)
+    anchor_us: Mapped[int] = mapped_column(BigInteger)
+    seen_at: Mapped[datetime] = mapped_column(Moment)
+    accepted_by: Mapped[str] = mapped_column(Words)

@@ -1,0 +1,200 @@
+"""What the ledger counts on, asked for a whole place at once: copies with their manifests, bundles, results, files aside.
+
+For audits and scrubs, which go through everything; a step asks the books for its own run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+
+from sqlalchemy import Engine, and_, case, exists, func, or_, select
+
+from xpcs_assets.copies.audit_book import FindingKind, FindingState
+from xpcs_assets.copies.book import value_of
+from xpcs_assets.copies.copy_book import Copy, CopyState, Evidence
+from xpcs_assets.copies.database import reading
+from xpcs_assets.copies.tables import (
+    AsideRow,
+    BundleRow,
+    BundleRunRow,
+    CopyRow,
+    FindingRow,
+    ResultRow,
+    VersionRow,
+)
+from xpcs_assets.copies.versions import Result
+from xpcs_assets.runs.manifest import FileEntry, Manifest
+
+_AT_A_TIME = 500
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A copy with the files that it should have.
+
+    Attributes
+    ----------
+    copy
+        The copy.
+    manifest
+        Of its version.
+    superseded
+        Whether a later version was taken from the very same path: its files have the name now.
+    """
+
+    copy: Copy
+    manifest: Manifest
+    superseded: bool
+
+    def path(self, entry: FileEntry) -> str:
+        """Where in the place a file of it lies."""
+        return str(PurePosixPath(self.copy.path) / entry.path)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """The latest version of a run that lacks something: a staged copy, or a result under its plain key."""
+
+    run_key: str
+    version: int
+    taken_at: datetime
+    staged: bool
+
+
+def standing(
+    engine: Engine, beamline: str, place: str, *, states: Collection[CopyState] = (CopyState.PRESENT,)
+) -> Iterator[Standing]:
+    """A beamline's copies in a place, the longest unverified first; a verification in the future comes before all.
+
+    Raises
+    ------
+    NotVerifiedError
+        A manifest in the ledger is damaged.
+    """
+    later = CopyRow.__table__.alias("later")
+    superseded = exists().where(
+        later.c.beamline == CopyRow.beamline,
+        later.c.run_key == CopyRow.run_key,
+        later.c.place == CopyRow.place,
+        later.c.path == CopyRow.path,
+        later.c.version > CopyRow.version,
+    )
+    of_version = and_(
+        VersionRow.beamline == CopyRow.beamline,
+        VersionRow.run_key == CopyRow.run_key,
+        VersionRow.version == CopyRow.version,
+    )
+    query = (
+        select(CopyRow, VersionRow.manifest, superseded.label("superseded"))
+        .join(VersionRow, of_version)
+        .where(CopyRow.beamline == beamline, CopyRow.place == place, CopyRow.state.in_([each.value for each in states]))
+        .order_by(CopyRow.verified_at, CopyRow.id)
+        .execution_options(yield_per=_AT_A_TIME)
+    )
+    with reading(engine) as session:
+        rows = [
+            (value_of(Copy, row, state=CopyState, evidence=Evidence), text, bool(gone))
+            for row, text, gone in session.execute(query)
+        ]
+    for copy, text, gone in rows:
+        where = f"{copy.beamline}/{copy.run_key}/v{copy.version} in the ledger"
+        yield Standing(copy, Manifest.from_json(text, where=where), gone)
+
+
+def bundle_names(engine: Engine, beamline: str, place: str) -> dict[str, tuple[int, str, int]]:
+    """The bundles recorded in an archive: length in bytes, and the first run and version in each, by name."""
+    of_bundle = and_(BundleRunRow.place == BundleRow.place, BundleRunRow.bundle == BundleRow.name)
+    query = (
+        select(BundleRow.name, BundleRow.size_bytes, func.min(BundleRunRow.run_key), func.min(BundleRunRow.version))
+        .outerjoin(BundleRunRow, of_bundle)
+        .where(BundleRow.beamline == beamline, BundleRow.place == place)
+        .group_by(BundleRow.name, BundleRow.size_bytes)
+    )
+    with reading(engine) as session:
+        return {name: (size, run_key or "", version or 0) for name, size, run_key, version in session.execute(query)}
+
+
+def aside_paths(engine: Engine, beamline: str, place: str) -> frozenset[str]:
+    """Where files of a place were set aside to, and still lie by what the ledger knows."""
+    query = select(AsideRow.aside_path).where(
+        AsideRow.beamline == beamline, AsideRow.place == place, AsideRow.ended_at.is_(None)
+    )
+    with reading(engine) as session:
+        return frozenset(session.scalars(query))
+
+
+def newest_results(engine: Engine, beamline: str) -> tuple[Result, ...]:
+    """Of each analysis key and version the result that was recorded last: what is served."""
+    newest = (
+        select(func.max(ResultRow.id).label("id"), ResultRow.analysis_key, ResultRow.version)
+        .where(ResultRow.beamline == beamline)
+        .group_by(ResultRow.analysis_key, ResultRow.version)
+        .subquery()
+    )
+    query = select(ResultRow).join(newest, ResultRow.id == newest.c.id).order_by(ResultRow.id)
+    with reading(engine) as session:
+        return tuple(value_of(Result, row) for row in session.scalars(query))
+
+
+def latest_versions(engine: Engine, beamline: str) -> dict[str, int]:
+    """The version of each run that was taken last."""
+    newest = (
+        select(VersionRow.run_key, func.max(VersionRow.taken_at).label("taken_at"))
+        .where(VersionRow.beamline == beamline)
+        .group_by(VersionRow.run_key)
+        .subquery()
+    )
+    query = (
+        select(VersionRow.run_key, VersionRow.version)
+        .join(newest, and_(VersionRow.run_key == newest.c.run_key, VersionRow.taken_at == newest.c.taken_at))
+        .where(VersionRow.beamline == beamline)
+    )
+    with reading(engine) as session:
+        return {run_key: version for run_key, version in session.execute(query)}
+
+
+def unfinished(
+    engine: Engine, beamline: str, *, staged_in: str, correlates: bool, taken_before: datetime, limit: int
+) -> tuple[Unfinished, ...]:
+    """Latest versions that were never staged, or have no result though the beamline correlates; the newest first.
+
+    Runs that are parked are left out.
+    """
+    newest = (
+        select(VersionRow.run_key, func.max(VersionRow.taken_at).label("taken_at"))
+        .where(VersionRow.beamline == beamline)
+        .group_by(VersionRow.run_key)
+        .subquery()
+    )
+    of_version = (VersionRow.beamline == beamline,)
+    staged = exists().where(
+        CopyRow.beamline == beamline,
+        CopyRow.run_key == VersionRow.run_key,
+        CopyRow.version == VersionRow.version,
+        CopyRow.place == staged_in,
+    )
+    result = exists().where(
+        ResultRow.beamline == beamline,
+        ResultRow.analysis_key == VersionRow.run_key,
+        ResultRow.version == VersionRow.version,
+    )
+    parked = exists().where(
+        FindingRow.beamline == beamline,
+        FindingRow.kind == FindingKind.PARKED.value,
+        FindingRow.run_key == VersionRow.run_key,
+        FindingRow.version == VersionRow.version,
+        FindingRow.state != FindingState.CLOSED.value,
+    )
+    lacking = or_(~staged, ~result) if correlates else ~staged
+    query = (
+        select(VersionRow.run_key, VersionRow.version, VersionRow.taken_at, case((staged, 1), else_=0))
+        .join(newest, and_(VersionRow.run_key == newest.c.run_key, VersionRow.taken_at == newest.c.taken_at))
+        .where(*of_version, VersionRow.taken_at < taken_before, lacking, ~parked)
+        .order_by(VersionRow.taken_at.desc())
+        .limit(limit)
+    )
+    with reading(engine) as session:
+        return tuple(Unfinished(*row[:3], bool(row[3])) for row in session.execute(query))
