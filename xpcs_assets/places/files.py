@@ -12,16 +12,20 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-from xpcs_assets.errors import ConflictingBytesError, NotVerifiedError
-from xpcs_assets.places.reading import chunks_of, exists, hash_file, told_as_copy_error
+from xpcs_assets.errors import ConflictingBytesError, NotVerifiedError, SourceDiffersError
+from xpcs_assets.places.pouring import Digests, Pouring
+from xpcs_assets.places.reading import exists, hash_file, told_as_copy_error
 from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
 from xpcs_assets.runs.folders import PARTIAL_SUFFIX
 
+ONLY_SHA256: Mapping[str, str] = MappingProxyType({})
+"""No digest beside it."""
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -48,6 +52,7 @@ def write_file_safely(
     chunks: Iterable[bytes],
     *,
     sha256: str = "",
+    also: Mapping[str, str] = ONLY_SHA256,
     mtime_ns: int | None = None,
     replace: bool = False,
     calls: Syscalls = SYSCALLS,
@@ -66,6 +71,8 @@ def write_file_safely(
         The bytes; not asked for when ``sha256`` says that they are there already.
     sha256
         What they must hash to, 64 hex digits, where that is known beforehand.
+    also
+        Other digests that they must have, hex digits by kind; what is read back is compared with them as well.
     mtime_ns
         Time of last change to give the file, ns since 1970.
     replace
@@ -77,26 +84,29 @@ def write_file_safely(
         Other bytes, a folder or a link have the name; nothing was changed.
     NoRoomError
         Disk or quota are full; no partial is left.
+    SourceDiffersError
+        The bytes are not those of ``sha256`` and ``also``.
     NotVerifiedError
-        The bytes are not those of ``sha256``, or did not come back from the disk as they were written.
+        They did not come back from the disk as they were written.
     CopyError
         The system refused; the message names the cause.
     """
     with told_as_copy_error(target):
         if sha256 and not replace and exists(target, calls):
-            _refuse_other_bytes(target, sha256, calls)
+            _refuse_other_bytes(target, sha256, calls, also)
             sync_folder(target.parent, calls)  # whoever named it may have died before this
             return Written(calls.lstat(target).st_size, sha256, already_there=True)
         make_folder(target.parent, calls)
         partial, descriptor = _claim_partial(target, calls)
         try:
-            size_bytes, found = _pour(descriptor, chunks, calls)
-            _refuse_wrong_source(target, found, sha256)
-            if mtime_ns is not None:
-                calls.set_mtime(descriptor, mtime_ns)
-            calls.fsync(descriptor)
-            _read_back(descriptor, target, found, calls)
-            already_there = not _give_name(partial, target, found, replace=replace, calls=calls)
+            with Pouring(descriptor, also, calls) as pouring:
+                written = pouring.write(chunks)
+                _refuse_wrong_source(target, written, sha256, also)
+                if mtime_ns is not None:
+                    calls.set_mtime(descriptor, mtime_ns)
+                calls.fsync(descriptor)
+                _refuse_wrong_disk(target, written, pouring.read_back())
+            already_there = not _give_name(partial, target, written.sha256, replace=replace, calls=calls)
         except BaseException:
             with suppress(OSError):
                 calls.unlink(partial)
@@ -104,7 +114,7 @@ def write_file_safely(
         finally:
             calls.close(descriptor)
         sync_folder(target.parent, calls)
-        return Written(size_bytes, found, already_there)
+        return Written(written.size_bytes, written.sha256, already_there)
 
 
 def make_folder(folder: Path, calls: Syscalls = SYSCALLS) -> None:
@@ -171,34 +181,24 @@ def _claim_partial(target: Path, calls: Syscalls) -> tuple[Path, int]:
         calls.close(descriptor)
 
 
-def _pour(descriptor: int, chunks: Iterable[bytes], calls: Syscalls) -> tuple[int, str]:
-    digest, size_bytes = hashlib.sha256(), 0
-    for chunk in chunks:
-        digest.update(chunk)
-        rest = memoryview(chunk)
-        while rest:
-            rest = rest[calls.write(descriptor, rest) :]
-        size_bytes += len(chunk)
-    return size_bytes, digest.hexdigest()
-
-
-def _refuse_wrong_source(target: Path, found: str, expected: str) -> None:
-    if expected and found != expected:
-        raise NotVerifiedError(
-            f"the bytes to write hash to {found}, not to {expected}",
+def _refuse_wrong_source(target: Path, written: Digests, sha256: str, also: Mapping[str, str]) -> None:
+    expected = ({"sha256": sha256} if sha256 else {}) | dict(also)
+    found = {"sha256": written.sha256} | written.also
+    wrong = [
+        f"{kind} {found.get(kind, 'cannot be made')}, not {value}"
+        for kind, value in expected.items()
+        if found.get(kind) != value
+    ]
+    if wrong:
+        raise SourceDiffersError(
+            f"the bytes to write hash to {'; '.join(wrong)}",
             where=target,
             remedy="The source is not what its manifest says: take a new one",
         )
 
 
-def _read_back(descriptor: int, target: Path, sha256: str, calls: Syscalls) -> None:
-    with suppress(OSError):  # an advice, which some file systems do not take
-        calls.drop_cache(descriptor)
-    calls.seek(descriptor, 0)
-    digest = hashlib.sha256()
-    for data in chunks_of(descriptor, calls):
-        digest.update(data)
-    if digest.hexdigest() != sha256:
+def _refuse_wrong_disk(target: Path, written: Digests, found: Digests) -> None:
+    if found != written:
         raise NotVerifiedError(
             "what came back from the disk is not what was written", where=target, remedy="Have the disk looked at"
         )
@@ -230,13 +230,16 @@ def _give_name(partial: Path, target: Path, sha256: str, *, replace: bool, calls
     return given
 
 
-def _is_same(target: Path, sha256: str, calls: Syscalls) -> bool:
-    return stat.S_ISREG(calls.lstat(target).st_mode) and hash_file(target, calls).sha256 == sha256
+def _is_same(target: Path, sha256: str, calls: Syscalls, also: Mapping[str, str] = ONLY_SHA256) -> bool:
+    if not stat.S_ISREG(calls.lstat(target).st_mode):
+        return False
+    found = hash_file(target, calls, also)
+    return found.sha256 == sha256 and found.also == also
 
 
-def _refuse_other_bytes(target: Path, sha256: str, calls: Syscalls) -> None:
+def _refuse_other_bytes(target: Path, sha256: str, calls: Syscalls, also: Mapping[str, str] = ONLY_SHA256) -> None:
     regular = stat.S_ISREG(calls.lstat(target).st_mode)
-    if not _is_same(target, sha256, calls):
+    if not _is_same(target, sha256, calls, also):
         raise ConflictingBytesError(
             "the name is taken by other bytes" if regular else "the name is taken by something that is no file",
             where=target,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from xpcs_assets.places.files import Written
+from xpcs_assets.places.files import ONLY_SHA256, Written
 from xpcs_assets.places.reading import Hashed, Signature
 
 
@@ -107,7 +107,15 @@ class Place(Protocol):
     def read(self, path: str, offset_bytes: int = 0) -> Iterator[bytes]:
         """The bytes of a file from an offset on."""
 
-    def put(self, path: str, chunks: Iterable[bytes], *, sha256: str = "", mtime_ns: int | None = None) -> Written:
+    def put(
+        self,
+        path: str,
+        chunks: Iterable[bytes],
+        *,
+        sha256: str = "",
+        also: Mapping[str, str] = ONLY_SHA256,
+        mtime_ns: int | None = None,
+    ) -> Written:
         """Write a file that never overwrites other bytes; see ``places.files.write_file_safely``."""
 
     def remove(self, path: str, permit: RemovalPermit) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -83,11 +83,21 @@ class PosixPlace:
             self.calls.seek(descriptor, offset_bytes)
             yield from reading.chunks_of(descriptor, self.calls)
 
-    def put(self, path: str, chunks: Iterable[bytes], *, sha256: str = "", mtime_ns: int | None = None) -> Written:
+    def put(
+        self,
+        path: str,
+        chunks: Iterable[bytes],
+        *,
+        sha256: str = "",
+        also: Mapping[str, str] = files.ONLY_SHA256,
+        mtime_ns: int | None = None,
+    ) -> Written:
         """Write a file; CopyError when the root is not there, so that nothing lands below an empty mount point."""
         if reason := self._why_unknown():
             raise CopyError(f"place {self.name!r} is unavailable: {reason}", where=self.root, remedy="Mount it")
-        return files.write_file_safely(self.path(path), chunks, sha256=sha256, mtime_ns=mtime_ns, calls=self.calls)
+        return files.write_file_safely(
+            self.path(path), chunks, sha256=sha256, also=also, mtime_ns=mtime_ns, calls=self.calls
+        )
 
     def remove(self, path: str, permit: RemovalPermit) -> bool:
         """Remove a file that the permit allows to go; folders that are empty then go with it."""
