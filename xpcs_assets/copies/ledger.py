@@ -7,18 +7,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xpcs_assets.copies.approvals import Approval, ApprovalBook
 from xpcs_assets.copies.arrivals import Arrival, ArrivalBook, ArrivalState
+from xpcs_assets.copies.aside_book import Aside, AsideBook, AsideEnd, AsideKind, ToAside
 from xpcs_assets.copies.audit_book import AuditBook, AuditLine, AuditOutcome, Finding, FindingKind, FindingState
 from xpcs_assets.copies.bundle_book import Bundle, BundleBook, BundleRun, Member
 from xpcs_assets.copies.clock import Clock, Stopwatch, boot_time_s, utc_now
+from xpcs_assets.copies.clock_book import ClockBook
 from xpcs_assets.copies.copy_book import Copy, CopyBook, CopyState, Evidence
 from xpcs_assets.copies.leases import Hold, Lease, LeaseBook
+from xpcs_assets.copies.overview import OverviewBook, Seen
 from xpcs_assets.copies.removals import Removal, RemovalBook, RemovalKind
 from xpcs_assets.copies.versions import Event, Result, RunVersion, VersionBook
 
 __all__ = [
+    "Approval",
     "Arrival",
     "ArrivalState",
+    "Aside",
+    "AsideEnd",
+    "AsideKind",
     "AuditLine",
     "AuditOutcome",
     "Bundle",
@@ -39,14 +47,28 @@ __all__ = [
     "RemovalKind",
     "Result",
     "RunVersion",
+    "Seen",
     "Stopwatch",
+    "ToAside",
     "boot_time_s",
     "utc_now",
 ]
 
 
 @dataclass(frozen=True)
-class Ledger(ArrivalBook, VersionBook, CopyBook, BundleBook, LeaseBook, RemovalBook, AuditBook):
+class Ledger(
+    ArrivalBook,
+    VersionBook,
+    CopyBook,
+    BundleBook,
+    LeaseBook,
+    RemovalBook,
+    AuditBook,
+    ApprovalBook,
+    AsideBook,
+    ClockBook,
+    OverviewBook,
+):
     """Runs, copies, results, holds, leases and removals of a site.
 
     >>> from xpcs_assets.copies.database import migrate, open_database
