@@ -68,7 +68,8 @@ def _take(beamline: OpenBeamline, candidate: Candidate) -> Taken:
 
     ledger, root, key = beamline.ledger, beamline.source_root, candidate.key
     before = _listed(beamline, candidate, root)
-    manifest = take_manifest(key, candidate.folder, [item.path for item in before])
+    also = beamline.settings.pipeline.stage.also_hash
+    manifest = take_manifest(key, candidate.folder, [item.path for item in before], also)
     after = _listed(beamline, candidate, root)
     if before != after:
         raise ChangedWhileReadingError(

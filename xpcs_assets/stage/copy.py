@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xpcs_assets.copies.clock import Stopwatch
 from xpcs_assets.copies.ledger import Copy, Evidence, Ledger
-from xpcs_assets.errors import ChangedWhileReadingError, CopyError, NotFoundError, NotVerifiedError, RefusedError
+from xpcs_assets.errors import (
+    ChangedWhileReadingError,
+    ConflictingBytesError,
+    CopyError,
+    NotFoundError,
+    NotVerifiedError,
+    RefusedError,
+    SourceDiffersError,
+)
 from xpcs_assets.places import files, reading
+from xpcs_assets.places.hashing import Hasher
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.places.reading import Signature
 from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
 from xpcs_assets.runs.folders import VersionFolder
 from xpcs_assets.runs.manifest import FileEntry, Manifest, check_relative
+from xpcs_assets.stage.side_by_side import SideBySide
 
 _WRITING = "It is taken when the writer is done; nothing was kept of this attempt"
 
@@ -48,7 +57,9 @@ class Staged:
         return self.bytes_moved / self.seconds if self.bytes_moved and self.seconds > 0 else 0.0
 
 
-def take_manifest(run_key: str, root: Path, paths: Sequence[str], *, calls: Syscalls = SYSCALLS) -> Manifest:
+def take_manifest(
+    run_key: str, root: Path, paths: Sequence[str], also: Iterable[str] = (), *, calls: Syscalls = SYSCALLS
+) -> Manifest:
     """Hash the files of a run in one read each, and make sure that none changed meanwhile.
 
     Parameters
@@ -59,6 +70,8 @@ def take_manifest(run_key: str, root: Path, paths: Sequence[str], *, calls: Sysc
         Its folder at the source.
     paths
         Its files, relative to the folder.
+    also
+        Digests to record beside sha256, made in the same read; of :data:`xpcs_assets.places.hashing.KINDS`.
 
     Raises
     ------
@@ -66,8 +79,11 @@ def take_manifest(run_key: str, root: Path, paths: Sequence[str], *, calls: Sysc
         A file grew, was rewritten or vanished between the first look at it and the last.
     CopyError
         A file is a link, a FIFO, a device or a folder, lies behind a linked folder, or cannot be read.
+    SettingsError
+        The library that makes a digest is not installed.
     """
-    entries = [_entry(root, path, calls) for path in dict.fromkeys(paths)]
+    kinds = tuple(also)
+    entries = [_entry(root, path, kinds, calls) for path in dict.fromkeys(paths)]
     for entry, before in entries:  # a file read early may have changed while a later one was read
         if _look(root / entry.path, calls) != before:
             raise _changed(root / entry.path)
@@ -80,18 +96,23 @@ def stage_run(
     target: VersionFolder,
     place: PosixPlace,
     *,
+    together: int = 1,
     on_bytes: Callable[[int], None] = lambda size_bytes: None,
     stopwatch: Stopwatch = time.monotonic,
 ) -> Staged:
     """Copy the files of ``manifest`` into ``target.raw``, each hashed while written and read back from the disk.
 
-    What is there and right is not moved again; ``manifest.json``, written last, marks the copy as complete.
+    What is there and right is not moved again; ``manifest.json``, written last, marks the copy as complete. A file
+    whose source fails lets the others finish; then the run fails, and is not staged.
 
     Parameters
     ----------
+    together
+        Files that are copied side by side. With one, all system calls of files smaller than a block (see
+        :mod:`xpcs_assets.places.pouring`) come in the same order every time.
     on_bytes
-        Called with the length of each piece that was read: to show progress, and to renew a lease (what it raises
-        ends the staging).
+        Called with the length of each piece that was read, by one thread at a time: to show progress, and to renew a
+        lease (what it raises ends the staging).
 
     Raises
     ------
@@ -99,21 +120,31 @@ def stage_run(
         A source file is no longer what the manifest says, or vanished.
     ConflictingBytesError, NoRoomError, NotVerifiedError, CopyError
         As :func:`xpcs_assets.places.files.write_file_safely`. The files that are complete stay and are found again.
+        Of several that failed, each is named.
     RefusedError
-        Source and target are the same folder, or one lies in the other.
+        Source and target are the same folder or file, or one lies in the other.
     """
-    _refuse_nested(source_root, target)
+    _refuse_one_in_the_other(source_root, target)
+    _refuse_hard_links(manifest, source_root, target, place.calls)
     began = stopwatch()
     files.sweep_partials(target.path, place.calls)
-    moved = already_there = 0
-    for entry in manifest.files:
+    moved: list[int] = []  # by the files that were not there
+    side_by_side = SideBySide(together, lambda error: _is_of_one_file(error, source_root), on_bytes)
+
+    def copy(entry: FileEntry) -> None:
         name = _inside(place, target.raw / entry.path)
-        chunks = _source_chunks(source_root, entry, on_bytes, place.calls)
-        written = place.put(name, chunks, sha256=entry.sha256, mtime_ns=entry.mtime_ns)
-        moved += 0 if written.already_there else written.size_bytes
-        already_there += written.already_there
+        chunks = _source_chunks(source_root, entry, side_by_side.moved, place.calls)
+        try:
+            written = place.put(name, chunks, sha256=entry.sha256, also=dict(entry.also), mtime_ns=entry.mtime_ns)
+        except SourceDiffersError as error:
+            raise _changed(source_root / entry.path) from error
+        if not written.already_there:
+            moved.append(written.size_bytes)
+
+    side_by_side.each(manifest.files, copy)
+    _settle_folders(manifest, target, place)
     place.put(_inside(place, target.manifest), [manifest.to_json().encode()])
-    return Staged(moved, manifest.size_bytes, already_there, stopwatch() - began)
+    return Staged(sum(moved), manifest.size_bytes, len(manifest.files) - len(moved), stopwatch() - began)
 
 
 def record_staged(ledger: Ledger, target: VersionFolder, place: PosixPlace) -> Copy:
@@ -129,24 +160,24 @@ def record_staged(ledger: Ledger, target: VersionFolder, place: PosixPlace) -> C
     )
 
 
-def _entry(root: Path, path: str, calls: Syscalls) -> tuple[FileEntry, Signature]:
+def _entry(root: Path, path: str, also: tuple[str, ...], calls: Syscalls) -> tuple[FileEntry, Signature]:
     _refuse_linked_folders(root, path, calls)
     file = root / path
     before = _look(file, calls)
-    digest = hashlib.sha256()
+    hasher = Hasher(also)
     size_bytes = 0
     try:
         with reading.open_regular(file, calls) as descriptor:
             opened = Signature.of(calls.fstat(descriptor))
             for data in reading.chunks_of(descriptor, calls):
-                digest.update(data)
+                hasher.update(data)
                 size_bytes += len(data)
             after = Signature.of(calls.fstat(descriptor))
     except NotFoundError as error:
         raise _vanished(file) from error
     if not before == opened == after or size_bytes != after.size_bytes:
         raise _changed(file)
-    return FileEntry(path, size_bytes, digest.hexdigest(), after.mtime_ns), after
+    return FileEntry(path, size_bytes, hasher.sha256, after.mtime_ns, tuple(sorted(hasher.also.items()))), after
 
 
 def _look(file: Path, calls: Syscalls) -> Signature:
@@ -169,27 +200,59 @@ def _refuse_linked_folders(root: Path, path: str, calls: Syscalls) -> None:
 
 
 def _source_chunks(root: Path, entry: FileEntry, on_bytes: Callable[[int], None], calls: Syscalls) -> Iterator[bytes]:
-    """The source's bytes; ends only if they are those of the manifest."""
+    """The source's bytes; whoever writes them compares their digests with the manifest's."""
     _refuse_linked_folders(root, entry.path, calls)
-    file, digest = root / entry.path, hashlib.sha256()
+    file = root / entry.path
     try:
         with reading.open_regular(file, calls) as descriptor:
             for data in reading.chunks_of(descriptor, calls):
-                digest.update(data)
                 on_bytes(len(data))
                 yield data
     except NotFoundError as error:
         raise _vanished(file) from error
-    if digest.hexdigest() != entry.sha256:
-        raise _changed(file)
 
 
-def _refuse_nested(source_root: Path, target: VersionFolder) -> None:
+def _is_of_one_file(error: CopyError, source_root: Path) -> bool:
+    """Whether an error says nothing of the other files: not so when the target's disk is full or refuses."""
+    if isinstance(error, ChangedWhileReadingError | ConflictingBytesError):
+        return True
+    return bool(error.where) and Path(error.where).is_relative_to(source_root)
+
+
+def _refuse_one_in_the_other(source_root: Path, target: VersionFolder) -> None:
+    """Compares what the folders are, not only their names: a folder may be mounted a second time under another."""
     source, goal = source_root.resolve(), target.path.resolve()
-    if source == goal or source in goal.parents or goal in source.parents:
+    if source in {goal, *goal.parents} or goal in source.parents or _among(source, goal) or _among(goal, source):
         raise RefusedError(
             "source and target lie in each other", where=target.path, remedy="Stage to a folder outside the source"
         )
+
+
+def _among(folder: Path, inner: Path) -> bool:
+    if not folder.exists():
+        return False
+    return any(folder.samefile(outer) for outer in (inner, *inner.parents) if outer.exists())
+
+
+def _refuse_hard_links(manifest: Manifest, source_root: Path, target: VersionFolder, calls: Syscalls) -> None:
+    for entry in manifest.files:
+        name = target.raw / entry.path
+        if reading.exists(name, calls) and reading.exists(source_root / entry.path, calls):
+            one, other = calls.lstat(name), calls.lstat(source_root / entry.path)
+            if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino):
+                raise RefusedError(
+                    "it is the source's file under a second name, and no copy of it",
+                    where=name,
+                    remedy="Take this name away, then stage again",
+                )
+
+
+def _settle_folders(manifest: Manifest, target: VersionFolder, place: PosixPlace) -> None:
+    """Have the name of every folder on the disk: whoever made one may have died before it was."""
+    folders = {folder for entry in manifest.files for folder in (target.raw / entry.path).parents}
+    for folder in sorted(folder for folder in folders if folder.is_relative_to(place.root)):
+        with reading.told_as_copy_error(folder):
+            files.sync_folder(folder, place.calls)
 
 
 def _inside(place: PosixPlace, path: Path) -> str:

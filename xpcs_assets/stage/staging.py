@@ -38,6 +38,8 @@ def stage(beamline: OpenBeamline, key: str) -> StagedRun:
     root = beamline.source_root
     source = locate(beamline.settings, root, root / version.source).folder
     with beamline.working(version.run_key, "stage") as renew:
-        staged = stage_run(version.manifest, source, folder, place, on_bytes=renew)
+        staged = stage_run(
+            version.manifest, source, folder, place, together=beamline.settings.pipeline.stage.together, on_bytes=renew
+        )
         record_staged(beamline.ledger, folder, place)
     return StagedRun(version, folder, staged)
