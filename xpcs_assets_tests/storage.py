@@ -53,7 +53,7 @@ class HandStopwatch:
 
 
 @cache
-def _empty_ledger() -> bytes:
+def empty_ledger() -> bytes:
     """The file of a migrated ledger: copied for each test, since migrating takes longer than most of them."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ledger.db"
@@ -83,7 +83,7 @@ class Storage:
         """Make folders, ledger and the run's files at the source."""
         for name in ("detector", "disk", "tape"):
             (root / name).mkdir(parents=True)
-        (root / "ledger.db").write_bytes(_empty_ledger())
+        (root / "ledger.db").write_bytes(empty_ledger())
         storage = cls(root)
         for path, data in FILES.items():
             file = storage.source / path

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
+from xpcs_assets.copies.keeping import keep
 from xpcs_assets.copies.tables import ArrivalRow
 from xpcs_assets.errors import NotFoundError, RefusedError
 
@@ -106,6 +107,7 @@ class ArrivalBook(Book):
             for field, value in wanted.items():
                 setattr(row, field, value)
             row.changed_at = now
+            keep(session, row)
             session.flush()
             return value_of(Arrival, row, state=ArrivalState)
 
@@ -123,6 +125,7 @@ class ArrivalBook(Book):
                 raise NotFoundError("no such arrival", where=f"{beamline}/{run_key}", remedy="Submit its path")
             row.attempt += 1
             row.state, row.reason, row.changed_at = ArrivalState.WAITING.value, reason, self.clock()
+            keep(session, row)
             session.flush()
             return value_of(Arrival, row, state=ArrivalState)
 

@@ -10,6 +10,7 @@ from sqlalchemy import Select, select
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
+from xpcs_assets.copies.keeping import keep
 from xpcs_assets.copies.tables import CopyRow
 from xpcs_assets.errors import NotFoundError
 
@@ -109,6 +110,7 @@ class CopyBook(Book):
                 row.recorded_at = now  # staged again after a removal: its age begins anew
             row.failure_domain, row.evidence, row.verified_at = failure_domain, evidence.value, verified_at or now
             row.state, row.reason = CopyState.PRESENT.value, ""
+            keep(session, row)
             session.flush()
             return _copy(row)
 
@@ -127,6 +129,7 @@ class CopyBook(Book):
             if row is None:
                 raise NotFoundError(f"no copy of {run_key} v{version} at {path!r}", where=place)
             row.state, row.reason = CopyState(state).value, reason
+            keep(session, row)
             session.flush()
             return _copy(row)
 

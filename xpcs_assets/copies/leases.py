@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
+from xpcs_assets.copies.keeping import keep
 from xpcs_assets.copies.tables import HoldRow, LeaseRow
 from xpcs_assets.errors import RefusedError
 
@@ -76,6 +77,7 @@ class LeaseBook(Book):
         with writing(self.engine) as session:
             row = HoldRow(beamline=beamline, run_key=run_key, reason=reason, set_by=by, set_at=self.clock())
             session.add(row)
+            keep(session, row)
             session.flush()
             return value_of(Hold, row)
 
@@ -85,6 +87,7 @@ class LeaseBook(Book):
             rows = session.scalars(_standing(beamline, run_key)).all()
             for row in rows:
                 row.released_by, row.released_at = by, self.clock()
+                keep(session, row, looser=True)
             return len(rows)
 
     def holds(self, beamline: str, run_key: str) -> tuple[Hold, ...]:

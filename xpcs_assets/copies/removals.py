@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
+from xpcs_assets.copies.keeping import keep
 from xpcs_assets.copies.tables import RemovalRow
 from xpcs_assets.errors import NotFoundError
 
@@ -88,6 +89,7 @@ class RemovalBook(Book):
         )
         with writing(self.engine) as session:
             session.add(row)
+            keep(session, row)
             session.flush()
             return value_of(Removal, row, kind=RemovalKind)
 
@@ -126,5 +128,6 @@ class RemovalBook(Book):
                 at=self.clock(),
             )
             session.add(row)
+            keep(session, row)
             session.flush()
             return value_of(Removal, row, kind=RemovalKind)

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
+from xpcs_assets.copies.keeping import keep, keep_promotion
 from xpcs_assets.copies.tables import EventRow, ResultRow, VersionRow
 from xpcs_assets.errors import NotFoundError
 from xpcs_assets.runs.manifest import Manifest
@@ -107,6 +108,7 @@ class VersionBook(Book):
             if known is not None:
                 if known is not latest:
                     known.taken_at = self._after(latest)
+                    keep(session, known)
                 return _version(known)
             last = session.scalar(select(func.max(VersionRow.version)).where(*mine)) or 0
             row = VersionRow(
@@ -120,6 +122,7 @@ class VersionBook(Book):
                 taken_at=self._after(latest),
             )
             session.add(row)
+            keep(session, row)
             session.flush()
             return _version(row)
 
@@ -245,17 +248,18 @@ class VersionBook(Book):
                 )
             for row in rows:
                 row.promoted = row is chosen
+            keep_promotion(session, chosen)
             session.flush()
             return value_of(Result, chosen)
 
     def note(self, beamline: str, run_key: str, step: str, what: str, detail: Mapping[str, Any] | None = None) -> None:
         """Add a line to the run's timeline; lines are never changed or taken out."""
         with writing(self.engine) as session:
-            session.add(
-                EventRow(
-                    beamline=beamline, run_key=run_key, at=self.clock(), step=step, what=what, detail=dict(detail or {})
-                )
+            row = EventRow(
+                beamline=beamline, run_key=run_key, at=self.clock(), step=step, what=what, detail=dict(detail or {})
             )
+            session.add(row)
+            keep(session, row)
 
     def timeline(self, beamline: str, run_key: str) -> tuple[Event, ...]:
         """The run's lines in the order they were written."""
