@@ -15,7 +15,9 @@ from sqlalchemy import select
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
-from xpcs_assets.copies.tables import AuditRow, FindingRow
+from xpcs_assets.copies.tables import AuditRow, FindingRow, VersionRow
+from xpcs_assets.errors import RefusedError
+from xpcs_assets.runs.manifest import Manifest
 
 
 class FindingKind(StrEnum):
@@ -42,6 +44,8 @@ class FindingKind(StrEnum):
     BAD_BUNDLE = "bad bundle"
     UNKNOWN_ASIDE = "unknown file aside"
     """A file was set aside of which the ledger knows nothing."""
+    MANIFEST = "damaged manifest"
+    """The manifest of a version, in the ledger or beside a copy, is not what its own digest says."""
     RESULT_DIFFERS = "result differs"
     """A result file was made of another recipe, q-map or engine than the ledger says, or does not open."""
     PARKED = "parked"
@@ -218,6 +222,24 @@ class AuditBook(Book):
         with reading(self.engine) as session:
             rows = session.scalars(query.order_by(FindingRow.first_seen, FindingRow.id))
             return tuple(_finding(row) for row in rows)
+
+    def restore_manifest(self, beamline: str, run_key: str, version: int, manifest: Manifest) -> None:
+        """Write a version's manifest anew where the ledger's own was damaged.
+
+        Raises
+        ------
+        RefusedError
+            It is not the manifest that the version was recorded with.
+        """
+        with writing(self.engine) as session:
+            row = session.get(VersionRow, (beamline, run_key, version))
+            if row is None or (row.manifest_digest, run_key) != (manifest.digest, manifest.run_key):
+                raise RefusedError(
+                    "it is not the manifest of this version",
+                    where=f"{beamline}/{run_key}/v{version}",
+                    remedy="Only a manifest with the recorded digest is taken; look at the run's copies",
+                )
+            row.manifest = manifest.to_json()
 
     def record_audit(
         self,

@@ -1,4 +1,4 @@
-"""What the ledger counts on, asked for a whole place at once: copies with their manifests, bundles, results, files aside.
+"""What the ledger counts on, asked for a whole place at once: copies with manifests, bundles, results, files aside.
 
 For audits and scrubs, which go through everything; a step asks the books for its own run.
 """
@@ -6,6 +6,7 @@ For audits and scrubs, which go through everything; a step asks the books for it
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -26,6 +27,7 @@ from xpcs_assets.copies.tables import (
     VersionRow,
 )
 from xpcs_assets.copies.versions import Result
+from xpcs_assets.errors import NotVerifiedError
 from xpcs_assets.runs.manifest import FileEntry, Manifest
 
 _AT_A_TIME = 500
@@ -40,13 +42,13 @@ class Standing:
     copy
         The copy.
     manifest
-        Of its version.
+        Of its version; None when the ledger's own is damaged.
     superseded
         Whether a later version was taken from the very same path: its files have the name now.
     """
 
     copy: Copy
-    manifest: Manifest
+    manifest: Manifest | None
     superseded: bool
 
     def path(self, entry: FileEntry) -> str:
@@ -67,20 +69,20 @@ class Unfinished:
 def standing(
     engine: Engine, beamline: str, place: str, *, states: Collection[CopyState] = (CopyState.PRESENT,)
 ) -> Iterator[Standing]:
-    """A beamline's copies in a place, the longest unverified first; a verification in the future comes before all.
+    """A beamline's copies in a place, the longest unverified first.
 
-    Raises
-    ------
-    NotVerifiedError
-        A manifest in the ledger is damaged.
+    Go through it at once: one snapshot of the ledger is held meanwhile.
     """
-    later = CopyRow.__table__.alias("later")
+    later, of_later = CopyRow.__table__.alias("later"), VersionRow.__table__.alias("of_later")
     superseded = exists().where(
         later.c.beamline == CopyRow.beamline,
         later.c.run_key == CopyRow.run_key,
         later.c.place == CopyRow.place,
         later.c.path == CopyRow.path,
-        later.c.version > CopyRow.version,
+        of_later.c.beamline == later.c.beamline,
+        of_later.c.run_key == later.c.run_key,
+        of_later.c.version == later.c.version,
+        of_later.c.taken_at > VersionRow.taken_at,
     )
     of_version = and_(
         VersionRow.beamline == CopyRow.beamline,
@@ -95,13 +97,17 @@ def standing(
         .execution_options(yield_per=_AT_A_TIME)
     )
     with reading(engine) as session:
-        rows = [
-            (value_of(Copy, row, state=CopyState, evidence=Evidence), text, bool(gone))
-            for row, text, gone in session.execute(query)
-        ]
-    for copy, text, gone in rows:
-        where = f"{copy.beamline}/{copy.run_key}/v{copy.version} in the ledger"
-        yield Standing(copy, Manifest.from_json(text, where=where), gone)
+        for row, text, gone in session.execute(query):
+            copy = value_of(Copy, row, state=CopyState, evidence=Evidence)
+            yield Standing(copy, _manifest(copy, text), bool(gone))
+
+
+def _manifest(copy: Copy, text: str) -> Manifest | None:
+    with suppress(NotVerifiedError):
+        manifest = Manifest.from_json(text)
+        if manifest.run_key == copy.run_key:
+            return manifest
+    return None
 
 
 def bundle_names(engine: Engine, beamline: str, place: str) -> dict[str, tuple[int, str, int]]:
@@ -153,7 +159,7 @@ def latest_versions(engine: Engine, beamline: str) -> dict[str, int]:
         .where(VersionRow.beamline == beamline)
     )
     with reading(engine) as session:
-        return {run_key: version for run_key, version in session.execute(query)}
+        return {row[0]: row[1] for row in session.execute(query)}
 
 
 def unfinished(
@@ -197,4 +203,4 @@ def unfinished(
         .limit(limit)
     )
     with reading(engine) as session:
-        return tuple(Unfinished(*row[:3], bool(row[3])) for row in session.execute(query))
+        return tuple(Unfinished(row[0], row[1], row[2], bool(row[3])) for row in session.execute(query))

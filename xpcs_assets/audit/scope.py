@@ -1,0 +1,87 @@
+"""What looking after copies works on: a beamline's ledger and places, and the right to be alone with a run."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from xpcs_assets.copies.ledger import Ledger, RunVersion
+from xpcs_assets.errors import NotVerifiedError, XpcsAssetsError
+from xpcs_assets.places.place import Place
+
+if TYPE_CHECKING:
+    from xpcs_assets.beamline import OpenBeamline
+
+LEASE_S = 3600.0
+ALL_RUNS = "*"
+"""Stands where a lease has a run key; no run is called so."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A beamline whose copies are looked after.
+
+    Attributes
+    ----------
+    beamline
+        Its name.
+    ledger
+        Its ledger.
+    places
+        Every place of it by name.
+    """
+
+    beamline: str
+    ledger: Ledger
+    places: Mapping[str, Place]
+
+    @classmethod
+    def of(cls, opened: OpenBeamline) -> Scope:
+        """All of an open beamline."""
+        return cls(opened.name, opened.ledger, {name: opened.place(name) for name in opened.settings.places})
+
+    @contextmanager
+    def working(self, run_key: str, purpose: str) -> Iterator[Callable[[], object]]:
+        """Hold a lease on a run, or on :data:`ALL_RUNS`; what is yielded renews it, to be called before each file.
+
+        Raises
+        ------
+        RefusedError
+            Another works there, or has taken the lease over: stop.
+        """
+        holder = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}:{purpose}"
+        with self.ledger.lease(self.beamline, run_key, purpose, holder, LEASE_S) as lease:
+            yield partial(self.ledger.renew, lease, LEASE_S)
+
+    def version(self, run_key: str, version: int) -> RunVersion:
+        """A version with a manifest that is sound and of this very run.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such version.
+        NotVerifiedError
+            The manifest in the ledger is damaged, or another run's.
+        """
+        found = self.ledger.version(self.beamline, run_key, version)
+        if found.manifest.run_key != run_key or found.manifest.digest != found.manifest_digest:
+            raise NotVerifiedError(
+                "the manifest in the ledger is not this version's",
+                where=f"{self.beamline}/{run_key}/v{version}",
+                remedy="Delete nothing of this run; `xpcs-assets rebuild` takes the manifest from an agreeing copy",
+            )
+        return found
+
+    def why_unavailable(self, place: str) -> str:
+        """Why a place cannot be asked now; empty when it can."""
+        try:
+            self.places[place].failure_domain  # noqa: B018 - asking is what tells
+        except XpcsAssetsError as error:
+            return str(error)
+        return ""
