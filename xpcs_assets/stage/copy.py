@@ -236,9 +236,9 @@ def _among(folder: Path, inner: Path) -> bool:
 
 def _refuse_hard_links(manifest: Manifest, source_root: Path, target: VersionFolder, calls: Syscalls) -> None:
     for entry in manifest.files:
-        name = target.raw / entry.path
-        if reading.exists(name, calls) and reading.exists(source_root / entry.path, calls):
-            one, other = calls.lstat(name), calls.lstat(source_root / entry.path)
+        name, source = target.raw / entry.path, source_root / entry.path
+        if os.path.lexists(name) and os.path.lexists(source):
+            one, other = calls.lstat(name), calls.lstat(source)
             if (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino):
                 raise RefusedError(
                     "it is the source's file under a second name, and no copy of it",
@@ -252,7 +252,11 @@ def _settle_folders(manifest: Manifest, target: VersionFolder, place: PosixPlace
     folders = {folder for entry in manifest.files for folder in (target.raw / entry.path).parents}
     for folder in sorted(folder for folder in folders if folder.is_relative_to(place.root)):
         with reading.told_as_copy_error(folder):
-            files.sync_folder(folder, place.calls)
+            descriptor = place.calls.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                place.calls.fsync(descriptor)
+            finally:
+                place.calls.close(descriptor)
 
 
 def _inside(place: PosixPlace, path: Path) -> str:
