@@ -19,6 +19,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from xpcs_assets.errors import ConflictingBytesError, NotVerifiedError, SourceDiffersError
+from xpcs_assets.places.folders import open_below, open_folder
+from xpcs_assets.places.moving import give_name
 from xpcs_assets.places.pouring import Digests, Pouring
 from xpcs_assets.places.reading import exists, hash_file, told_as_copy_error
 from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
@@ -27,7 +29,6 @@ from xpcs_assets.runs.folders import PARTIAL_SUFFIX
 ONLY_SHA256: Mapping[str, str] = MappingProxyType({})
 """No digest beside it."""
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 @dataclass(frozen=True)
@@ -91,67 +92,87 @@ def write_file_safely(
     CopyError
         The system refused; the message names the cause.
     """
-    with told_as_copy_error(target):
-        if sha256 and not replace and exists(target, calls):
-            _refuse_other_bytes(target, sha256, calls, also)
-            sync_folder(target.parent, calls)  # whoever named it may have died before this
-            return Written(calls.lstat(target).st_size, sha256, already_there=True)
-        make_folder(target.parent, calls)
-        partial, descriptor = _claim_partial(target, calls)
-        try:
-            with Pouring(descriptor, also, calls) as pouring:
-                written = pouring.write(chunks)
-                _refuse_wrong_source(target, written, sha256, also)
-                if mtime_ns is not None:
-                    calls.set_mtime(descriptor, mtime_ns)
-                calls.fsync(descriptor)
-                _refuse_wrong_disk(target, written, pouring.read_back())
-            already_there = not _give_name(partial, target, written.sha256, replace=replace, calls=calls)
-        except BaseException:
-            with suppress(OSError):
-                calls.unlink(partial)
-            raise
-        finally:
-            calls.close(descriptor)
-        sync_folder(target.parent, calls)
-        return Written(written.size_bytes, written.sha256, already_there)
+    with told_as_copy_error(target), open_folder(target.parent, calls, make=True) as folder:
+        return write_in(
+            folder, target, chunks, sha256=sha256, also=also, mtime_ns=mtime_ns, replace=replace, calls=calls
+        )
 
 
-def make_folder(folder: Path, calls: Syscalls = SYSCALLS) -> None:
-    """Make a folder and those above it, each one's name on the disk before anything is put into it."""
-    if exists(folder, calls):
-        return
-    make_folder(folder.parent, calls)
-    with suppress(FileExistsError):
-        calls.mkdir(folder)
-    sync_folder(folder.parent, calls)
-
-
-def sync_folder(folder: Path, calls: Syscalls = SYSCALLS) -> None:
-    """Return once the names in a folder are on the disk."""
-    descriptor = calls.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def write_in(
+    folder: int,
+    target: Path,
+    chunks: Iterable[bytes],
+    *,
+    sha256: str = "",
+    also: Mapping[str, str] = ONLY_SHA256,
+    mtime_ns: int | None = None,
+    replace: bool = False,
+    calls: Syscalls = SYSCALLS,
+) -> Written:
+    """Do what :func:`write_file_safely` does, in a folder that is open; what the system refuses is an OSError here."""
+    goal = _Name(folder, target)
+    if sha256 and not replace and exists(goal.name, calls, folder):
+        _refuse_other_bytes(goal, sha256, calls, also)
+        calls.fsync(folder)  # whoever named it may have died before this
+        return Written(calls.lstat(goal.name, folder).st_size, sha256, already_there=True)
+    partial, descriptor = _claim_partial(goal, calls)
     try:
-        calls.fsync(descriptor)
+        with Pouring(descriptor, also, calls) as pouring:
+            written = pouring.write(chunks)
+            _refuse_wrong_source(target, written, sha256, also)
+            if mtime_ns is not None:
+                calls.set_mtime(descriptor, mtime_ns)
+            calls.fsync(descriptor)
+            _refuse_wrong_disk(target, written, pouring.read_back())
+        already_there = not _give_name(partial, goal, written.sha256, replace=replace, calls=calls)
+    except BaseException:
+        with suppress(OSError):
+            calls.unlink(partial, folder)
+        raise
     finally:
         calls.close(descriptor)
+    calls.fsync(folder)
+    return Written(written.size_bytes, written.sha256, already_there)
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A file's name in an open folder; its path is for people."""
+
+    folder: int
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
 
 
 def sweep_partials(folder: Path, calls: Syscalls = SYSCALLS) -> int:
     """Remove the partials below a folder whose writers are dead; how many those were."""
-    swept = 0
     with told_as_copy_error(folder):
-        for name in calls.names(folder) if exists(folder, calls) else ():
-            path = folder / name
-            if _is_folder(path, calls):
-                swept += sweep_partials(path, calls)
-            elif is_partial(name):
-                swept += _sweep(path, calls)
+        try:
+            with open_folder(folder, calls) as descriptor:
+                return sweep_in(descriptor, calls)
+        except FileNotFoundError:
+            return 0
+
+
+def sweep_in(folder: int, calls: Syscalls = SYSCALLS) -> int:
+    """Do what :func:`sweep_partials` does, in a folder that is open; links are not followed."""
+    swept = 0
+    for name in calls.names(folder):
+        if _is_folder(name, folder, calls):
+            # A folder that another writer has taken away since it was listed has no partials.
+            with suppress(FileNotFoundError, NotVerifiedError), open_below(folder, [name], calls) as inner:
+                swept += sweep_in(inner, calls)
+        elif is_partial(name):
+            swept += _sweep(name, folder, calls)
     return swept
 
 
-def _is_folder(path: Path, calls: Syscalls) -> bool:
+def _is_folder(name: str, folder: int, calls: Syscalls) -> bool:
     try:
-        return stat.S_ISDIR(calls.lstat(path).st_mode)
+        return stat.S_ISDIR(calls.lstat(name, folder).st_mode)
     except FileNotFoundError:  # a name that another writer has taken away since the folder was listed
         return False
 
@@ -161,12 +182,12 @@ def is_partial(name: str) -> bool:
     return name.startswith(".") and name.endswith(PARTIAL_SUFFIX)
 
 
-def _claim_partial(target: Path, calls: Syscalls) -> tuple[Path, int]:
+def _claim_partial(target: _Name, calls: Syscalls) -> tuple[str, int]:
     # The name is new each time and as short as 255-byte names need: a second writer has a partial of its own.
     stem = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
     while True:
-        partial = target.with_name(f".{stem}-{secrets.token_hex(6)}{PARTIAL_SUFFIX}")
-        descriptor = calls.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW)
+        partial = f".{stem}-{secrets.token_hex(6)}{PARTIAL_SUFFIX}"
+        descriptor = calls.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, target.folder)
         try:
             calls.lock(descriptor)
         except BlockingIOError:  # a sweeper came between open and lock
@@ -204,55 +225,43 @@ def _refuse_wrong_disk(target: Path, written: Digests, found: Digests) -> None:
         )
 
 
-def _give_name(partial: Path, target: Path, sha256: str, *, replace: bool, calls: Syscalls) -> bool:
+def _give_name(partial: str, target: _Name, sha256: str, *, replace: bool, calls: Syscalls) -> bool:
     """Whether the name was given; False when the same bytes had it."""
-    if replace and not (exists(target, calls) and _is_same(target, sha256, calls)):
-        calls.rename(partial, target)
+    folder = target.folder
+    if replace and not (exists(target.name, calls, folder) and _is_same(target, sha256, calls)):
+        calls.rename(partial, target.name, folder, folder)
         return True
-    try:
-        calls.link(partial, target)
-    except FileExistsError:
+    given = give_name(partial, target.name, folder, folder, calls)
+    if not given:
         _refuse_other_bytes(target, sha256, calls)
-        given = False
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # A file system without hard links has no rename that refuses to overwrite: the run's lease guards this gap.
-        if exists(target, calls):
-            _refuse_other_bytes(target, sha256, calls)
-            given = False
-        else:
-            calls.rename(partial, target)
-            return True
-    else:
-        given = True
-    calls.unlink(partial)
+        calls.unlink(partial, folder)
     return given
 
 
-def _is_same(target: Path, sha256: str, calls: Syscalls, also: Mapping[str, str] = ONLY_SHA256) -> bool:
-    if not stat.S_ISREG(calls.lstat(target).st_mode):
+def _is_same(target: _Name, sha256: str, calls: Syscalls, also: Mapping[str, str] = ONLY_SHA256) -> bool:
+    if not stat.S_ISREG(calls.lstat(target.name, target.folder).st_mode):
         return False
-    found = hash_file(target, calls, also)
+    found = hash_file(target.path, calls, also, target.folder)
     return found.sha256 == sha256 and found.also == also
 
 
-def _refuse_other_bytes(target: Path, sha256: str, calls: Syscalls, also: Mapping[str, str] = ONLY_SHA256) -> None:
-    regular = stat.S_ISREG(calls.lstat(target).st_mode)
+def _refuse_other_bytes(target: _Name, sha256: str, calls: Syscalls, also: Mapping[str, str] = ONLY_SHA256) -> None:
+    regular = stat.S_ISREG(calls.lstat(target.name, target.folder).st_mode)
     if not _is_same(target, sha256, calls, also):
         raise ConflictingBytesError(
             "the name is taken by other bytes" if regular else "the name is taken by something that is no file",
-            where=target,
+            where=target.path,
             remedy="Both were kept: look which is right, and move the other away",
         )
 
 
-def _sweep(path: Path, calls: Syscalls) -> int:
+def _sweep(name: str, folder: int, calls: Syscalls) -> int:
     with suppress(OSError):  # locked, or gone meanwhile: then its writer lives
-        descriptor = calls.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)  # NFS locks what is open to write
+        # NFS locks only what is open to write.
+        descriptor = calls.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, 0, folder)
         try:
             calls.lock(descriptor)
-            calls.unlink(path)
+            calls.unlink(name, folder)
             return 1
         finally:
             calls.close(descriptor)

@@ -95,6 +95,9 @@ class Place(Protocol):
     def holds_bundles(self) -> bool:
         """Whether a copy here is bundles (an archive) and not the run's files."""
 
+    def why_unavailable(self) -> str:
+        """Why nothing can be done here now (not mounted, another disk in its stead); empty when it can."""
+
     def stat(self, path: str) -> Stat:
         """Whether a file is there, and what it is."""
 

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from pathlib import Path
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path, PurePosixPath
 
-from xpcs_assets.errors import ConflictingBytesError, CopyError
+from xpcs_assets.errors import CopyError, NotFoundError
 from xpcs_assets.places import files, reading
 from xpcs_assets.places.files import Written
+from xpcs_assets.places.folders import open_below, open_folder
+from xpcs_assets.places.marker import UNMARKED, marker_in
+from xpcs_assets.places.moving import move_file, remove_empty_folders
 from xpcs_assets.places.place import Listing, Presence, RemovalPermit, Stat, Usage
-from xpcs_assets.places.reading import Hashed, Signature
+from xpcs_assets.places.reading import Hashed, Signature, told_as_copy_error
 from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
 from xpcs_assets.runs.folders import ASIDE_FOLDER, MARKER
-from xpcs_assets.runs.manifest import resolve_under
+from xpcs_assets.runs.manifest import check_relative, resolve_under
+
+_ABSENT = "it is not there"
 
 
 class PosixPlace:
-    """A folder.
+    """A folder, and the marker in it that tells it from any other disk mounted in its stead.
+
+    Every operation opens the root, looks at the marker there where it matters, and goes on from that descriptor: what
+    is mounted or swapped meanwhile changes nothing for it.
 
     Parameters
     ----------
@@ -30,14 +38,28 @@ class PosixPlace:
         What is lost together with it; empty means the device that the folder lies on.
     calls
         The system calls to use.
+    identity
+        Which marker the root must bear. While it bears another or none, the place is *unavailable*: a file that is
+        there is read, but nothing is taken for absent, and nothing is written, moved or removed.
+        :data:`~xpcs_assets.places.marker.UNMARKED` for a root that cannot be written and so bears none: a file that is
+        there may be read and, behind a permit, removed; nothing is taken for absent and nothing is put.
+        None for a folder that is what it is, such as a test's: its root is taken at its word. A site never does that.
     """
 
     holds_bundles = False
 
-    def __init__(self, name: str, root: Path, failure_domain: str = "", calls: Syscalls = SYSCALLS) -> None:
+    def __init__(
+        self,
+        name: str,
+        root: Path,
+        failure_domain: str = "",
+        calls: Syscalls = SYSCALLS,
+        identity: str | None = None,
+    ) -> None:
         self.name = name
         self.root = root
         self.calls = calls
+        self.identity = identity
         self._failure_domain = failure_domain
 
     def __repr__(self) -> str:
@@ -45,41 +67,47 @@ class PosixPlace:
 
     @property
     def failure_domain(self) -> str:
-        """The one given, or the device of the root as it is mounted now.
+        """The one given, or the device of the root as it is mounted now; CopyError while the place is unavailable."""
+        with self._available() as root:
+            return self._failure_domain or f"device {self.calls.fstat(root).st_dev}"
 
-        Raises
-        ------
-        CopyError
-            The root is not there.
-        """
-        if reason := self._why_unknown():
-            raise CopyError(f"place {self.name!r} is unavailable: {reason}", where=self.root, remedy="Mount it")
-        return self._failure_domain or f"device {self.root.stat().st_dev}"
+    def why_unavailable(self) -> str:
+        """Why nothing is done here now (not mounted, another disk); empty when this is the place."""
+        try:
+            with self._available():
+                return ""
+        except CopyError as error:
+            return error.what
 
     def path(self, path: str) -> Path:
         """Where a relative path lies; NotVerifiedError when it would leave the root."""
         return resolve_under(self.root, path) if path else self.root
 
     def stat(self, path: str) -> Stat:
-        """Whether a regular file is there; unknown when root or file cannot be asked."""
+        """Whether a regular file is there; what is not is absent only where the root is known to be the place's."""
+        *above, name = check_relative(path).parts
+        absent = _ABSENT
         try:
-            found = self.calls.lstat(self.path(path))
-        except (FileNotFoundError, NotADirectoryError):
-            reason = self._why_unknown()
-            return Stat(Presence.UNKNOWN, reason=reason) if reason else Stat(Presence.NO, reason="it is not there")
-        except OSError as error:
-            return Stat(Presence.UNKNOWN, reason=error.strerror or str(error))
-        if not stat.S_ISREG(found.st_mode):
-            return Stat(Presence.NO, reason="it is no regular file")
-        return Stat(Presence.YES, Signature.of(found))
+            with open_folder(self.root, self.calls) as root:
+                with suppress(FileNotFoundError, NotADirectoryError), open_below(root, above, self.calls) as folder:
+                    found = self.calls.lstat(name, folder)
+                    if stat.S_ISREG(found.st_mode):
+                        return Stat(Presence.YES, Signature.of(found))
+                    absent = "it is no regular file"
+                unknown = self._why_unknown(root)
+        except (CopyError, OSError) as error:
+            return Stat(Presence.UNKNOWN, reason=_told(error))
+        return Stat(Presence.UNKNOWN, reason=unknown) if unknown else Stat(Presence.NO, reason=absent)
 
     def digest(self, path: str, also: Iterable[str] = ()) -> Hashed:
         """Read a file from the disk now; see :func:`xpcs_assets.places.reading.hash_file`."""
-        return reading.hash_file(self.path(path), self.calls, also)
+        with self._folder_of(path) as folder:
+            return reading.hash_file(self.root / path, self.calls, also, folder)
 
     def read(self, path: str, offset_bytes: int = 0) -> Iterator[bytes]:
         """The bytes of a file from an offset on."""
-        with reading.open_regular(self.path(path), self.calls) as descriptor:
+        file = self.root / path
+        with self._folder_of(path) as folder, reading.open_regular(file, self.calls, folder) as descriptor:
             self.calls.seek(descriptor, offset_bytes)
             yield from reading.chunks_of(descriptor, self.calls)
 
@@ -92,111 +120,162 @@ class PosixPlace:
         also: Mapping[str, str] = files.ONLY_SHA256,
         mtime_ns: int | None = None,
     ) -> Written:
-        """Write a file; CopyError when the root is not there, so that nothing lands below an empty mount point."""
-        if reason := self._why_unknown():
-            raise CopyError(f"place {self.name!r} is unavailable: {reason}", where=self.root, remedy="Mount it")
-        return files.write_file_safely(
-            self.path(path), chunks, sha256=sha256, also=also, mtime_ns=mtime_ns, calls=self.calls
-        )
+        """Write a file; CopyError while the place is unavailable, so that nothing lands below an empty mount point."""
+        above, target, calls = check_relative(path).parts[:-1], self.root / path, self.calls
+        with self._known() as root, told_as_copy_error(target), open_below(root, above, calls, make=True) as folder:
+            return files.write_in(folder, target, chunks, sha256=sha256, also=also, mtime_ns=mtime_ns, calls=calls)
 
     def remove(self, path: str, permit: RemovalPermit) -> bool:
         """Remove a file that the permit allows to go; folders that are empty then go with it."""
-        target = self.path(path)
+        *above, name = check_relative(path).parts
         permit.allow(self.name, path)
-        with reading.told_as_copy_error(target):
-            try:
-                self.calls.unlink(target)
-            except FileNotFoundError:
-                return False
-            files.sync_folder(target.parent, self.calls)
-        self._remove_empty_folders(target.parent)
-        return True
+        with self._available() as root, told_as_copy_error(self.root / path):
+            removed = False
+            with suppress(FileNotFoundError), open_below(root, above, self.calls) as folder:
+                self.calls.unlink(name, folder)
+                self.calls.fsync(folder)
+                removed = True
+            if not removed:
+                self._refuse_unknown(root)
+            remove_empty_folders(root, above, self.calls)
+        return removed
 
     def set_aside(self, path: str, label: str, permit: RemovalPermit) -> str:
         """Move a file out of its name within this place, on the same file system and never over another."""
+        aside_path = str(check_relative(f"{ASIDE_FOLDER}/{label}/{path}"))
         permit.allow(self.name, path)
-        aside_path = f"{ASIDE_FOLDER}/{label}/{path}"
-        self._move(self.path(path), self.path(aside_path))
-        self._remove_empty_folders(self.path(path).parent)
+        self._move(path, aside_path)
         return aside_path
 
     def put_back(self, aside_path: str, path: str) -> None:
         """Give a file that was set aside its name again."""
-        self._move(self.path(aside_path), self.path(path))
-        self._remove_empty_folders(self.path(aside_path).parent)
+        self._move(aside_path, path)
+
+    def _move(self, old: str, new: str) -> None:
+        with self._known() as root, told_as_copy_error(self.root / old):
+            move_file(root, self.root, old, new, self.calls)
+
+    def sweep(self, folder: str = "") -> int:
+        """Remove the partials below a folder whose writers are dead; how many those were."""
+        with self._available() as root, told_as_copy_error(self.root / folder):
+            try:
+                with open_below(root, _parts(folder), self.calls) as start:
+                    return files.sweep_in(start, self.calls)
+            except FileNotFoundError:
+                return 0
 
     def usage(self) -> Usage | None:
         """How full the file system of the root is, by what is free to this user."""
-        if self._why_unknown():
-            return None
         try:
-            found = self.calls.statvfs(self.root)
-        except OSError:
+            with self._available() as root:
+                found = self.calls.statvfs(root)
+        except (CopyError, OSError):
             return None
         used_bytes = (found.f_blocks - found.f_bfree) * found.f_frsize
         return Usage(used_bytes, found.f_bavail * found.f_frsize)
 
-    def _move(self, old: Path, new: Path) -> None:
-        with reading.told_as_copy_error(old):
-            files.make_folder(new.parent, self.calls)
-            try:
-                self.calls.link(old, new)
-            except FileExistsError:
-                if not (reading.exists(old, self.calls) and self._is_one_file(old, new)):
-                    if not reading.exists(old, self.calls):
-                        return  # moved before
-                    raise ConflictingBytesError(
-                        "the name is taken by other bytes", where=new, remedy="Both were kept: look which is right"
-                    ) from None
-            files.sync_folder(new.parent, self.calls)
-            self.calls.unlink(old)
-            files.sync_folder(old.parent, self.calls)
-
-    def _is_one_file(self, old: Path, new: Path) -> bool:
-        one, other = self.calls.lstat(old), self.calls.lstat(new)
-        return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
-
     def list(self, folder: str = "") -> Listing:
-        """What lies below a folder; unknown when any of it cannot be read."""
-        if reason := self._why_unknown():
-            return Listing(Presence.UNKNOWN, reason=reason)
-        regular: tuple[str, ...] = ()
-        others: tuple[str, ...] = ()
-        start = self.path(folder)
+        """What lies below a folder; unknown when any of it cannot be read, or the root may be another disk's."""
+        parts = _parts(folder)
+        found: list[tuple[str, bool]] = []
         try:
-            if not reading.exists(start, self.calls):
-                return Listing(Presence.NO, reason="it is not there")
-            for path, mode in self._walk(start):
-                relative = path.relative_to(self.root).as_posix()
-                if stat.S_ISREG(mode) and not files.is_partial(path.name):
-                    regular += (relative,)
-                else:
-                    others += (relative,)
-        except OSError as error:
-            return Listing(Presence.UNKNOWN, reason=error.strerror or str(error))
-        return Listing(Presence.YES, tuple(sorted(regular)), tuple(sorted(others)))
+            with open_folder(self.root, self.calls) as root:
+                if unknown := self._why_unknown(root):
+                    return Listing(Presence.UNKNOWN, reason=unknown)
+                with ExitStack() as stack:
+                    try:
+                        start = stack.enter_context(open_below(root, parts, self.calls))
+                    except (FileNotFoundError, NotADirectoryError):
+                        return Listing(Presence.NO, reason=_ABSENT)
+                    found.extend(self._walk(start, PurePosixPath(*parts)))
+        except (CopyError, OSError) as error:
+            return Listing(Presence.UNKNOWN, reason=_told(error))
+        files_there, others = (sorted(path for path, is_file in found if is_file is wanted) for wanted in (True, False))
+        return Listing(Presence.YES, tuple(files_there), tuple(others))
 
-    def _walk(self, folder: Path) -> Iterator[tuple[Path, int]]:
+    def _walk(self, folder: int, path: PurePosixPath) -> Iterator[tuple[str, bool]]:
+        """Each name below an open folder that is none of a folder, and whether it is one of a file."""
         for name in self.calls.names(folder):
-            if folder == self.root and name in {MARKER, ASIDE_FOLDER}:
+            inner = path / name
+            if inner.parts in {(MARKER,), (ASIDE_FOLDER,)}:
                 continue
-            path = folder / name
-            mode = self.calls.lstat(path).st_mode
-            if stat.S_ISDIR(mode):
-                yield from self._walk(path)
-            else:
-                yield path, mode
+            # What another has taken away since the folder was listed is not there.
+            with suppress(FileNotFoundError, NotADirectoryError):
+                mode = self.calls.lstat(name, folder).st_mode
+                if stat.S_ISDIR(mode):
+                    with open_below(folder, [name], self.calls) as below:
+                        yield from self._walk(below, inner)
+                else:
+                    yield str(inner), stat.S_ISREG(mode) and not files.is_partial(name)
 
-    def _why_unknown(self) -> str:
-        """Why nothing can be said about this place now; empty when something can."""
+    @contextmanager
+    def _root(self) -> Iterator[int]:
+        """The root's descriptor; CopyError when it cannot be opened."""
+        with ExitStack() as stack:
+            try:
+                root = stack.enter_context(open_folder(self.root, self.calls))
+            except OSError as error:
+                raise self._unavailable(_told(error)) from error
+            yield root
+
+    @contextmanager
+    def _available(self) -> Iterator[int]:
+        """The root's descriptor; CopyError unless the marker, where one is expected, is there."""
+        with self._root() as root:
+            if self.identity != UNMARKED:
+                self._refuse_unknown(root)
+            yield root
+
+    @contextmanager
+    def _known(self) -> Iterator[int]:
+        """The root's descriptor; CopyError unless it is known to be the place's."""
+        with self._root() as root:
+            self._refuse_unknown(root)
+            yield root
+
+    @contextmanager
+    def _folder_of(self, path: str) -> Iterator[int]:
+        """The open folder of a file; what is not found there is an absence only where the root is the place's."""
+        above = check_relative(path).parts[:-1]
+        with self._root() as root:
+            try:
+                with told_as_copy_error(self.root / path), open_below(root, above, self.calls) as folder:
+                    yield folder
+            except NotFoundError:
+                self._refuse_unknown(root)
+                raise
+
+    def _why_unknown(self, root: int) -> str:
+        """Why what is not found below the open root may be there all the same; empty when it is not."""
+        if self.identity is None:
+            return ""
+        if self.identity == UNMARKED:
+            return f"its root bears no marker {MARKER}, so that another disk there would not be noticed"
         try:
-            names_a_folder = stat.S_ISDIR(self.root.stat().st_mode)
-        except OSError as error:
-            return error.strerror or str(error)
-        return "" if names_a_folder else "it is no folder"
+            marker = marker_in(root, self.root, self.calls)
+        except CopyError as error:
+            return f"its marker {MARKER} cannot be read: {error.what}"
+        if marker is None:
+            return f"no marker {MARKER} is there, and that of {self.identity} should be: its disk is not mounted"
+        if marker.identity != self.identity:
+            return f"the marker {MARKER} is that of {marker.identity} ({marker.place}), and not of {self.identity}"
+        return ""
 
-    def _remove_empty_folders(self, folder: Path) -> None:
-        with suppress(OSError):  # not empty: somebody's files stay
-            while folder != self.root:
-                self.calls.rmdir(folder)
-                folder = folder.parent
+    def _refuse_unknown(self, root: int) -> None:
+        if unknown := self._why_unknown(root):
+            raise self._unavailable(unknown)
+
+    def _unavailable(self, reason: str) -> CopyError:
+        return CopyError(
+            f"place {self.name!r} is unavailable: {reason}",
+            where=self.root,
+            remedy="Mount its disk; `xpcs-assets place` shows what is expected there, and takes another with --adopt",
+        )
+
+
+def _parts(folder: str) -> tuple[str, ...]:
+    return check_relative(folder).parts if folder else ()
+
+
+def _told(error: CopyError | OSError) -> str:
+    return error.what if isinstance(error, CopyError) else error.strerror or str(error)

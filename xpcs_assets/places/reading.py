@@ -66,18 +66,23 @@ class Hashed:
         return self.signature.size_bytes
 
 
-def exists(path: Path, calls: Syscalls = SYSCALLS) -> bool:
-    """Whether anything has this name; an error that leaves it open is raised, never taken for a no."""
+def exists(name: str, calls: Syscalls, folder: int) -> bool:
+    """Whether anything has this name in an open folder; an error that leaves that open is raised, and is no no."""
     try:
-        calls.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+        calls.lstat(name, folder)
+    except FileNotFoundError:
         return False
     return True
 
 
 @contextmanager
-def open_regular(path: Path, calls: Syscalls = SYSCALLS) -> Iterator[int]:
+def open_regular(path: Path, calls: Syscalls = SYSCALLS, folder: int | None = None) -> Iterator[int]:
     """Open a regular file to read it; a link, FIFO, device or folder is refused without blocking.
+
+    Parameters
+    ----------
+    folder
+        The folder that it lies in, where that is open: then only the last part of ``path`` is looked up, there.
 
     Raises
     ------
@@ -87,7 +92,8 @@ def open_regular(path: Path, calls: Syscalls = SYSCALLS) -> Iterator[int]:
         It is no regular file, or cannot be opened.
     """
     with told_as_copy_error(path):
-        descriptor = calls.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = calls.open(path, flags) if folder is None else calls.open(path.name, flags, 0, folder)
         try:
             if not stat.S_ISREG(calls.fstat(descriptor).st_mode):
                 raise CopyError("it is no regular file", where=path, remedy="Only files are copied")
@@ -102,13 +108,15 @@ def chunks_of(descriptor: int, calls: Syscalls = SYSCALLS) -> Iterator[bytes]:
         yield data
 
 
-def hash_file(path: Path, calls: Syscalls = SYSCALLS, also: Iterable[str] = ()) -> Hashed:
+def hash_file(path: Path, calls: Syscalls = SYSCALLS, also: Iterable[str] = (), folder: int | None = None) -> Hashed:
     """Read a file from the disk (as far as the kernel follows the advice): its digests, and what it was when read.
 
     Parameters
     ----------
     also
         Digests to make in the same pass beside sha256, of :data:`xpcs_assets.places.hashing.KINDS`.
+    folder
+        As for :func:`open_regular`.
 
     Raises
     ------
@@ -118,7 +126,7 @@ def hash_file(path: Path, calls: Syscalls = SYSCALLS, also: Iterable[str] = ()) 
         The library that makes one of the digests is not installed.
     """
     hasher = Hasher(also)
-    with open_regular(path, calls) as descriptor:
+    with open_regular(path, calls, folder) as descriptor:
         before = Signature.of(calls.fstat(descriptor))
         with suppress(OSError):
             calls.drop_cache(descriptor)
@@ -136,7 +144,7 @@ def told_as_copy_error(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise NotFoundError(
-            "no such file", where=error.filename or path, remedy="See whether its disk is mounted"
+            "no such file", where=_named(error, path), remedy="See whether its disk is mounted"
         ) from error
     except OSError as error:
         if error.errno in _NO_ROOM:
@@ -144,4 +152,10 @@ def told_as_copy_error(path: Path) -> Iterator[None]:
                 _NO_ROOM[error.errno], where=path, remedy="Make room and repeat; nothing partial was left"
             ) from error
         cause, remedy = _CAUSES.get(error.errno or 0, (error.strerror or str(error), "Repeat when that is mended"))
-        raise CopyError(cause, where=error.filename or path, remedy=remedy) from error
+        raise CopyError(cause, where=_named(error, path), remedy=remedy) from error
+
+
+def _named(error: OSError, path: Path) -> Path:
+    """What the system said it was about, unless that is a name in an open folder and says too little."""
+    named = Path(error.filename) if isinstance(error.filename, (str, Path)) else path
+    return named if named.is_absolute() else path

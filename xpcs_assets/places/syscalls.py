@@ -1,5 +1,7 @@
 """The system calls through which data files are read, written and removed: the seam where tests put faults.
 
+Where a call takes ``folder``, an open one, the name is looked up in it and may not leave it; without, it is a path.
+
 Nothing else in the package writes or unlinks a data file (``correlate`` has a writer of its own: it installs alone).
 """
 
@@ -13,9 +15,9 @@ from pathlib import Path
 class Syscalls:
     """The calls of this machine, one method each, with no logic of their own."""
 
-    def open(self, path: Path, flags: int, mode: int = 0o644) -> int:
-        """Open a file; the descriptor is not inherited."""
-        return os.open(path, flags | os.O_CLOEXEC, mode)
+    def open(self, name: Path | str, flags: int, mode: int = 0o644, folder: int | None = None) -> int:
+        """Open a file or folder; the descriptor is not inherited."""
+        return os.open(name, flags | os.O_CLOEXEC, mode, dir_fd=folder)
 
     def close(self, descriptor: int) -> None:
         """Close a descriptor."""
@@ -61,37 +63,37 @@ class Syscalls:
         """What is known of an open file."""
         return os.fstat(descriptor)
 
-    def lstat(self, path: Path) -> os.stat_result:
+    def lstat(self, name: Path | str, folder: int | None = None) -> os.stat_result:
         """What is known of a name; links are not followed."""
-        return path.lstat()
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
 
-    def names(self, folder: Path) -> tuple[str, ...]:
-        """The names in a folder, sorted."""
-        return tuple(sorted(os.listdir(folder)))  # noqa: PTH208 - names, not paths
+    def names(self, folder: int) -> tuple[str, ...]:
+        """The names in an open folder, sorted."""
+        return tuple(sorted(os.listdir(folder)))
 
-    def statvfs(self, folder: Path) -> os.statvfs_result:
-        """How full the file system of a folder is."""
+    def statvfs(self, folder: int) -> os.statvfs_result:
+        """How full the file system of an open folder is."""
         return os.statvfs(folder)
 
-    def mkdir(self, folder: Path) -> None:
+    def mkdir(self, name: str, folder: int) -> None:
         """Make one folder."""
-        folder.mkdir()
+        os.mkdir(name, dir_fd=folder)
 
-    def rmdir(self, folder: Path) -> None:
+    def rmdir(self, name: str, folder: int) -> None:
         """Remove an empty folder."""
-        folder.rmdir()
+        os.rmdir(name, dir_fd=folder)
 
-    def link(self, existing: Path, name: Path) -> None:
-        """Give a file a second name; FileExistsError when it is taken."""
-        name.hardlink_to(existing)
+    def link(self, existing: str, name: str, folder: int, new_folder: int) -> None:
+        """Give a file in ``folder`` a second name, in ``new_folder``; FileExistsError when that is taken."""
+        os.link(existing, name, src_dir_fd=folder, dst_dir_fd=new_folder, follow_symlinks=False)
 
-    def rename(self, old: Path, new: Path) -> None:
-        """Move a name, over whatever has the new one."""
-        old.replace(new)
+    def rename(self, old: str, new: str, folder: int, new_folder: int) -> None:
+        """Move a name from ``folder`` to ``new_folder``, over whatever has the new one."""
+        os.replace(old, new, src_dir_fd=folder, dst_dir_fd=new_folder)
 
-    def unlink(self, path: Path) -> None:
+    def unlink(self, name: str, folder: int) -> None:
         """Take a name away."""
-        path.unlink()
+        os.unlink(name, dir_fd=folder)
 
 
 SYSCALLS = Syscalls()

@@ -272,7 +272,7 @@ def test_a_sparse_file_hashes_like_its_zeros(tmp_path: Path) -> None:
 
 def test_f16_a_partial_that_its_writer_takes_away_while_the_folder_is_swept_is_no_fault(tmp_path: Path) -> None:
     class NamesOfAMomentAgo(Syscalls):
-        def names(self, folder: Path) -> tuple[str, ...]:
+        def names(self, folder: int) -> tuple[str, ...]:
             return (*super().names(folder), ".0123456789ab-0123456789ab.xpcs-partial")
 
     (tmp_path / "run").mkdir()

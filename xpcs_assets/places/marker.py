@@ -1,0 +1,113 @@
+"""The marker in a place's root that says which place this is, so that another disk is never taken for it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from xpcs_assets.errors import ConflictingBytesError, CopyError, NotFoundError, NotVerifiedError
+from xpcs_assets.places.files import write_in
+from xpcs_assets.places.folders import open_folder
+from xpcs_assets.places.reading import chunks_of, open_regular, told_as_copy_error
+from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
+from xpcs_assets.runs.folders import MARKER
+
+FORMAT = "xpcs-assets place 1"
+UNMARKED = "unmarked"
+"""The expected identity of a place that bears no marker, since nothing may be written into its root."""
+_DAMAGED = "See whether this is the right disk; `xpcs-assets place` shows what is expected"
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What a marker says.
+
+    Attributes
+    ----------
+    identity
+        32 hex digits, drawn at random when the place was met.
+    place
+        The name that the place had in the settings then; for people.
+    made_at
+        When, ISO 8601, by the clock of the machine that made it; for people.
+    """
+
+    identity: str
+    place: str
+    made_at: str
+
+    @classmethod
+    def new(cls, place: str, made_at: str) -> Self:
+        """A marker with a new identity."""
+        return cls(secrets.token_hex(16), place, made_at)
+
+    def to_json(self) -> str:
+        """The text of the file."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: Path) -> Self:
+        """Read it back; NotVerifiedError when it is damaged or of another format."""
+        try:
+            content = json.loads(text)
+            marker = cls(str(content["identity"]), str(content["place"]), str(content["made_at"]))
+            sound = content["format"] == FORMAT and len(marker.identity) == 32 and int(marker.identity, 16) >= 0
+        except (ValueError, KeyError, TypeError) as error:
+            raise NotVerifiedError(f"the marker cannot be read ({error!r})", where=where, remedy=_DAMAGED) from error
+        if not sound:
+            raise NotVerifiedError("the marker is not one of this format", where=where, remedy=_DAMAGED)
+        return marker
+
+
+def marker_in(folder: int, root: Path, calls: Syscalls = SYSCALLS) -> Marker | None:
+    """The marker in a place's open root; None when there is none.
+
+    Raises
+    ------
+    CopyError
+        It cannot be read, or is damaged.
+    """
+    try:
+        with open_regular(root / MARKER, calls, folder) as descriptor:
+            return Marker.from_json(b"".join(chunks_of(descriptor, calls)), root / MARKER)
+    except NotFoundError:
+        return None
+
+
+def read_marker(root: Path, calls: Syscalls = SYSCALLS) -> Marker | None:
+    """The marker in a folder; None when the folder has none; CopyError when that cannot be known."""
+    with _opened(root, calls) as folder:
+        return marker_in(folder, root, calls)
+
+
+def leave_marker(root: Path, marker: Marker, calls: Syscalls = SYSCALLS) -> Marker:
+    """Put a marker into a folder that has none, and return the one that is there then: another's if that was quicker.
+
+    Raises
+    ------
+    CopyError
+        The folder is not there or cannot be written, or holds a marker that cannot be read.
+    """
+    with _opened(root, calls) as folder:
+        found = marker_in(folder, root, calls)
+        if found is not None:
+            return found
+        try:
+            write_in(folder, root / MARKER, [marker.to_json().encode()], calls=calls)
+        except ConflictingBytesError:  # another process came between look and write
+            return leave_marker(root, marker, calls)
+        return marker
+
+
+@contextmanager
+def _opened(root: Path, calls: Syscalls) -> Iterator[int]:
+    try:
+        with told_as_copy_error(root), open_folder(root, calls) as folder:
+            yield folder
+    except NotFoundError as error:
+        raise CopyError("the place's root is not there", where=root, remedy="Mount its disk") from error
