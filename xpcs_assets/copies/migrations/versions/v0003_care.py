@@ -20,8 +20,10 @@ def upgrade() -> None:
     _create_ledger()
     _create_bundles()
     op.create_index("copies_by_verification", "copies", ["beamline", "place", "state", "verified_at"], unique=False)
+    op.create_index("removals_by_place", "removals", ["beamline", "place", "kind", "at"], unique=False)
     _create_places()
     _create_aside()
+    _create_clocks()
     _create_audits()
     _forbid_changes()
 
