@@ -51,19 +51,21 @@ class OpenBeamline:
 
     @cached_property
     def engine(self) -> Engine:
-        """The database of ledger and embedded catalog, its schema checked."""
+        """The database of ledger and embedded catalog with the site's journal, its schema checked."""
         from xpcs_assets.copies.database import check_schema, open_database
+        from xpcs_assets.copies.journal import Journal
 
-        engine = open_database(self.site.database_url)
+        engine = open_database(self.site.database_url, journal=Journal(self.site.journal))
         check_schema(engine)
         return engine
 
     @cached_property
     def ledger(self) -> Ledger:
         """Where every copy is."""
+        from xpcs_assets.copies.database import clock_of
         from xpcs_assets.copies.ledger import Ledger
 
-        return Ledger(self.engine)
+        return Ledger(self.engine, clock_of(self.engine))
 
     @property
     def source_root(self) -> Path:
@@ -75,13 +77,17 @@ class OpenBeamline:
         return self.site.path(self.settings.places[place].root)
 
     def place(self, name: str) -> PosixPlace | TapePlace:
-        """A place by its name.
+        """A place by its name, which expects the marker that its root had when the site first met it.
+
+        The first time, the marker in the root is adopted; where there is none, one is left. See
+        :func:`xpcs_assets.copies.meeting.meet`.
 
         Raises
         ------
         SettingsError
             The beamline has no such place.
         """
+        from xpcs_assets.copies.meeting import meet
         from xpcs_assets.places.posix import PosixPlace
         from xpcs_assets.places.tape import TapePlace
 
@@ -90,7 +96,9 @@ class OpenBeamline:
             there_are = f"There are: {', '.join(self.settings.places)}"
             raise SettingsError(f"{self.name} has no place {name!r}", remedy=there_are)
         kind = TapePlace if settings.kind == "tape" else PosixPlace
-        return kind(name, self.root(name), settings.failure_domain)
+        root = self.root(name)
+        met = meet(self.ledger, self.name, name, root)
+        return kind(name, root, settings.failure_domain, identity=met.identity, unavailable=met.unavailable)
 
     def latest(self, key: str) -> RunVersion:
         """The newest version of the run behind a partition key (a run key, or one with ``~``).

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from xpcs_assets.errors import SettingsError
+from xpcs_assets.runs.folders import MARKER
 from xpcs_assets.runs.key import run_key
 from xpcs_assets.settings import FIELD, Beamline
 
@@ -75,7 +76,7 @@ def find(beamline: Beamline, root: Path) -> Iterator[Candidate]:
             continue
         for entry in _entries(path, top=path == root):
             match = _expression(last).fullmatch(entry.name)
-            if match and entry.is_file(follow_symlinks=False):
+            if match and entry.name != MARKER and entry.is_file(follow_symlinks=False):
                 named = fields | match.groupdict()
                 yield _candidate(beamline, root, path, path / entry.name, named)
 

@@ -16,7 +16,7 @@ from xpcs_assets.arrive.candidates import Candidate, Seen, files_of, find, finge
 from xpcs_assets.arrive.complete import has_marker, why_not
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Arrival, ArrivalState
-from xpcs_assets.errors import RefusedError
+from xpcs_assets.errors import CopyError, RefusedError
 
 NEWEST = 20
 SLICE = 50
@@ -70,7 +70,10 @@ class Watch:
         ------
         OSError
             The watched folder itself cannot be listed.
+        CopyError
+            It is not the disk that should be there: what it lacks is not gone, and what it holds is not taken.
         """
+        self._refuse_other_disk()
         ready = self._submitted(limit)
         candidates = self._candidates()
         for key in self._worth_a_look(list(candidates)):
@@ -80,6 +83,12 @@ class Watch:
             if found is not None:
                 ready.append(found)
         return ready
+
+    def _refuse_other_disk(self) -> None:
+        watched = self._beamline.place(self._beamline.settings.runs.source.watch)
+        if reason := watched.why_unavailable():
+            remedy = f"`xpcs-assets place {self._beamline.name}` shows what is expected there"
+            raise CopyError(f"the watched folder is unavailable: {reason}", where=watched.root, remedy=remedy)
 
     def refused_folders(self) -> list[str]:
         """Folders below the watched one that cannot be listed."""

@@ -17,6 +17,7 @@ from xpcs_assets.copies.clock_book import ClockBook
 from xpcs_assets.copies.copy_book import Copy, CopyBook, CopyState, Evidence
 from xpcs_assets.copies.leases import Hold, Lease, LeaseBook
 from xpcs_assets.copies.overview import OverviewBook, Seen
+from xpcs_assets.copies.place_book import KnownPlace, PlaceBook
 from xpcs_assets.copies.removals import Removal, RemovalBook, RemovalKind
 from xpcs_assets.copies.versions import Event, Result, RunVersion, VersionBook
 
@@ -40,6 +41,7 @@ __all__ = [
     "FindingKind",
     "FindingState",
     "Hold",
+    "KnownPlace",
     "Lease",
     "Ledger",
     "Member",
@@ -68,6 +70,7 @@ class Ledger(
     AsideBook,
     ClockBook,
     OverviewBook,
+    PlaceBook,
 ):
     """Runs, copies, results, holds, leases and removals of a site.
 

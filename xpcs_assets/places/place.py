@@ -95,6 +95,10 @@ class Place(Protocol):
     def holds_bundles(self) -> bool:
         """Whether a copy here is bundles (an archive) and not the run's files."""
 
+    @property
+    def seeks(self) -> bool:
+        """Whether reading from an offset on costs nothing for what lies before it, as it does on a tape."""
+
     def why_unavailable(self) -> str:
         """Why nothing can be done here now (not mounted, another disk in its stead); empty when it can."""
 

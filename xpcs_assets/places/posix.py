@@ -44,9 +44,12 @@ class PosixPlace:
         :data:`~xpcs_assets.places.marker.UNMARKED` for a root that cannot be written and so bears none: a file that is
         there may be read and, behind a permit, removed; nothing is taken for absent and nothing is put.
         None for a folder that is what it is, such as a test's: its root is taken at its word. A site never does that.
+    unavailable
+        Why the place is unavailable whatever its root bears, such as that it could not be met.
     """
 
     holds_bundles = False
+    seeks = True
 
     def __init__(
         self,
@@ -55,12 +58,14 @@ class PosixPlace:
         failure_domain: str = "",
         calls: Syscalls = SYSCALLS,
         identity: str | None = None,
+        unavailable: str = "",
     ) -> None:
         self.name = name
         self.root = root
         self.calls = calls
         self.identity = identity
         self._failure_domain = failure_domain
+        self._not_met = unavailable
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.root!s})"
@@ -74,10 +79,10 @@ class PosixPlace:
     def why_unavailable(self) -> str:
         """Why nothing is done here now (not mounted, another disk); empty when this is the place."""
         try:
-            with self._available():
-                return ""
-        except CopyError as error:
-            return error.what
+            with open_folder(self.root, self.calls) as root:
+                return self._why_refused(root)
+        except OSError as error:
+            return _told(error)
 
     def path(self, path: str) -> Path:
         """Where a relative path lies; NotVerifiedError when it would leave the root."""
@@ -222,8 +227,8 @@ class PosixPlace:
     def _available(self) -> Iterator[int]:
         """The root's descriptor; CopyError unless the marker, where one is expected, is there."""
         with self._root() as root:
-            if self.identity != UNMARKED:
-                self._refuse_unknown(root)
+            if reason := self._why_refused(root):
+                raise self._unavailable(reason)
             yield root
 
     @contextmanager
@@ -245,10 +250,13 @@ class PosixPlace:
                 self._refuse_unknown(root)
                 raise
 
+    def _why_refused(self, root: int) -> str:
+        return self._not_met if self.identity == UNMARKED else self._why_unknown(root)
+
     def _why_unknown(self, root: int) -> str:
         """Why what is not found below the open root may be there all the same; empty when it is not."""
-        if self.identity is None:
-            return ""
+        if self._not_met or self.identity is None:
+            return self._not_met
         if self.identity == UNMARKED:
             return f"its root bears no marker {MARKER}, so that another disk there would not be noticed"
         try:

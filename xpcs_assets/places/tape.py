@@ -13,6 +13,7 @@ class TapePlace(PosixPlace):
     """An archive of bundles in a folder."""
 
     holds_bundles = True
+    seeks = False
 
     def read(self, path: str, offset_bytes: int = 0) -> Iterator[bytes]:
         """The bytes from an offset on; what lies before it is wound over, which takes its time as on a tape."""

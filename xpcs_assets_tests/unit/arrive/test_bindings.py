@@ -25,6 +25,7 @@ from xpcs_assets.arrive import assets, sensors
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import ArrivalState
+from xpcs_assets.errors import CopyError
 from xpcs_assets.orchestrate.bindings import Bound
 from xpcs_assets_tests.unit.conftest import Altered, Drop, bare_run
 
@@ -108,7 +109,7 @@ def test_a_folder_that_cannot_be_listed_is_in_the_ticks_reason(
 def test_a_watched_folder_that_is_gone_fails_the_tick(eager: OpenBeamline, instance: DagsterInstance) -> None:
     ticks = Ticks(eager, instance)
     eager.source_root.rmdir()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(CopyError, match="watched folder is unavailable"):
         ticks.tick()
 
 

@@ -15,6 +15,8 @@ from xpcs_assets.arrive.take import take
 from xpcs_assets.arrive.watch import ATTEMPTS, NEWEST, REQUEST_STANDS_S, SLICE, Ready, Watch
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Arrival, ArrivalState
+from xpcs_assets.errors import CopyError
+from xpcs_assets.runs.folders import MARKER
 from xpcs_assets_tests.storage import HandStopwatch
 from xpcs_assets_tests.unit.conftest import Altered, bare_run
 
@@ -433,6 +435,26 @@ def test_a_run_that_vanished_before_it_was_still_is_forgotten_and_may_come_back(
 
 def test_a_watched_folder_that_is_gone_is_an_error_that_the_tick_shows(watcher: Watcher) -> None:
     watcher.source.rmdir()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(CopyError, match=r"watched folder is unavailable: No such file.*`xpcs-assets place xpcs`"):
         watcher.look()
     assert watcher.watch.refused_folders() == [str(watcher.source)]
+
+
+def test_f52_another_disk_in_the_watched_folder_is_an_error_and_not_an_absence_of_runs(watcher: Watcher) -> None:
+    bare_run(watcher.source / "A001")
+    watcher.settle()
+    watcher.source.rename(watcher.source.with_name("unmounted"))
+    watcher.source.mkdir()
+    with pytest.raises(CopyError, match=r"no marker \.xpcs-assets-place is there"):
+        watcher.look()
+    bare_run(watcher.source / "B001")
+    with pytest.raises(CopyError, match="unavailable"):
+        watcher.look()
+    assert watcher.beamline.ledger.arrival("xpcs", "B001") is None
+
+
+def test_the_marker_of_a_place_is_no_run(altered: Altered) -> None:
+    beamline = altered({"runs": {"from": {"path": "{run}"}}})
+    Watch(beamline).look(10)
+    assert [path.name for path in beamline.source_root.iterdir()] == [MARKER]
+    assert list(find(beamline.settings, beamline.source_root)) == []
