@@ -1,38 +1,70 @@
-"""``xpcs-assets prune``, ``hold`` and ``release``: what may go, what must stay."""
+"""``xpcs-assets prune``, ``hold``, ``release`` and ``clock``: what may go, what must stay, and what tells the age."""
 
 from __future__ import annotations
 
 import getpass
-from typing import Annotated
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xpcs_assets.cli_shared import BeamlineArgument, HomeOption, RunArgument, open_beamline, out, plain
+from xpcs_assets.cli_shared import (
+    BeamlineArgument,
+    HomeOption,
+    JsonOption,
+    RunArgument,
+    columns,
+    open_beamline,
+    open_site,
+    out,
+    plain,
+    tell_error,
+)
+
+if TYPE_CHECKING:
+    from xpcs_assets.beamline import OpenBeamline
+    from xpcs_assets.prune.forecast import Forecast
+    from xpcs_assets.prune.plan import Due, Plan
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def prune(
     beamline: BeamlineArgument,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go and why the rest stays.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would go, why the rest stays, and what comes of age.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Name every copy that stays, with its reasons.")] = False,
+    approve: Annotated[str, typer.Option(metavar="DIGEST", help="Let a list beyond the limits of a day go.")] = "",
+    undo: Annotated[str, typer.Option(metavar="RUN", help="Take the copies of a run out of the trash again.")] = "",
+    as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """Remove copies that their places need not keep, each behind a proof that enough others are right."""
-    from xpcs_assets.prune.pruning import judged, prune_all
-    from xpcs_assets.prune.rules import Stays
+    from xpcs_assets.prune.pruning import approve as write_approval
+    from xpcs_assets.prune.pruning import forecast_of, plan
 
     opened = open_beamline(home, beamline)
-    for place in opened.settings.retention:
-        for item in judged(opened, place):
-            reasons = item.judgement.reasons if isinstance(item.judgement, Stays) else ()
-            told = f"stays: {'; '.join(reasons)}" if reasons else "may go, if a proof can be made"
-            out.print(f"{place}:{plain(item.copy.path)} v{item.copy.version}  {plain(told)}")
-    if dry_run:
-        return
-    refused = 0
-    for done in prune_all(opened):
-        refused += bool(done.refused)
-        told = f"stays: {done.refused}" if done.refused else f"{done.files} files, {done.size_bytes} bytes removed"
-        out.print(f"{done.copy.place}:{plain(done.copy.path)}  {plain(told)}")
-    raise typer.Exit(1 if refused else 0)
+    if undo:
+        raise typer.Exit(_undo(opened, undo))
+    plans = [plan(opened, place, everything=everything) for place in opened.settings.retention]
+    if approve:
+        word = write_approval(opened, plans, approve, getpass.getuser())
+        out.print(
+            f"{word.copies} copies in {word.place} may go until a day from now, by the word of {word.approved_by}"
+        )
+        plans = [plan(opened, place) for place in opened.settings.retention]
+    forecasts = [forecast_of(opened, one.place) for one in plans] if dry_run else [None] * len(plans)
+    if as_json:
+        out.print_json(json.dumps([_as_json(opened, *pair) for pair in zip(plans, forecasts, strict=True)]))
+    elif not plans:
+        out.print(f"no place of {beamline} has a retention: everything stays")
+    else:
+        for one, coming in zip(plans, forecasts, strict=True):
+            _print_plan(opened, one, coming, everything=everything)
+    if not dry_run:
+        raise typer.Exit(_work_through(opened, plans, quiet=as_json))
 
 
 def hold(
@@ -53,3 +85,146 @@ def release(beamline: BeamlineArgument, run_key: RunArgument, home: HomeOption =
     ended = open_beamline(home, beamline).ledger.release(beamline, run_key, getpass.getuser())
     out.print(f"{ended} holds on {run_key} ended")
     raise typer.Exit(0 if ended else 1)
+
+
+def clock(
+    accept: Annotated[bool, typer.Option("--accept", help="Say that this machine's clock is right now.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Whether ages can be told by this machine's clock; while it is in doubt no copy goes."""
+    from xpcs_assets.copies.database import check_schema, open_database
+    from xpcs_assets.copies.ledger import Ledger
+
+    engine = open_database(open_site(home).database_url)
+    check_schema(engine)
+    ledger = Ledger(engine)
+    if accept:
+        ledger.accept_clock(getpass.getuser())
+    doubt, seen = ledger.doubt_clock(), ledger.clock_seen()
+    engine.dispose()
+    out.print(f"this machine  {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+    if seen is not None:
+        out.print(f"last believed {seen:%Y-%m-%d %H:%M:%S} UTC")
+    if doubt:
+        tell_error(doubt)
+    raise typer.Exit(1 if doubt else 0)
+
+
+def _undo(opened: OpenBeamline, run_key: str) -> int:
+    from xpcs_assets.copies.ledger import CopyState
+    from xpcs_assets.prune.trash import put_back
+
+    copies = [copy for copy in opened.ledger.copies(opened.name, run_key) if copy.state is CopyState.IN_TRASH]
+    for copy in copies:
+        put_back(opened, run_key, copy.version, copy.place)
+        out.print(f"{copy.place}:{plain(copy.path)} v{copy.version}  is back; every byte was read")
+    if not copies:
+        tell_error(f"no copy of {plain(run_key)} lies in a trash")
+    return 0 if copies else 1
+
+
+def _work_through(opened: OpenBeamline, plans: list[Plan], *, quiet: bool) -> int:
+    """Remove what may go; 1 when something that ought to go stayed."""
+    from xpcs_assets.prune.pruning import ask, prune_all
+
+    stayed = 0
+    for done in prune_all(opened, plans):
+        stayed += bool(done.refused)
+        told = f"stays: {done.refused}" if done.refused else f"{done.copy.state}: {done.files} files"
+        if not quiet or done.refused:
+            out.print(f"{done.copy.place}:{plain(done.copy.path)}  {plain(told)}, {_size(done.size_bytes)}")
+    for one in plans:
+        if problem := one.doubt or ask(opened, one):
+            stayed += 1
+            tell_error(problem)
+    return 1 if stayed else 0
+
+
+def _print_plan(opened: OpenBeamline, plan: Plan, coming: Forecast | None, *, everything: bool) -> None:
+    goes, waits = len(plan.goes), len(plan.waits)
+    out.print(f"{plan.place}: {goes} of {plan.copies} copies are to go, {_size(_bytes(plan.goes))}")
+    if goes:
+        out.print(f"  list {plan.digest}")
+        out.print("  each only if the other copies, read at that moment, are right")
+        columns([_row(due) for due in plan.goes])
+    if waits:
+        out.print(f"  {waits} more may go, {_size(_bytes(plan.waits))}, and wait: {plan.why_waits}")
+        if everything:
+            columns([_row(due) for due in plan.waits])
+    if everything:
+        for kept in plan.kept:
+            out.print(f"  {plain(kept.copy.path)} v{kept.copy.version} stays: {plain('; '.join(kept.reasons))}")
+    elif plan.kept or plan.young:
+        out.print("  stay:")
+        keep_for = opened.settings.retention[plan.place].keep_for / 86400
+        young = [("    ", str(plan.young), f"younger than {keep_for:g} days")] if plan.young else []
+        columns([*young, *(("    ", str(number), plain(why)) for why, number in plan.reasons.most_common())])
+    if coming is not None:
+        _print_forecast(coming)
+
+
+def _row(due: Due) -> tuple[str, ...]:
+    others = "also in " + ", ".join(due.others)
+    size = _size(due.size_bytes) if due.size_bytes else "a part"
+    return ("   ", plain(due.copy.path), f"v{due.copy.version}", size, f"since {due.since:%Y-%m-%d}", others)
+
+
+def _print_forecast(coming: Forecast) -> None:
+    if coming.days:
+        out.print("  next 30 days, if what they need is done by then:")
+        columns([("    ", f"{day.day}", f"{day.copies} copies", _size(day.size_bytes)) for day in coming.days])
+    else:
+        out.print("  next 30 days: no copy comes of age")
+    if coming.arriving_bytes_per_day:
+        told = f"  {_size(coming.arriving_bytes_per_day)} a day came in the last 7 days"
+        if coming.high_mark_on is not None:
+            told += f"; with that the disk passes its high mark on {coming.high_mark_on} if nothing goes"
+        out.print(told)
+
+
+def _bytes(dues: tuple[Due, ...]) -> int:
+    return sum(due.size_bytes for due in dues)
+
+
+def _size(size_bytes: float) -> str:
+    step = 0
+    while size_bytes >= 1000 and step < len(_UNITS) - 1:
+        size_bytes, step = size_bytes / 1000, step + 1
+    return f"{size_bytes:.0f} B" if step == 0 else f"{size_bytes:.3g} {_UNITS[step]}"
+
+
+def _as_json(opened: OpenBeamline, plan: Plan, coming: Forecast | None) -> dict[str, Any]:
+    from xpcs_assets.prune.pruning import ask
+
+    told = {
+        "place": plan.place,
+        "list": plan.digest,
+        "goes": [_due_as_json(due) for due in plan.goes],
+        "waits": [_due_as_json(due) for due in plan.waits],
+        "why_waits": plan.why_waits,
+        "asks": ask(opened, plan),
+        "stay": {"young": plan.young, "reasons": dict(plan.reasons)},
+        "kept": [
+            {"run_key": kept.copy.run_key, "version": kept.copy.version, "path": kept.copy.path, "why": kept.reasons}
+            for kept in plan.kept
+        ],
+        "copies": plan.copies,
+    }
+    if coming is not None:
+        told["forecast"] = {
+            "days": [{"day": str(d.day), "copies": d.copies, "size_bytes": d.size_bytes} for d in coming.days],
+            "arriving_bytes_per_day": coming.arriving_bytes_per_day,
+            "high_mark_on": None if coming.high_mark_on is None else str(coming.high_mark_on),
+        }
+    return told
+
+
+def _due_as_json(due: Due) -> dict[str, Any]:
+    return {
+        "run_key": due.copy.run_key,
+        "version": due.copy.version,
+        "path": due.copy.path,
+        "size_bytes": due.size_bytes,
+        "since": due.since.isoformat(),
+        "others": list(due.others),
+    }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,10 +27,12 @@ from xpcs_assets.catalog.documents import (
     raw_pid,
     words_of,
 )
-from xpcs_assets.catalog.tables import NoteRow, RecordRow
+from xpcs_assets.catalog.tables import RecordRow
 from xpcs_assets.copies.book import value_of
 from xpcs_assets.copies.clock import Clock, utc_now
 from xpcs_assets.copies.database import reading, writing
+from xpcs_assets.copies.keeping import keep
+from xpcs_assets.copies.tables import NoteRow
 from xpcs_assets.describe.quality import Quality
 from xpcs_assets.describe.record import Record
 from xpcs_assets.errors import CatalogError, LedgerError
@@ -167,6 +169,11 @@ class EmbeddedCatalog:
         with self._reading() as session:
             return bool(session.scalar(select(exists().where(RecordRow.pid == pid))))
 
+    def existing(self, pids: Collection[str]) -> frozenset[str]:
+        """Those of some pids of which there is a record, asked in one query: at most some hundreds at a time."""
+        with self._reading() as session:
+            return frozenset(session.scalars(select(RecordRow.pid).where(RecordRow.pid.in_(pids))))
+
     def get(self, pid: str) -> CatalogRecord:
         """One record.
 
@@ -227,7 +234,9 @@ class EmbeddedCatalog:
         """
         self.get(pid)
         with self._writing() as session:
-            session.add(NoteRow(pid=pid, text=text, written_by=written_by, written_at=self.clock()))
+            row = NoteRow(pid=pid, text=text, written_by=written_by, written_at=self.clock())
+            session.add(row)
+            keep(session, row)
 
     def notes(self, pid: str) -> tuple[Note, ...]:
         """The notes about a dataset, the first one first."""

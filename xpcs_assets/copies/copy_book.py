@@ -49,6 +49,9 @@ class CopyState(StrEnum):
     REMOVED = "removed"
 
 
+_REMOVED = frozenset({CopyState.REMOVED, CopyState.IN_TRASH, CopyState.PART_REMOVED})
+
+
 @dataclass(frozen=True)
 class Copy:
     """A version's bytes in one place.
@@ -106,8 +109,8 @@ class CopyBook(Book):
                     beamline=beamline, run_key=run_key, version=version, place=place, path=path, recorded_at=now
                 )
                 session.add(row)
-            elif row.state == CopyState.REMOVED:
-                row.recorded_at = now  # staged again after a removal: its age begins anew
+            elif row.state in _REMOVED:
+                row.recorded_at = now  # staged again after a removal, or put back: its age begins anew
             row.failure_domain, row.evidence, row.verified_at = failure_domain, evidence.value, verified_at or now
             row.state, row.reason = CopyState.PRESENT.value, ""
             keep(session, row)

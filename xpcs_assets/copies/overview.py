@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, func, literal, select, tuple_
+from sqlalchemy import and_, func, literal, select, tuple_
 from sqlalchemy.orm import Session
 
 from xpcs_assets.copies.book import Book, value_of
@@ -161,7 +161,7 @@ def _page(
     after: datetime | None,
     last: tuple[datetime, int] | None,
     size: int,
-) -> Select[Any]:
+) -> Any:
     query = select(CopyRow.id, CopyRow.recorded_at, CopyRow.beamline, CopyRow.run_key, CopyRow.version).where(
         *_there(beamline, place), CopyRow.recorded_at <= until
     )
@@ -172,7 +172,7 @@ def _page(
     return query.order_by(CopyRow.recorded_at, CopyRow.id).limit(size)
 
 
-def _around(session: Session, now: datetime, ids: Select[Any], wanted: set[int]) -> list[Seen]:
+def _around(session: Session, now: datetime, ids: Any, wanted: set[int]) -> list[Seen]:
     """All that is known around the copies of a page, in the page's order."""
     page = ids.subquery()
     copies, own = _copies(session, page, wanted)
@@ -196,7 +196,8 @@ def _copies(session: Session, page: Any, wanted: set[int]) -> tuple[dict[tuple[s
     states, evidences = {state.value: state for state in CopyState}, {value.value: value for value in Evidence}
     for row in session.execute(query):
         number, *values = row
-        copy = Copy(*values[:6], states[values[6]], values[7], evidences[values[8]], *values[9:])
+        said = dict(zip(_COPY, values, strict=True))
+        copy = Copy(**said | {"state": states[said["state"]], "evidence": evidences[said["evidence"]]})
         copies[copy.run_key, copy.version].append(copy)
         if number in wanted:
             own.append((copy.recorded_at, number, copy))

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 class WhichCopy(Config):
-    """The copy that is to go."""
+    """The copy that is to go; ``from_trash``: what lies of it in its place's trash."""
 
     run_key: str
     version: int
     place: str
     path: str
+    from_trash: bool = False
 
 
 def spec(bound: Bound) -> AssetSpec:
@@ -39,14 +40,14 @@ def spec(bound: Bound) -> AssetSpec:
 
 
 def build_job(bound: Bound) -> JobDefinition:
-    """The prune job of one beamline: one copy a run."""
+    """The prune job of one beamline: one copy a run, out of its place or out of the trash."""
 
     @op(name=f"{bound.beamline.settings.dagster_name}_prune_copy")
     def prune_copy(context: OpExecutionContext, config: WhichCopy) -> None:
-        from xpcs_assets.prune.pruning import prune
+        from xpcs_assets.prune.pruning import empty, prune
 
         with bound.step(config.run_key, "pruned"):
-            done = prune(
+            done = (empty if config.from_trash else prune)(
                 bound.beamline,
                 config.run_key,
                 config.version,
@@ -56,7 +57,7 @@ def build_job(bound: Bound) -> JobDefinition:
                 by=f"dagster run {context.run_id}",
                 reason=f"kept as long as {config.place} keeps copies",
             )
-        if done.copy.state is not CopyState.REMOVED:
+        if done.kept or done.copy.state not in {CopyState.REMOVED, CopyState.IN_TRASH, CopyState.PRESENT}:
             raise failure(_not_gone(config, done))
         report_external(
             context.instance,
@@ -67,6 +68,7 @@ def build_job(bound: Bound) -> JobDefinition:
                 "place": config.place,
                 "path": config.path,
                 "version": config.version,
+                "state": done.copy.state.value,
                 "files": done.files,
                 "size_bytes": done.size_bytes,
                 "strangers": "; ".join(done.strangers) or "none",

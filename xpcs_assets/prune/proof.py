@@ -18,6 +18,7 @@ from xpcs_assets.places.place import Place, Presence
 from xpcs_assets.prune.witness import (
     SeenFile,
     Witness,
+    files_of,
     inodes_of,
     place_of,
     read_bundles,
@@ -25,10 +26,11 @@ from xpcs_assets.prune.witness import (
     refused,
     victim_files,
 )
-from xpcs_assets.runs.manifest import Manifest
+from xpcs_assets.runs.manifest import FileEntry, Manifest
 from xpcs_assets.runs.retention import Retention
 
 VALID_FOR_S = 300.0
+_NOT_THERE = frozenset({CopyState.REMOVED, CopyState.IN_TRASH})
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def prove(
     places: Mapping[str, Place],
     retention: Retention,
     *,
+    files: Sequence[tuple[str, FileEntry]] | None = None,
     on_file: Callable[[], object] = lambda: None,
     on_finding: Callable[[Copy, CopyState, str], object] = lambda copy, state, reason: None,
     valid_for_s: float = VALID_FOR_S,
@@ -145,6 +148,8 @@ def prove(
         By name; a copy in a place that is not there does not count.
     retention
         The victim's: how many other copies must remain, and whether one of them is an archive.
+    files
+        Where the victim's files lie, and what each must be; the default is the manifest's under its path.
     on_file
         Called before each file is read: to renew a lease.
     on_finding
@@ -164,14 +169,15 @@ def prove(
         domain = victim_place.failure_domain
     except XpcsAssetsError as error:
         raise refused(victim, f"its own place cannot be asked ({error.what})") from error
-    files, gone, kept = victim_files(victim, manifest, victim_place, on_file)
-    search = _Search(victim, manifest, places, retention, on_file, on_finding, {domain}, inodes_of(files))
+    wanted = files_of(victim, manifest) if files is None else files
+    right, gone, kept = victim_files(wanted, victim_place, on_file)
+    search = _Search(victim, manifest, places, retention, on_file, on_finding, {domain}, inodes_of(right))
     witnesses = search.run(others)
     proof = RemovalProof(
         victim=victim,
         victim_domain=domain,
         manifest_digest=manifest.digest,
-        files=files,
+        files=right,
         gone=gone,
         kept=kept,
         witnesses=witnesses,
@@ -194,7 +200,7 @@ class _Search:
     on_file: Callable[[], object]
     on_finding: Callable[[Copy, CopyState, str], object]
     taken_domains: set[str]
-    takeninodes_of: frozenset[tuple[int, int]]
+    taken_inodes: frozenset[tuple[int, int]]
 
     def run(self, others: Sequence[Copy]) -> tuple[Witness, ...]:
         """Enough witnesses, or the refusal that says why there are not."""
@@ -204,7 +210,7 @@ class _Search:
         for other in sorted(others, key=self._is_no_archive):
             if len(found) >= self.retention.min_copies:
                 break
-            if (other.place, other.path) == (self.victim.place, self.victim.path) or other.state is CopyState.REMOVED:
+            if (other.place, other.path) == (self.victim.place, self.victim.path) or other.state in _NOT_THERE:
                 continue
             try:
                 witness = self._question(other)
@@ -215,7 +221,7 @@ class _Search:
             found.append(witness)
             archives += self.places[witness.place].holds_bundles
             self.taken_domains.add(witness.failure_domain)
-            self.takeninodes_of |= witness.inodes
+            self.taken_inodes |= witness.inodes
         why = "; ".join(reasons) or "the ledger knows no other"
         if len(found) < self.retention.min_copies:
             needed = self.retention.min_copies
@@ -229,7 +235,10 @@ class _Search:
         return place is None or not place.holds_bundles
 
     def _tell(self, other: Copy, error: XpcsAssetsError) -> None:
-        # A place that cannot be asked says neither: only an answer changes what the ledger believes.
+        # A place that cannot be asked says neither: only an answer changes what the ledger believes. Of a copy whose
+        # removal began, missing files are no news.
+        if other.state is CopyState.PART_REMOVED:
+            return
         if isinstance(error, NotFoundError):
             self.on_finding(other, CopyState.LOST, error.what)
         elif isinstance(error, NotVerifiedError):
@@ -246,6 +255,6 @@ class _Search:
         read = read_bundles if place.holds_bundles else read_files
         seen = tuple(read(place, other, self.manifest, self.on_file))
         witness = Witness(other.place, other.path, domain, Evidence.READ_BACK, seen)
-        if witness.inodes & self.takeninodes_of:
+        if witness.inodes & self.taken_inodes:
             raise refused(other, "it is the same file as the victim or as a copy counted already")
         return witness

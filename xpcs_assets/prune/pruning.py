@@ -1,58 +1,115 @@
-"""Prune at a beamline: which copies may go by now, and the removal of one, each behind its own proof."""
+"""Prune at a beamline: which copies are to go by now, and the removal of each, behind its own proof."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.embedded import EmbeddedCatalog, raw_pid
-from xpcs_assets.copies.ledger import Copy
-from xpcs_assets.errors import CopyError, NotFoundError, RefusedError
+from xpcs_assets.copies.ledger import Approval, Copy
+from xpcs_assets.errors import CopyError, NotFoundError, RefusedError, RemovalRefusedError, SettingsError
 from xpcs_assets.places.place import Place
-from xpcs_assets.prune.plan import Judged, judge_place
-from xpcs_assets.prune.remove import Removed, prune_copy
-from xpcs_assets.prune.rules import Eligible
+from xpcs_assets.prune.forecast import DAYS, RATE_DAYS, Forecast, forecast
+from xpcs_assets.prune.limits import DAY, item, limit_of
+from xpcs_assets.prune.plan import Plan, plan_place
+from xpcs_assets.prune.remove import Removed, empty_trash, prune_copy
+from xpcs_assets.runs.retention import Retention
 
 
-@dataclass(frozen=True)
-class Expired:
-    """A copy that may go if a proof can be made; ``generation`` changes when it is staged anew."""
+def plan(beamline: OpenBeamline, place: str, *, draining: bool = False, everything: bool = False) -> Plan:
+    """What is to go from a place by now, and why the rest stays.
 
-    copy: Copy
-    generation: str
-
-
-def judged(beamline: OpenBeamline, place: str, limit: int | None = None) -> tuple[Judged, ...]:
-    """Every copy of the beamline in a place with what the rules say of it, the oldest first."""
-    retention = beamline.settings.retention.get(place)
-    return judge_place(
+    Parameters
+    ----------
+    draining
+        Whether the last plan was on its way to the low water mark.
+    everything
+        Whether the copies that are too young are judged one by one as well.
+    """
+    retention = retention_of(beamline, place)
+    return plan_place(
         beamline.ledger,
         beamline.name,
         place,
-        retention.rule if retention else None,
-        lambda copy: is_catalogued(beamline, copy),
-        limit=limit,
+        retention,
+        lambda copies: catalogued(beamline, copies),
+        usage=beamline.place(place).usage() if retention.high_water is not None else None,
+        doubt=beamline.ledger.doubt_clock(),
+        draining=draining,
+        everything=everything,
     )
 
 
-def expired(beamline: OpenBeamline, limit: int | None) -> list[Expired]:
-    """Copies in all places that may go by now, the oldest first."""
-    found = [item for place in beamline.settings.retention for item in judged(beamline, place, limit)]
-    return [
-        Expired(item.copy, f"{item.copy.recorded_at:%Y%m%dT%H%M%S%f}")
-        for item in found
-        if isinstance(item.judgement, Eligible)
-    ]
+def retention_of(beamline: OpenBeamline, place: str) -> Retention:
+    """A place's word on the copies it holds.
+
+    Raises
+    ------
+    SettingsError
+        It has none: nothing is ever removed from it.
+    """
+    settings = beamline.settings.retention.get(place)
+    if settings is None:
+        raise SettingsError(
+            f"place {place!r} has no retention: everything stays",
+            where=beamline.name,
+            remedy="Name it under retention in the beamline file",
+        )
+    return settings.rule
+
+
+def forecast_of(beamline: OpenBeamline, place: str) -> Forecast:
+    """What comes of age in a place in the next 30 days."""
+    retention, now = retention_of(beamline, place), beamline.ledger.clock()
+    since = now - max(timedelta(seconds=retention.keep_for_s), timedelta(days=RATE_DAYS))
+    until = now - timedelta(seconds=retention.keep_for_s) + timedelta(days=DAYS)
+    recorded = beamline.ledger.recorded_sizes(beamline.name, place, after=since, until=max(until, now))
+    return forecast(recorded, now, retention, beamline.place(place).usage())
+
+
+def ask(beamline: OpenBeamline, plan: Plan) -> str:
+    """Why a list waits for a person's word, and how to give it; empty when it does not."""
+    limit = plan.limit
+    if not limit.beyond:
+        return ""
+    rule = retention_of(beamline, plan.place)
+    command = f"xpcs-assets prune {beamline.name}"
+    return (
+        f"{limit.asks} copies are to go from {plan.place} and {limit.gone} went in the last day, but no more than "
+        f"{limit.at_most} may go in a day without a person's word (at_most_copies {rule.at_most_copies}, at_most_share "
+        f"{rule.at_most_share:.0%} of {plan.copies}). Look at the list with `{command} --dry-run`, then let it go "
+        f"with `{command} --approve {plan.digest}`"
+    )
+
+
+def approve(beamline: OpenBeamline, plans: Sequence[Plan], digest: str, by: str) -> Approval:
+    """Write down a person's word that the list of this digest may go.
+
+    Raises
+    ------
+    RemovalRefusedError
+        No place has that list now: it has changed since it was looked at.
+    """
+    for one in plans:
+        if one.digest == digest:
+            return beamline.ledger.approve(beamline.name, one.place, digest, [item(due.copy) for due in one.goes], by)
+    now = ", ".join(f"{one.place} {one.digest}" for one in plans)
+    raise RemovalRefusedError(
+        f"no list has the digest {digest} now",
+        where=beamline.name,
+        remedy=f"The list has changed since; look at it again. Now there are: {now}",
+    )
 
 
 def prune(
     beamline: OpenBeamline, run_key: str, version: int, place: str, path: str, *, holder: str, by: str, reason: str
 ) -> Removed:
-    """Remove one copy, if the rules and a proof made now allow it.
+    """Remove one copy, if the rules, the limits of a day and a proof made now allow it.
 
     Raises
     ------
@@ -61,34 +118,43 @@ def prune(
     RefusedError, CopyError
         See :func:`xpcs_assets.prune.remove.prune_copy`.
     """
-    copies = beamline.ledger.copies(beamline.name, run_key, version)
-    copy = next((item for item in copies if (item.place, item.path) == (place, path)), None)
-    if copy is None:
-        raise NotFoundError(
-            f"no copy at {place}:{path}", where=f"{beamline.name}/{run_key}/v{version}", remedy="Look at its copies"
-        )
-    retention = beamline.settings.retention.get(place)
-    places: dict[str, Place] = {name: beamline.place(name) for name in beamline.settings.places}
-    return prune_copy(
-        beamline.ledger,
-        copy,
-        places,
-        retention.rule if retention else None,
-        catalogued=is_catalogued(beamline, copy),
-        holder=holder,
-        by=by,
-        reason=reason,
+    copy = _copy(beamline, run_key, version, place, path)
+    settings = beamline.settings.retention.get(place)
+    if settings is not None:
+        _refuse_beyond_limit(beamline, copy, settings.rule)
+    return _with_all(prune_copy, beamline, copy, holder, by, reason)
+
+
+def empty(
+    beamline: OpenBeamline, run_key: str, version: int, place: str, path: str, *, holder: str, by: str, reason: str
+) -> Removed:
+    """Unlink what lies of a copy in the trash of its place; see :func:`xpcs_assets.prune.remove.empty_trash`."""
+    return _with_all(empty_trash, beamline, _copy(beamline, run_key, version, place, path), holder, by, reason)
+
+
+def trash_due(beamline: OpenBeamline, place: str) -> tuple[Copy, ...]:
+    """Copies in a place's trash whose grace period is over, the first moved first; none while the clock is in doubt."""
+    if beamline.ledger.doubt_clock():
+        return ()
+    over = beamline.ledger.clock() - timedelta(seconds=retention_of(beamline, place).trash_for_s)
+    last = {
+        (row.run_key, row.version, row.copy_path): row.at
+        for row in beamline.ledger.aside(beamline.name, place=place)  # the newest line comes last
+    }
+    return tuple(
+        _copy(beamline, run_key, version, place, path) for (run_key, version, path), at in last.items() if at <= over
     )
 
 
-def is_catalogued(beamline: OpenBeamline, copy: Copy) -> bool:
-    """Whether the catalog, asked now, has the raw record of the copy's version."""
-    return EmbeddedCatalog(beamline.engine).has(raw_pid(copy.beamline, copy.run_key, copy.version))
+def catalogued(beamline: OpenBeamline, copies: Sequence[Copy]) -> set[tuple[str, int]]:
+    """Run key and version of those copies of which the catalog, asked now, has the raw record."""
+    pids = {raw_pid(copy.beamline, copy.run_key, copy.version): (copy.run_key, copy.version) for copy in copies}
+    return {pids[pid] for pid in EmbeddedCatalog(beamline.engine).existing(list(pids))}
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What became of one copy that might go; ``refused`` says why it stays."""
+    """What became of one copy that was to go; ``refused`` says why it, or a part of it, stays."""
 
     copy: Copy
     files: int = 0
@@ -96,22 +162,66 @@ class Pruned:
     refused: str = ""
 
 
-def prune_all(beamline: OpenBeamline) -> Iterator[Pruned]:
-    """Remove every copy that may go by now, one after the other."""
-    by = getpass.getuser()
-    for item in expired(beamline, limit=None):
-        copy = item.copy
-        which = (copy.run_key, copy.version, copy.place, copy.path)
-        try:
-            done = prune(
-                beamline,
-                *which,
-                holder=f"{socket.gethostname()}:{os.getpid()}",
-                by=by,
-                reason="pruned from the command line",
-            )
-        except (RefusedError, CopyError) as error:
-            yield Pruned(copy, refused=str(error))
-        else:
-            kept = "; ".join(f"{path}: {why}" for path, why in done.kept)
-            yield Pruned(copy, done.files, done.size_bytes, kept)
+def prune_all(beamline: OpenBeamline, plans: Sequence[Plan]) -> Iterator[Pruned]:
+    """Remove what the plans let go, one copy after the other, and empty what is due in the trash."""
+    for one in plans:
+        for due in one.now:
+            yield _tried(beamline, prune, due.copy)
+        for copy in trash_due(beamline, one.place):
+            yield _tried(beamline, empty, copy)
+
+
+def _tried(beamline: OpenBeamline, act: Callable[..., Removed], copy: Copy) -> Pruned:
+    holder, by = f"{socket.gethostname()}:{os.getpid()}", getpass.getuser()
+    which = (copy.run_key, copy.version, copy.place, copy.path)
+    try:
+        done = act(beamline, *which, holder=holder, by=by, reason="pruned from the command line")
+    except (RefusedError, CopyError) as error:
+        return Pruned(copy, refused=str(error))
+    kept = "; ".join(f"{path}: {why}" for path, why in done.kept)
+    return Pruned(done.copy, done.files, done.size_bytes, kept)
+
+
+def _copy(beamline: OpenBeamline, run_key: str, version: int, place: str, path: str) -> Copy:
+    copies = beamline.ledger.copies(beamline.name, run_key, version)
+    copy = next((one for one in copies if (one.place, one.path) == (place, path)), None)
+    if copy is None:
+        raise NotFoundError(
+            f"no copy at {place}:{path}", where=f"{beamline.name}/{run_key}/v{version}", remedy="Look at its copies"
+        )
+    return copy
+
+
+def _with_all(
+    act: Callable[..., Removed], beamline: OpenBeamline, copy: Copy, holder: str, by: str, reason: str
+) -> Removed:
+    settings = beamline.settings.retention.get(copy.place)
+    places: dict[str, Place] = {name: beamline.place(name) for name in beamline.settings.places}
+    return act(
+        beamline.ledger,
+        copy,
+        places,
+        settings.rule if settings else None,
+        catalogued=(copy.run_key, copy.version) in catalogued(beamline, [copy]),
+        holder=holder,
+        by=by,
+        reason=reason,
+    )
+
+
+def _refuse_beyond_limit(beamline: OpenBeamline, copy: Copy, retention: Retention) -> None:
+    """Refuse one removal more than the limits of a day allow, whoever asks for it and however."""
+    ledger, name = beamline.ledger, beamline.name
+    removed = ledger.removed_since(name, copy.place, ledger.clock() - DAY)
+    if (copy.run_key, copy.version, copy.path) in removed:
+        return  # begun before: it is counted already
+    approved = frozenset[str]().union(*(word.items for word in ledger.approvals(name, copy.place)))
+    copies = ledger.count_copies(name, copy.place, after=ledger.clock()).copies
+    limit = limit_of(retention, copies, [item(copy)], removed, approved)
+    if limit.beyond:
+        raise RemovalRefusedError(
+            f"{limit.gone} copies went from {copy.place} in the last day, and no more than {limit.at_most} may go "
+            "without a person's word",
+            where=f"{name}/{copy.run_key}/v{copy.version} in {copy.place}",
+            remedy=f"`xpcs-assets prune {name}` says how to give it",
+        )

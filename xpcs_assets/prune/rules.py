@@ -76,6 +76,27 @@ def judge(situation: Situation) -> Eligible | Stays:
     return Stays(reasons) if reasons else Eligible(kept_until(situation.copy, retention))
 
 
+def judge_emptying(situation: Situation, in_trash_since: datetime) -> Eligible | Stays:
+    """Say whether the bytes of a copy in the trash may go, or every reason why they stay.
+
+    Parameters
+    ----------
+    in_trash_since
+        When the last of its files was moved there.
+    """
+    retention = situation.retention
+    if retention is None:
+        return Stays((f"place {situation.copy.place!r} has no retention that can be read",))
+    until = in_trash_since + timedelta(seconds=retention.trash_for_s)
+    reasons = (
+        *_in_grace(in_trash_since, until, situation.now),
+        *_wanted(situation.holds, situation.leases),
+        *_missing_steps(situation, retention),
+        *_too_few_others(situation, retention),
+    )
+    return Stays(reasons) if reasons else Eligible(until)
+
+
 def kept_until(copy: Copy, retention: Retention) -> datetime:
     """When a copy has stayed as long as its place keeps it."""
     return copy.recorded_at + timedelta(seconds=retention.keep_for_s)
@@ -101,6 +122,12 @@ def _too_young(copy: Copy, now: datetime, retention: Retention) -> list[str]:
         return [f"it was recorded in the future ({copy.recorded_at:%Y-%m-%d %H:%M:%S} UTC): a clock is wrong"]
     until = kept_until(copy, retention)
     return [f"its place keeps it until {until:%Y-%m-%d %H:%M:%S} UTC"] if now < until else []
+
+
+def _in_grace(since: datetime, until: datetime, now: datetime) -> list[str]:
+    if since > now:
+        return [f"it was moved to the trash in the future ({since:%Y-%m-%d %H:%M:%S} UTC): a clock is wrong"]
+    return [f"the trash keeps it until {until:%Y-%m-%d %H:%M:%S} UTC"] if now < until else []
 
 
 def _wanted(holds: Sequence[Hold], leases: Sequence[Lease]) -> list[str]:

@@ -11,7 +11,7 @@ from xpcs_assets.copies.ledger import Copy, Evidence
 from xpcs_assets.errors import CopyError, NotFoundError, NotVerifiedError, RemovalRefusedError
 from xpcs_assets.places.place import Place, Presence
 from xpcs_assets.places.reading import Signature
-from xpcs_assets.runs.manifest import Manifest
+from xpcs_assets.runs.manifest import FileEntry, Manifest
 
 _KEEP = "Nothing was deleted; see `xpcs-assets why` for the run"
 
@@ -85,16 +85,20 @@ def read_bundles(place: Place, copy: Copy, manifest: Manifest, on_file: Callable
         )
 
 
+def files_of(copy: Copy, manifest: Manifest) -> tuple[tuple[str, FileEntry], ...]:
+    """Where each file of a copy lies that has the run's files under its path."""
+    return tuple((_join(copy.path, entry.path), entry) for entry in manifest.files)
+
+
 def victim_files(
-    victim: Copy, manifest: Manifest, place: Place, on_file: Callable[[], object]
+    files: Sequence[tuple[str, FileEntry]], place: Place, on_file: Callable[[], object]
 ) -> tuple[tuple[SeenFile, ...], tuple[str, ...], tuple[tuple[str, str], ...]]:
     """The victim's files that are the manifest's, read now; those that are gone; those to keep, with the reason."""
-    files: list[SeenFile] = []
+    right: list[SeenFile] = []
     gone: list[str] = []
     kept: list[tuple[str, str]] = []
-    for entry in manifest.files:
+    for path, entry in files:
         on_file()
-        path = _join(victim.path, entry.path)
         try:
             found = place.digest(path, entry.kinds)
         except NotFoundError:
@@ -105,8 +109,8 @@ def victim_files(
             if difference := entry.differs(found):
                 kept.append((path, difference))
             else:
-                files.append(SeenFile(path, found.signature))
-    return tuple(files), tuple(gone), tuple(kept)
+                right.append(SeenFile(path, found.signature))
+    return tuple(right), tuple(gone), tuple(kept)
 
 
 def place_of(copy: Copy, places: Mapping[str, Place]) -> Place:

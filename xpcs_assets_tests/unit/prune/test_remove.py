@@ -11,14 +11,12 @@ from pathlib import Path
 import pytest
 
 import xpcs_assets
-from xpcs_assets.copies.ledger import Copy, CopyState, Evidence, RemovalKind
+from xpcs_assets.copies.ledger import CopyState, Evidence, RemovalKind
 from xpcs_assets.errors import CopyError, RefusedError, RemovalRefusedError
 from xpcs_assets.places.place import RemovalPermit
 from xpcs_assets.places.posix import PosixPlace
-from xpcs_assets.prune.plan import judge_place
 from xpcs_assets.prune.proof import prove
 from xpcs_assets.prune.remove import PURPOSE, prune_copy, remove_copy
-from xpcs_assets.prune.rules import Eligible, Stays
 from xpcs_assets.stage.copy import take_manifest
 from xpcs_assets_tests.storage import BEAMLINE, FILES, KEEP_S, RETENTION, RUN, HandStopwatch, Storage
 
@@ -340,18 +338,6 @@ def test_a_staged_copy_goes_and_keeps_its_manifest_and_results(storage: Storage)
     assert result.exists()
     storage.stage()
     assert (storage.copy("disk").state, storage.files_at("disk")) == (CopyState.PRESENT, FILES)
-
-
-def test_f47_the_dry_run_s_list_is_what_the_rules_give(storage: Storage) -> None:
-    def judged(catalogued: bool) -> list[tuple[Copy, Eligible | Stays]]:
-        found = judge_place(storage.ledger, BEAMLINE, "detector", RETENTION, lambda copy: catalogued)
-        return [(item.copy, item.judgement) for item in found]
-
-    copy = storage.copy("detector")
-    assert judged(catalogued=True) == [(copy, Eligible(storage.clock.now))]
-    assert judged(catalogued=False) == [(copy, Stays(("it is not in the catalog",)))]
-    storage.prune()
-    assert judged(catalogued=True) == []
 
 
 STORAGE = {"places/syscalls.py", "places/files.py", "places/moving.py", "places/posix.py", "prune/remove.py"}
