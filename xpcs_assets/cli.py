@@ -17,7 +17,7 @@ from rich.console import Console
 
 from xpcs_assets import __version__
 from xpcs_assets.cli_inspect import inspect
-from xpcs_assets.cli_prune import hold, prune, release
+from xpcs_assets.cli_prune import clock, hold, prune, release
 from xpcs_assets.cli_qmap import qmap as make_qmap
 from xpcs_assets.cli_shared import (
     BeamlineArgument,
@@ -282,6 +282,7 @@ def average_runs(
 app.command()(prune)
 app.command()(hold)
 app.command()(release)
+app.command()(clock)
 
 
 @app.command()

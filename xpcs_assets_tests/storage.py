@@ -16,7 +16,7 @@ from xpcs_assets.places.place import Place
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
 from xpcs_assets.places.tape import TapePlace
-from xpcs_assets.prune.remove import Removed, prune_copy
+from xpcs_assets.prune.remove import Removed, empty_trash, prune_copy
 from xpcs_assets.runs.folders import VersionFolder
 from xpcs_assets.runs.manifest import Manifest
 from xpcs_assets.runs.retention import Retention
@@ -31,15 +31,22 @@ RETENTION = Retention(keep_for_s=KEEP_S, min_copies=2)
 
 @dataclass
 class HandClock:
-    """Wall time that stands still until it is moved."""
+    """Wall time, and how long the machine has run; both stand still until they are moved. Set ``now`` for a jump."""
 
     now: datetime = field(default_factory=lambda: datetime(2024, 5, 1, 12, tzinfo=UTC))
+    running_s: float = 1000.0
 
     def __call__(self) -> datetime:
         return self.now
 
     def advance(self, seconds: float) -> None:
+        """Let time pass."""
         self.now += timedelta(seconds=seconds)
+        self.running_s += seconds
+
+    def stopwatch(self) -> float:
+        """How long the machine has run, s."""
+        return self.running_s
 
 
 @dataclass
@@ -149,6 +156,21 @@ class Storage:
             holder=holder,
             by="operator",
             reason="retention",
+            stopwatch=self.clock.stopwatch,
+        )
+
+    def empty_trash(self, place: str = "detector", retention: Retention = RETENTION, holder: str = "test") -> Removed:
+        """Unlink what lies of the run's copy in the trash of a place."""
+        return empty_trash(
+            self.ledger,
+            self.copy(place),
+            self.places,
+            retention,
+            catalogued=True,
+            holder=holder,
+            by="operator",
+            reason="trash",
+            stopwatch=self.clock.stopwatch,
         )
 
     def files_at(self, place: str) -> dict[str, bytes]:
