@@ -21,6 +21,7 @@ Each says what happened, where, and what to do next::
     │   └── NotVerifiedError           what was read back is not what was written
     ├── LedgerError             the ledger cannot be read, written or is of another schema
     ├── CatalogError            a catalog did not take or give a record
+    │   └── CatalogUnavailableError    it did not answer, or not now: the same again may succeed
     └── ComputeError            a worker or scheduler did not deliver
 """
 
@@ -146,6 +147,10 @@ class LedgerError(XpcsAssetsError):
 
 class CatalogError(XpcsAssetsError):
     """A catalog did not take or give a record."""
+
+
+class CatalogUnavailableError(CatalogError):
+    """A catalog did not answer, or not now: the same again may succeed, and it may have stored what was sent."""
 
 
 class ComputeError(XpcsAssetsError):

@@ -1,0 +1,117 @@
+"""What a SciCat catalog needs to know, and where its secrets lie."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from xpcs_assets.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class SecretReference:
+    """Where a secret lies, never the secret: a file (its first line) or a variable of the environment."""
+
+    file: str = ""
+    variable: str = ""
+
+    def read(self) -> str:
+        """The secret, read anew each time so that it can be changed while the site runs.
+
+        Raises
+        ------
+        SettingsError
+            It is not there.
+        """
+        try:
+            text = Path(self.file).read_text("utf-8") if self.file else os.environ.get(self.variable, "")
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"the secret cannot be read ({type(error).__name__})", where=self.file) from error
+        lines = text.split("\n", 1)
+        if not lines[0].strip():
+            where = self.file or self.variable or "catalog: scicat"
+            raise SettingsError("there is no secret", where=where, remedy="Write it there, for the site's user only")
+        return lines[0].strip()
+
+
+@dataclass(frozen=True)
+class ScicatConfig:
+    """What a SciCat catalog needs to know.
+
+    Attributes
+    ----------
+    url
+        Of the backend, without ``/api``: ``https://scicat.example.org``.
+    contact_email
+        Of every dataset whose record names none; the backend refuses addresses without a real top-level domain.
+    token
+        A long-lived token; wins over ``username``.
+    username, password
+        To log in with.
+    api
+        ``v4``, or ``v3`` where version 4 is not served.
+    backend
+        ``auto``: the SDK's field names, and older ones once the backend refuses those; ``older``: those at once.
+    pid_prefix
+        Stands before every pid, such as the facility's handle prefix.
+    principal_investigator
+        Where the record names none.
+    owner_group, access_groups, creation_location
+        Patterns over ``{group}``, ``{proposal}`` and ``{beamline}``: who owns a dataset, who else may see it (beside
+        the run's own groups), and where it was taken.
+    connect_s, read_s
+        Time-outs: to connect, and between two pieces of an answer; an answer may take ten times ``read_s`` in all.
+    reads_tried
+        How often a request that only reads is made.
+    files_in_block, bytes_in_block
+        The most of one OrigDatablock.
+    attachment_bytes
+        The most of one picture, encoded.
+    """
+
+    url: str
+    contact_email: str
+    token: SecretReference | None = None
+    username: str = ""
+    password: SecretReference | None = None
+    api: str = "v4"
+    backend: str = "auto"
+    pid_prefix: str = ""
+    principal_investigator: str = "unknown"
+    owner_group: str = "{group}"
+    access_groups: tuple[str, ...] = ()
+    creation_location: str = "{beamline}"
+    connect_s: float = 5.0
+    read_s: float = 60.0
+    reads_tried: int = 3
+    files_in_block: int = 5000
+    bytes_in_block: int = 8 * 2**20
+    attachment_bytes: int = 2**20
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        wrong = [
+            *(["url must be http(s)://host"] if parts.scheme not in {"http", "https"} or not parts.hostname else []),
+            *(["url must not hold a password"] if parts.password or parts.username else []),
+            *(["api must be v3 or v4"] if self.api not in {"v3", "v4"} else []),
+            *(["backend must be auto or older"] if self.backend not in {"auto", "older"} else []),
+            *(["name a token, or a username and password"] if not (self.token or self.password) else []),
+            *self._wrong_patterns(),
+        ]
+        if wrong:
+            raise SettingsError("; ".join(wrong), where="catalog: scicat")
+
+    def filled(self, pattern: str, *, group: str, proposal: str, beamline: str) -> str:
+        """A pattern of this configuration with a dataset's own words in it."""
+        return pattern.format(group=group, proposal=proposal, beamline=beamline)
+
+    def _wrong_patterns(self) -> list[str]:
+        wrong = []
+        for pattern in (self.owner_group, self.creation_location, *self.access_groups):
+            try:
+                self.filled(pattern, group="g", proposal="p", beamline="b")
+            except (KeyError, ValueError, IndexError, AttributeError):
+                wrong.append(f"{pattern!r}: the words in braces are group, proposal and beamline")
+        return wrong
