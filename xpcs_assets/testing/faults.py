@@ -7,6 +7,7 @@ each step, with the fault there, and looks at what is left.
 from __future__ import annotations
 
 import os
+import threading
 import traceback
 import warnings
 from collections.abc import Callable
@@ -23,7 +24,7 @@ _CALLS = frozenset(name for name in vars(Syscalls) if not name.startswith("_"))
 
 
 class Fault:
-    """Steps that are counted and do nothing else.
+    """Steps that are counted and do nothing else. Several threads may make steps; their order is then the system's.
 
     Attributes
     ----------
@@ -33,11 +34,18 @@ class Fault:
 
     def __init__(self) -> None:
         self.steps: list[str] = []
+        self._counting = threading.Lock()
 
     def step(self, name: str, act: Callable[[], Any], begin: Callable[[], Any] | None = None) -> Any:
         """Do the next step; ``begin`` does a part of it."""
-        self.steps.append(name)
+        self.count(name)
         return act()
+
+    def count(self, name: str) -> int:
+        """Count a step; its number, from 1."""
+        with self._counting:
+            self.steps.append(name)
+            return len(self.steps)
 
 
 class DieAt(Fault):
@@ -49,8 +57,7 @@ class DieAt(Fault):
 
     def step(self, name: str, act: Callable[[], Any], begin: Callable[[], Any] | None = None) -> Any:
         """Do the step, or die."""
-        self.steps.append(name)
-        if len(self.steps) == self.number:
+        if self.count(name) == self.number:
             if begin is not None:
                 begin()
             os._exit(KILLED)
@@ -75,11 +82,9 @@ class FailAt(Fault):
 
     def step(self, name: str, act: Callable[[], Any], begin: Callable[[], Any] | None = None) -> Any:
         """Do the step, or fail."""
-        if name in self.names:
-            self.steps.append(name)
-            if len(self.steps) == self.number:
-                self.failed = name
-                raise OSError(self.code, os.strerror(self.code))
+        if name in self.names and self.count(name) == self.number:
+            self.failed = name
+            raise OSError(self.code, os.strerror(self.code))
         return act()
 
 

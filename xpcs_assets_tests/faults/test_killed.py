@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,86 +10,17 @@ import pytest
 from xpcs_assets.archive.bundle import read_bundle
 from xpcs_assets.copies.ledger import CopyState, RemovalKind
 from xpcs_assets.errors import RefusedError
-from xpcs_assets.places.files import is_partial
 from xpcs_assets.prune.remove import LEASE_S
-from xpcs_assets.testing.faults import KILLED, DieAt, Fault, FaultySyscalls, count_commits, in_children, partials_below
+from xpcs_assets.testing.faults import KILLED, DieAt, in_children, partials_below
+from xpcs_assets_tests.faults.everywhere import everywhere, prepared, reopened, run, whole_or_absent
 from xpcs_assets_tests.storage import BEAMLINE, FILES, KEEP_S, RUN, Storage
-
-
-@dataclass
-class Killed:
-    """What a process that died at step ``number`` left behind."""
-
-    number: int
-    root: Path
-
-
-def prepared(folder: Path, prepare: Callable[[Storage], object]) -> Path:
-    storage = Storage.build(folder / "prepared")
-    prepare(storage)
-    storage.close()
-    return storage.root
-
-
-def killed_everywhere(start: Path, operation: Callable[[Storage], object]) -> Iterator[Killed]:
-    """Run ``operation`` on copies of ``start``, killed at each of its steps in turn, until it has no more.
-
-    Gives what each left behind; once only what several left alike, as those do that died in a row of mere reads.
-    """
-    seen: set[object] = set()
-    for number in count(1):
-        root = start.parent / f"killed at {number}"
-        shutil.copytree(start, root)
-        (status,) = in_children(lambda root=root, number=number: _run(root, operation, DieAt(number)))  # type: ignore[misc]
-        if status == 0:
-            assert number > 30, "the operation has hardly any steps: the faults are not where they should be"
-            return
-        assert status == KILLED, f"the operation failed by itself before step {number}"
-        left = _state(root)
-        if left not in seen:
-            seen.add(left)
-            yield Killed(number, root)
-        shutil.rmtree(root)
-
-
-def _state(root: Path) -> object:
-    """Every file with its bytes and number of names, a partial's random name aside; and all that the ledger says."""
-    files = []
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        if path.is_file() and relative.parts[0] != "ledger.db" and not path.name.startswith("ledger.db-"):
-            name = str(relative.parent / "partial" if is_partial(path.name) else relative)
-            files.append((name, path.read_bytes(), path.stat().st_nlink))
-        elif path.is_dir():
-            files.append((str(relative), b"", 0))
-    with closing(sqlite3.connect(root / "ledger.db")) as connection:
-        return tuple(sorted(files)), tuple(connection.iterdump())
-
-
-def _run(root: Path, operation: Callable[[Storage], object], fault: Fault) -> None:
-    storage = Storage(root, FaultySyscalls(fault))
-    storage.clock.advance(KEEP_S)
-    count_commits(storage.engine, fault)
-    operation(storage)
-
-
-def _opened(root: Path) -> Storage:
-    """The storage as another process opens it, when the lease of the dead has run out."""
-    storage = Storage(root)
-    storage.clock.advance(KEEP_S + LEASE_S)
-    return storage
-
-
-def whole_or_absent(storage: Storage, place: str) -> bool:
-    """No final name with wrong bytes: what is there is right."""
-    return all(FILES[path] == data for path, data in storage.files_at(place).items())
 
 
 def test_f01_f02_staging_killed_anywhere_ends_well(quick_folder: Path) -> None:
     start = prepared(quick_folder, lambda storage: storage.take())
     steps = 0
-    for killed in killed_everywhere(start, lambda storage: storage.stage()):
-        storage = _opened(killed.root)
+    for killed in everywhere(start, lambda storage: storage.stage()):
+        storage = reopened(killed.root)
         steps = killed.number
         assert whole_or_absent(storage, "disk")
         assert len(partials_below(storage.disk.root)) <= 1
@@ -123,8 +49,8 @@ def test_archiving_killed_anywhere_gives_one_archive(quick_folder: Path) -> None
     expected = _on_tape(whole)
     whole.close()
     assert len(expected) == 4  # two bundles and an index beside each
-    for killed in killed_everywhere(start, lambda storage: storage.archive()):
-        storage = _opened(killed.root)
+    for killed in everywhere(start, lambda storage: storage.archive()):
+        storage = reopened(killed.root)
         found = _on_tape(storage)
         assert found.items() <= expected.items(), "a final name has other bytes than it should have"
         assert len(partials_below(storage.tape.root)) <= 1
@@ -149,8 +75,8 @@ def test_f40_pruning_killed_anywhere_never_goes_below_min_copies(quick_folder: P
     start = prepared(quick_folder, lambda storage: storage.fill())
     before_the_tombstone = True
     on_tape = _on_tape(Storage(start))
-    for killed in killed_everywhere(start, lambda storage: storage.prune(place)):
-        storage = _opened(killed.root)
+    for killed in everywhere(start, lambda storage: storage.prune(place)):
+        storage = reopened(killed.root)
         assert whole_or_absent(storage, place)
         assert storage.files_at(other) == FILES
         missing = FILES.keys() - storage.files_at(place).keys()
@@ -172,7 +98,7 @@ def test_f40_pruning_killed_anywhere_never_goes_below_min_copies(quick_folder: P
 
 def test_a_lease_of_the_dead_is_refused_until_it_expires(quick_folder: Path) -> None:
     start = prepared(quick_folder, lambda storage: storage.fill())
-    assert in_children(lambda: _run(start, lambda storage: storage.prune(), DieAt(20))) == [KILLED]
+    assert in_children(lambda: run(start, lambda storage: storage.prune(), DieAt(20))) == [KILLED]
     storage = Storage(start)
     storage.clock.advance(KEEP_S)
     with pytest.raises(RefusedError, match="works on it"):
