@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from xpcs_assets import __version__
+from xpcs_assets.cli_archive import retrieve
 from xpcs_assets.cli_inspect import inspect
 from xpcs_assets.cli_prune import clock, hold, prune, release
 from xpcs_assets.cli_qmap import qmap as make_qmap
@@ -279,6 +280,7 @@ def average_runs(
     out.print(name)
 
 
+app.command()(retrieve)
 app.command()(prune)
 app.command()(hold)
 app.command()(release)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from xpcs_assets.archive.gather import WAITS, waits
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Arrival, ArrivalState, Event
 from xpcs_assets.errors import NotFoundError
@@ -19,7 +20,7 @@ ASKED = "asked for"
 
 @dataclass(frozen=True)
 class Step:
-    """One asset of a run: ``done``, ``failed`` or ``waiting``, since when, and why it failed."""
+    """One asset of a run: ``done``, ``failed`` or ``waiting``, since when, and why it failed or waits."""
 
     asset: str
     state: str
@@ -77,8 +78,8 @@ class RunState:
             return self.arrival.reason
         if self.failed:
             return f"{self.failed[0].asset}: {self.failed[0].reason}"
-        ahead = [step.asset for step in self.steps if step.state == "waiting"]
-        return f"waits for {ahead[0]}" if ahead else ""
+        ahead = [step for step in self.steps if step.state == "waiting"]
+        return ahead[0].reason or f"waits for {ahead[0].asset}" if ahead else ""
 
 
 def steps_of(beamline: OpenBeamline, key: str) -> tuple[str, ...]:
@@ -121,6 +122,8 @@ def state_of(beamline: OpenBeamline, key: str) -> RunState:
             reason = event.what.removeprefix("failed: ") if failed else ""
             seen[event.step] = Step(event.step, "failed" if failed else "done", event.at, reason)
     steps = tuple(seen.get(asset, Step(asset, "waiting")) for asset in steps_of(beamline, key))
+    if latest is not None and steps[-1] == Step("archive", "waiting") and waits(beamline, latest):
+        steps = (*steps[:-1], Step("archive", "waiting", reason=WAITS))
     return RunState(key, arrival, latest.version if latest else 0, steps, timeline)
 
 

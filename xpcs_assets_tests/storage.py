@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
-from xpcs_assets.archive.deposit import RAW, Bundling, Deposited, deposit, record_deposit
+from xpcs_assets.archive.bundle import RAW
+from xpcs_assets.archive.deposit import Bundling, Deposited, deposit, record_deposit
 from xpcs_assets.copies.database import migrate, open_database
 from xpcs_assets.copies.ledger import Copy, Evidence, Ledger
 from xpcs_assets.places.place import Place

@@ -1,14 +1,19 @@
-"""Archive what a run has: its raw data once, each recipe's result as it comes. Nothing in the archive is replaced."""
+"""Archive what a run has: its raw data once, each recipe's result as it comes. Nothing in the archive is replaced.
+
+What the ledger has as read back is neither written nor read again; the archive is only asked whether it is still there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from xpcs_assets.archive.deposit import RAW, RESULTS, Bundling, Deposited, deposit, record_deposit
+from xpcs_assets.archive.bundle import RAW, RESULTS
+from xpcs_assets.archive.deposit import Bundling, Deposited, deposit, record_deposit
+from xpcs_assets.archive.fixity import check_there, folder_of, holds, reread_bundle
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.copies.ledger import RunVersion
+from xpcs_assets.copies.ledger import Bundle, CopyState, RunVersion
 from xpcs_assets.errors import NotFoundError, SettingsError
 from xpcs_assets.places.tape import TapePlace
 from xpcs_assets.runs.folders import PARTIAL_SUFFIX
@@ -18,58 +23,235 @@ from xpcs_assets.stage.copy import take_manifest
 
 @dataclass(frozen=True)
 class Archived:
-    """What of a run lies in the archive now: its raw data, and its results if it has any."""
+    """What of a run lies in the archive now.
+
+    Attributes
+    ----------
+    version
+        The run's newest version.
+    place
+        The archive.
+    bundles
+        Every bundle there that holds files of the run and counts, in the order they were written.
+    files
+        How many files of the run are in them.
+    written
+        Bundles that were not there before.
+    read_bytes
+        How much was read back just now.
+    damaged
+        Paths of bundles that were found damaged; their files are in others now.
+    """
 
     version: RunVersion
-    raw: tuple[Deposited, ...]
-    results: tuple[Deposited, ...]
+    place: str
+    bundles: tuple[Bundle, ...]
+    files: int
+    written: int
+    read_bytes: int
+    damaged: tuple[str, ...]
 
     @property
-    def parts(self) -> tuple[Deposited, ...]:
-        """All of it."""
-        return (*self.raw, *self.results)
+    def results(self) -> tuple[Bundle, ...]:
+        """The bundles of results."""
+        return tuple(bundle for bundle in self.bundles if bundle.content == RESULTS)
 
 
 def archive(beamline: OpenBeamline, key: str) -> Archived:
-    """Put every staged version of run ``key`` and its results into the archive, and read all of it back.
+    """Put every staged version of run ``key`` and its results into the archive, and read back what is new there.
 
     Raises
     ------
     NotFoundError
         The run was never taken, is not staged, or the beamline has no archive.
+    NotVerifiedError
+        What came back is not what was put there; or a bundle that was read back before is gone or has another size.
     CopyError
-        Something could not be written, or what came back is not what was put there.
+        Something could not be read or written, or the archive cannot be asked.
     """
-    settings = beamline.settings.pipeline.archive
-    if settings is None:
-        raise NotFoundError("this beamline has no archive step", where=beamline.name)
-    version = beamline.latest(key)
-    folder = beamline.staged(version)
-    if not folder.manifest.exists():
-        raise NotFoundError("the run is not staged", where=folder.path, remedy="Materialise staged_copy first")
-    place = beamline.place(settings.to)
-    if not isinstance(place, TapePlace):
-        raise SettingsError(f"{place.name!r} is no archive", remedy="Archive to a place of kind tape")
-    bundling = Bundling(settings.bundle.alone_over, settings.bundle.up_to)
-    with beamline.working(version.run_key, "archive") as renew:
-
-        def put(of: RunVersion, content: str, manifest: Manifest, root: Path) -> Deposited:
-            done = deposit(place, beamline.name, of.version, content, manifest, root, bundling, on_bytes=renew)
-            record_deposit(beamline.ledger, done)
-            return done
-
-        raw: list[Deposited] = []
-        results: list[Deposited] = []
-        for one in _staged_versions(beamline, version):
-            raw.append(put(one, RAW, one.manifest, beamline.staged(one).raw))
-            results += [put(one, RESULTS, manifest, root) for manifest, root in _results(beamline, one)]
-    return Archived(version, tuple(raw), tuple(results))
+    return _archive(beamline, key, with_raw=True)
 
 
-def _staged_versions(beamline: OpenBeamline, latest: RunVersion) -> list[RunVersion]:
+def archive_results(beamline: OpenBeamline, key: str) -> Archived:
+    """Put the results of run ``key`` into the archive, while its raw data wait for those of others.
+
+    Raises
+    ------
+    NotFoundError, NotVerifiedError, CopyError
+        As :func:`archive`.
+    """
+    return _archive(beamline, key, with_raw=False)
+
+
+@dataclass
+class Archivist:
+    """Work on the archive of a beamline, and what it has done so far.
+
+    Attributes
+    ----------
+    beamline, place
+        Whose archive, and where.
+    on_bytes
+        Told of bytes moved.
+    done
+        What was written or read back.
+    """
+
+    beamline: OpenBeamline
+    place: TapePlace
+    on_bytes: Callable[[int], None] = lambda size_bytes: None
+    done: list[Deposited] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, beamline: OpenBeamline) -> Archivist:
+        """The one of a beamline.
+
+        Raises
+        ------
+        NotFoundError, SettingsError
+            It has no archive, or a place that is none.
+        """
+        settings = beamline.settings.pipeline.archive
+        if settings is None:
+            raise NotFoundError("this beamline has no archive step", where=beamline.name)
+        place = beamline.place(settings.to)
+        if not isinstance(place, TapePlace):
+            raise SettingsError(f"{place.name!r} is no archive", remedy="Archive to a place of kind tape")
+        return cls(beamline, place)
+
+    @property
+    def bundling(self) -> Bundling:
+        """How files are put together."""
+        settings = self.beamline.settings.pipeline.archive
+        return Bundling() if settings is None else Bundling(settings.bundle.alone_over, settings.bundle.up_to)
+
+    def holds_raw(self, version: RunVersion) -> bool:
+        """Whether the raw data of a version lie in the archive, read back; mends what the ledger says of the copy.
+
+        A copy that the ledger has as lost or bad is read again.
+
+        Raises
+        ------
+        NotVerifiedError, CopyError
+            See :func:`archive`.
+        """
+        ledger = self.beamline.ledger
+        if self._present(version) is False:
+            for bundle in self._sound(version, RAW):
+                reread_bundle(ledger, self.place, bundle, on_bytes=self.on_bytes)
+        found = self._copy_of(version)
+        if found is None:
+            return False
+        path, bundles = found
+        for bundle in bundles:
+            check_there(ledger, self.place, bundle)
+        if not self._present(version):
+            ledger.record_copy(
+                version.beamline,
+                version.run_key,
+                version.version,
+                place=self.place.name,
+                path=path,
+                failure_domain=self.place.failure_domain,
+                evidence=bundles[0].evidence,
+                verified_at=min(bundle.verified_at for bundle in bundles),
+            )
+        return True
+
+    def put(self, version: RunVersion, content: str, manifest: Manifest, root: Path) -> None:
+        """Put files of a version into bundles of their own; those that were read back before are left alone."""
+        sound = [bundle.name for bundle in self._sound(version, content)]
+        self.record(
+            deposit(
+                self.place,
+                version.beamline,
+                version.version,
+                content,
+                manifest,
+                root,
+                self.bundling,
+                skip=sound,
+                spoilt=self.spoilt(version, content),
+                on_bytes=self.on_bytes,
+            )
+        )
+
+    def record(self, deposited: Deposited) -> None:
+        """Tell the ledger of what was deposited."""
+        record_deposit(self.beamline.ledger, deposited)
+        self.done.append(deposited)
+
+    def put_results(self, version: RunVersion) -> None:
+        """Put what the archive lacks of a version's results into it."""
+        sound = self._sound(version, RESULTS)
+        for bundle in sound:
+            check_there(self.beamline.ledger, self.place, bundle)
+        for manifest, root in _results(self.beamline, version):
+            if not holds(self.beamline.ledger, sound, version.run_key, version.version, manifest):
+                self.put(version, RESULTS, manifest, root)
+
+    def spoilt(self, version: RunVersion, content: str) -> list[str]:
+        """Paths of bundles that are known to be gone or damaged: their names are not used again."""
+        return [bundle.name for bundle in self._bundles(version, content) if not bundle.evidence.counts]
+
+    def _bundles(self, version: RunVersion, content: str) -> tuple[Bundle, ...]:
+        known = self.beamline.ledger.bundles(version.beamline, version.run_key, version.version)
+        return tuple(bundle for bundle in known if (bundle.place, bundle.content) == (self.place.name, content))
+
+    def _sound(self, version: RunVersion, content: str) -> list[Bundle]:
+        return [bundle for bundle in self._bundles(version, content) if bundle.evidence.counts]
+
+    def _present(self, version: RunVersion) -> bool | None:
+        """Whether the ledger's copy here counts; None when it has none."""
+        copies = self.beamline.ledger.copies(version.beamline, version.run_key, version.version)
+        states = {copy.state for copy in copies if copy.place == self.place.name}
+        return CopyState.PRESENT in states if states else None
+
+    def _copy_of(self, version: RunVersion) -> tuple[str, list[Bundle]] | None:
+        """Path and bundles of a whole copy of the raw data that was read back: a gathered bundle, or a folder."""
+        by_path: dict[str, list[Bundle]] = {}
+        for bundle in self._sound(version, RAW):
+            gathered = any(run.prefix for run in bundle.runs)
+            by_path.setdefault(bundle.name if gathered else folder_of(bundle), []).append(bundle)
+        for path, bundles in by_path.items():
+            if holds(self.beamline.ledger, bundles, version.run_key, version.version, version.manifest):
+                return path, bundles
+        return None
+
+
+def staged_versions(beamline: OpenBeamline, latest: RunVersion) -> list[RunVersion]:
     """The versions that are staged, the latest last: one that was superseded early is archived all the same."""
     known = [one for one in beamline.ledger.versions(beamline.name, latest.run_key) if one.version != latest.version]
     return [*(one for one in known if beamline.staged(one).manifest.exists()), latest]
+
+
+def _archive(beamline: OpenBeamline, key: str, *, with_raw: bool) -> Archived:
+    work = Archivist.of(beamline)
+    latest = beamline.latest(key)
+    folder = beamline.staged(latest)
+    if not folder.manifest.exists():
+        raise NotFoundError("the run is not staged", where=folder.path, remedy="Materialise staged_copy first")
+    with beamline.working(latest.run_key, "archive") as work.on_bytes:
+        for version in staged_versions(beamline, latest):
+            if with_raw and not work.holds_raw(version):
+                work.put(version, RAW, version.manifest, beamline.staged(version).raw)
+            work.put_results(version)
+    known = beamline.ledger.bundles(beamline.name, latest.run_key)
+    bundles = tuple(bundle for bundle in known if bundle.place == work.place.name and bundle.evidence.counts)
+    return Archived(
+        version=latest,
+        place=work.place.name,
+        bundles=bundles,
+        files=sum(_files_of(beamline, bundle, latest.run_key) for bundle in bundles),
+        written=sum(part.written for part in work.done),
+        read_bytes=sum(part.size_bytes for part in work.done),
+        damaged=tuple(name for part in work.done for name in part.damaged),
+    )
+
+
+def _files_of(beamline: OpenBeamline, bundle: Bundle, run_key: str) -> int:
+    prefixes = [run.prefix for run in bundle.runs if run.run_key == run_key]
+    return sum(len(beamline.ledger.members(bundle.place, bundle.name, prefix)) for prefix in prefixes)
 
 
 def _results(beamline: OpenBeamline, version: RunVersion) -> Iterator[tuple[Manifest, Path]]:

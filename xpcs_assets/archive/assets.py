@@ -4,6 +4,8 @@ A Dagster run costs seconds of process start; tape does not wait for a scientist
 with a materialisation of its own; the asset itself serves a single run that is materialised by hand.
 """
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from dagster import (
@@ -19,8 +21,12 @@ from dagster import (
     job,
     op,
 )
+from pydantic import Field
 
-from xpcs_assets.archive.archiving import Archived, archive
+from xpcs_assets.archive.archiving import Archived, archive, archive_results
+from xpcs_assets.archive.gather import WAITS, gather_runs, waits
+from xpcs_assets.copies.ledger import Evidence
+from xpcs_assets.errors import XpcsAssetsError
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, log_materialised, report_failed_check
 from xpcs_assets.orchestrate.bindings import Bound, check, materialised, table
 
@@ -28,9 +34,10 @@ CHECK = "archive_read_back"
 
 
 class WhichRuns(Config):
-    """The runs that are to be archived."""
+    """The runs that are to be archived; before them, those whose raw data are bundled together."""
 
     run_keys: list[str]
+    together: list[list[str]] = Field(default_factory=list)
 
 
 def build(bound: Bound) -> list[AssetsDefinition]:
@@ -47,7 +54,7 @@ def build(bound: Bound) -> list[AssetsDefinition]:
     )
     def archived(context: AssetExecutionContext) -> MaterializeResult:
         done = _archive(bound, context.instance, context.partition_key)
-        result = check(CHECK, [], _verified(done), warn=False)
+        result = check(CHECK, _damaged(done), _verified(done), warn=True)
         return materialised(_facts(done), digest=done.version.manifest_digest, checks=[result])
 
     return [archived]
@@ -59,11 +66,14 @@ def build_job(bound: Bound) -> JobDefinition:
     @op(name=f"{bound.beamline.settings.dagster_name}_archive_runs")
     def archive_runs(context: OpExecutionContext, config: WhichRuns) -> None:
         failed = []
-        for run_key in config.run_keys:
+        for run_key, error in _gathered(bound, config):
             try:
-                done = _archive(bound, context.instance, run_key)
-            except Failure as failure:
-                context.log.error("%s: %s", run_key, failure.description)  # noqa: TRY400 - the others go on
+                if error is None and _waits(bound, run_key):
+                    _archive_results(bound, run_key)
+                    continue
+                done = _archive(bound, context.instance, run_key, error)
+            except (Failure, XpcsAssetsError) as failure:
+                context.log.error("%s: %s", run_key, getattr(failure, "description", failure))  # noqa: TRY400
                 failed.append(run_key)
                 continue
             log_materialised(
@@ -75,8 +85,11 @@ def build_job(bound: Bound) -> JobDefinition:
                 check=CHECK,
                 check_metadata=_verified(done),
             )
+            for told in _damaged(done):
+                context.log.warning("%s: %s", run_key, told)
         if failed:
-            told = f"{len(failed)} of {len(config.run_keys)} runs were not archived: {', '.join(failed)}"
+            asked = len({*config.run_keys, *chain.from_iterable(config.together)})
+            told = f"{len(failed)} of {asked} runs were not archived: {', '.join(failed)}"
             raise Failure(told, allow_retries=False)
 
     @job(
@@ -90,41 +103,81 @@ def build_job(bound: Bound) -> JobDefinition:
     return archive_job
 
 
-def _archive(bound: Bound, instance: DagsterInstance, key: str) -> Archived:
+def _gathered(bound: Bound, config: WhichRuns) -> Iterator[tuple[str, XpcsAssetsError | None]]:
+    """Gather what goes together, then give each run once, with the error that kept it from being gathered."""
+    seen: set[str] = set()
+    for together in config.together:
+        try:
+            errors = gather_runs(bound.beamline, together)
+        except XpcsAssetsError as error:
+            errors = dict.fromkeys(together, error)
+        seen.update(together)
+        yield from ((run_key, errors.get(run_key)) for run_key in together)
+    yield from ((run_key, None) for run_key in dict.fromkeys(config.run_keys) if run_key not in seen)
+
+
+def _waits(bound: Bound, run_key: str) -> bool:
+    latest = bound.beamline.ledger.latest(bound.beamline.name, run_key)
+    return latest is not None and waits(bound.beamline, latest)
+
+
+def _archive(
+    bound: Bound, instance: DagsterInstance, key: str, gathering_failed: XpcsAssetsError | None = None
+) -> Archived:
     try:
         with bound.step(key, "archive"):
             bound.beamline.plain_key_only(key, "archive")
+            if gathering_failed is not None:
+                raise gathering_failed
             return archive(bound.beamline, key)
     except Failure as failure:
         report_failed_check(instance, bound.key("archive"), CHECK, key, str(failure.description))
         raise
 
 
+def _archive_results(bound: Bound, run_key: str) -> None:
+    """Archive the results of a run whose raw data wait: no materialisation, since the run is not archived."""
+    ledger = bound.beamline.ledger
+    try:
+        done = archive_results(bound.beamline, run_key)
+    except XpcsAssetsError as error:
+        ledger.note(bound.beamline.name, run_key, "archive", f"failed: {error}", {"partition": run_key})
+        raise
+    # Without the partition: the step is not done, and `why` goes on saying what it waits for.
+    ledger.note(bound.beamline.name, run_key, "archive", f"{done.written} bundles of results; the run {WAITS}")
+
+
 def _facts(done: Archived) -> dict[str, Any]:
     rows = [
         {
-            "bundle": bundle.plan.name,
-            "content": bundle.plan.content,
-            "members": len(bundle.found.members),
-            "size_bytes": bundle.found.size_bytes,
-            "sha256": bundle.found.sha256,
+            "bundle": bundle.name.rsplit("/", 1)[1],
+            "content": bundle.content,
+            "runs": len(bundle.runs),
+            "size_bytes": bundle.size_bytes,
+            "sha256": bundle.sha256,
+            "verified_at": bundle.verified_at.isoformat(),
         }
-        for part in done.parts
-        for bundle in part.bundles
+        for bundle in done.bundles
     ]
     return {
-        "place": done.raw[-1].place,
+        "place": done.place,
         "version": done.version.version,
         "results": len(done.results),
-        "bundles_written": sum(part.written for part in done.parts),
+        "bundles_written": done.written,
+        "read_bytes": done.read_bytes,
         "bundles": table(rows),
         **_verified(done),
     }
 
 
 def _verified(done: Archived) -> dict[str, str | int]:
+    """Of the run's own files and of all bundles that hold them, whenever they were read back."""
     return {
-        "evidence": str(done.raw[-1].evidence),
-        "members": sum(part.members for part in done.parts),
-        "size_bytes": sum(part.size_bytes for part in done.parts),
+        "evidence": str(Evidence.READ_BACK),
+        "members": done.files,
+        "size_bytes": sum(bundle.size_bytes for bundle in done.bundles),
     }
+
+
+def _damaged(done: Archived) -> list[str]:
+    return [f"bundle {name} is damaged; its files were archived again under another name" for name in done.damaged]

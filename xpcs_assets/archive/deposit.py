@@ -1,22 +1,26 @@
-"""Putting a run's files into an archive: raw data once, results as they come; a bundle counts when it was read back."""
+"""Putting bundles into an archive; a bundle counts when it was read back and is what it should be.
+
+What is there already is only read back. Done again, or after a crash, the same bundles come out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from xpcs_assets.archive.bundle import BundleContent, BundlePlan, plan_bundles, read_bundle
-from xpcs_assets.copies.ledger import BundleRun, Evidence, Ledger
+from xpcs_assets.archive.bundle import RAW, BundleContent, Plan, plan_bundles, read_bundle
+from xpcs_assets.archive.index import INDEX_SUFFIX
+from xpcs_assets.copies.ledger import Evidence, Ledger
 from xpcs_assets.errors import NotVerifiedError
 from xpcs_assets.places import files, reading
-from xpcs_assets.places.place import Presence
+from xpcs_assets.places.place import Place, Presence
 from xpcs_assets.places.tape import TapePlace
 from xpcs_assets.runs.manifest import Manifest, resolve_under
 
-RAW = "raw"
-RESULTS = "results"
+OnBytes = Callable[[int], None]
+OpenMember = Callable[[str], Iterable[bytes]]
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Bundling:
     alone_over_bytes
         A bigger file has a bundle of its own.
     up_to_bytes
-        Largest sum of file sizes in a bundle of several.
+        Longest bundle of several files.
     """
 
     alone_over_bytes: int = 65_000_000_000
@@ -39,13 +43,8 @@ class Bundling:
 class ReadBack:
     """A bundle that was read back from the archive and is what it should be."""
 
-    plan: BundlePlan
+    plan: Plan
     found: BundleContent
-
-    @property
-    def index_digest(self) -> str:
-        """``sha256:`` of the member index."""
-        return f"sha256:{sha256(self.found.index).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -54,21 +53,23 @@ class Deposited:
 
     Attributes
     ----------
-    place, folder, failure_domain
-        Where: the archive's name, the folder relative to its root, what is lost with it.
+    place, failure_domain
+        Where: the archive's name, and what is lost with it.
     bundles
         Each one with what was found in it.
     written
         Bundles that were not there before.
+    damaged
+        Paths of bundles of these files that were there and could not be read back: they stay, and do not count.
     evidence
         How it was verified.
     """
 
     place: str
-    folder: str
     failure_domain: str
     bundles: tuple[ReadBack, ...]
     written: int
+    damaged: tuple[str, ...] = ()
     evidence: Evidence = Evidence.READ_BACK
 
     @property
@@ -82,11 +83,6 @@ class Deposited:
         return sum(bundle.found.size_bytes for bundle in self.bundles)
 
 
-def archive_folder(beamline: str, run_key: str, version: int, content: str) -> str:
-    """Where bundles of one content of a version lie, relative to the archive's root."""
-    return f"{beamline}/{run_key}/v{version}/{content}"
-
-
 def deposit(
     place: TapePlace,
     beamline: str,
@@ -96,33 +92,32 @@ def deposit(
     root: Path,
     bundling: Bundling | None = None,
     *,
-    on_bytes: Callable[[int], None] = lambda size_bytes: None,
+    skip: Collection[str] = (),
+    spoilt: Collection[str] = (),
+    on_bytes: OnBytes = lambda size_bytes: None,
 ) -> Deposited:
-    """Put the files of ``manifest`` below ``root`` into the archive, and read all of it back.
-
-    What is in the archive already is only read back. Done again, or after a crash, it gives the same bundles.
+    """Put the files of ``manifest`` below ``root`` into the archive in bundles of their own, and read them back.
 
     Parameters
     ----------
     content
-        :data:`RAW` or :data:`RESULTS`.
+        ``raw`` or ``results``.
     manifest
         The files, as hashed when they were taken: the run's, or those of one recipe's results. Another recipe's
         results, or other bytes, are new bundles beside the old.
     root
         Their folder.
-    on_bytes
-        Called with the length of each piece that was written or read back, to show progress and renew a lease.
+    skip
+        Paths of bundles that were read back before and are neither written nor read now.
+    spoilt, on_bytes
+        See :func:`deposit_plans`.
 
     Raises
     ------
-    NotVerifiedError
-        A file is not what the manifest says, or what came back from the archive is not what should be there.
-    ConflictingBytesError, NoRoomError, CopyError
-        As :func:`xpcs_assets.places.files.write_file_safely`.
+    NotVerifiedError, ConflictingBytesError, NoRoomError, CopyError
+        See :func:`deposit_plans`.
     """
     size = bundling or Bundling()
-    folder = archive_folder(beamline, manifest.run_key, version, content)
     plans = plan_bundles(
         beamline,
         version,
@@ -131,73 +126,159 @@ def deposit(
         alone_over_bytes=size.alone_over_bytes,
         up_to_bytes=size.up_to_bytes,
     )
-    files.sweep_partials(place.path(folder), place.calls)
-    bundles, written = [], 0
+
+    def open_member(path: str) -> Iterator[bytes]:
+        return file_chunks(root, path, place)
+
+    wanted = [plan for plan in plans if plan.path not in skip]
+    return deposit_plans(place, wanted, open_member, spoilt=spoilt, on_bytes=on_bytes)
+
+
+def deposit_plans(
+    place: TapePlace,
+    plans: Collection[Plan],
+    open_member: OpenMember,
+    *,
+    spoilt: Collection[str] = (),
+    on_bytes: OnBytes = lambda size_bytes: None,
+) -> Deposited:
+    """Write the bundles that are not there, and read back all of them.
+
+    Parameters
+    ----------
+    open_member
+        Gives the bytes of a member by its path in the bundle.
+    spoilt
+        Paths of bundles that are known to be gone or damaged. Their names are taken for ever: their files are
+        bundled again under another name.
+    on_bytes
+        Called with the length of each piece that was written or read back, to show progress and renew a lease.
+
+    Raises
+    ------
+    SourceDiffersError
+        A file is not what its manifest says.
+    NotVerifiedError
+        What was written just now came back as something else, twice.
+    ConflictingBytesError, NoRoomError, CopyError
+        As :func:`xpcs_assets.places.files.write_file_safely`.
+    """
+    bundles: list[ReadBack] = []
+    damaged: list[str] = []
+    written = 0
+    for folder in sorted({plan.folder for plan in plans}):
+        files.sweep_partials(place.path(folder), place.calls)
     for plan in plans:
-        written += _write(place, folder, plan, root, on_bytes)
-        bundles.append(_read_back(place, folder, plan, on_bytes))
-    return Deposited(place.name, folder, place.failure_domain, tuple(bundles), written)
+        done, is_new, bad = _settle(place, plan, open_member, spoilt, on_bytes)
+        bundles.append(done)
+        damaged += bad
+        written += is_new
+    return Deposited(place.name, place.failure_domain, tuple(bundles), written, tuple(damaged))
 
 
 def record_deposit(ledger: Ledger, deposited: Deposited) -> None:
-    """Tell the ledger of the bundles that :func:`deposit` read back, and of the copy that bundles of raw data are."""
+    """Tell the ledger of the bundles that were read back, and of the copies that bundles of raw data are.
+
+    The path of a copy is the folder of its bundles, or the very bundle where that has files of other runs too.
+    """
+    copies: dict[tuple[str, int], tuple[str, str]] = {}
     for bundle in deposited.bundles:
         plan, found = bundle.plan, bundle.found
         ledger.record_bundle(
             plan.beamline,
-            [BundleRun(plan.run_key, plan.version)],
+            plan.runs,
             place=deposited.place,
-            name=f"{deposited.folder}/{plan.name}",
+            name=plan.path,
             content=plan.content,
             size_bytes=found.size_bytes,
             sha256=found.sha256,
-            index_digest=bundle.index_digest,
+            index_digest=found.index_digest,
             members=found.members,
             evidence=deposited.evidence,
         )
-    first = deposited.bundles[0].plan if deposited.bundles else None
-    if first is not None and first.content == RAW:
+        if plan.content == RAW:
+            copies |= {
+                (run.run_key, run.version): (plan.beamline, plan.path if run.prefix else plan.folder)
+                for run in plan.runs
+            }
+    for (run_key, version), (beamline, path) in copies.items():
         ledger.record_copy(
-            first.beamline,
-            first.run_key,
-            first.version,
+            beamline,
+            run_key,
+            version,
             place=deposited.place,
-            path=deposited.folder,
+            path=path,
             failure_domain=deposited.failure_domain,
             evidence=deposited.evidence,
         )
 
 
-def _write(place: TapePlace, folder: str, plan: BundlePlan, root: Path, on_bytes: Callable[[int], None]) -> bool:
+def file_chunks(root: Path, path: str, place: TapePlace) -> Iterator[bytes]:
+    """The bytes of a staged file that is bundled; a link on the way is refused."""
+    with reading.open_regular(resolve_under(root, path), place.calls) as descriptor:
+        yield from reading.chunks_of(descriptor, place.calls)
+
+
+def read_twice(
+    place: Place, path: str, kinds: Collection[str], on_bytes: OnBytes = lambda size_bytes: None
+) -> BundleContent:
+    """Read a bundle, and once more if it seems damaged: one read that differs says nothing about the tape.
+
+    Raises
+    ------
+    NotVerifiedError
+        It seemed damaged both times.
+    NotFoundError, CopyError
+        It is not there, or cannot be read.
+    """
+    where = f"{place.name}:{path}"
+    try:
+        return read_bundle(_counted(place.read(path), on_bytes), where=where, also=kinds)
+    except NotVerifiedError:
+        return read_bundle(_counted(place.read(path), on_bytes), where=where, also=kinds)
+
+
+def _settle(
+    place: TapePlace, plan: Plan, open_member: OpenMember, spoilt: Collection[str], on_bytes: OnBytes
+) -> tuple[ReadBack, bool, list[str]]:
+    """The bundle read back, whether it is new, and which ones of the same files were found damaged."""
+    damaged: list[str] = []
+    while True:
+        while plan.path in spoilt:
+            plan = replace(plan, again=plan.again + 1)
+        is_new = _write(place, plan, open_member, on_bytes)
+        try:
+            return _read_back(place, plan, on_bytes), is_new, damaged
+        except NotVerifiedError:
+            if is_new:  # the next attempt finds it there, and takes another name
+                raise
+            damaged.append(plan.path)
+            plan = replace(plan, again=plan.again + 1)
+
+
+def _write(place: TapePlace, plan: Plan, open_member: OpenMember, on_bytes: OnBytes) -> bool:
     """Whether the bundle was not there before."""
-    name = f"{folder}/{plan.name}"
-    is_new = place.stat(name).presence is not Presence.YES
+    is_new = place.stat(plan.path).presence is not Presence.YES
     if is_new:
-        chunks = plan.chunks(lambda path: _member(root, path, place))
-        is_new = not place.put(name, _counted(chunks, on_bytes)).already_there
+        is_new = not place.put(plan.path, _counted(plan.chunks(open_member), on_bytes)).already_there
     index = plan.index
-    place.put(f"{name}.index.json", [index], sha256=sha256(index).hexdigest())
+    place.put(plan.path + INDEX_SUFFIX, [index], sha256=sha256(index).hexdigest())
     return is_new
 
 
-def _read_back(place: TapePlace, folder: str, plan: BundlePlan, on_bytes: Callable[[int], None]) -> ReadBack:
-    name = f"{folder}/{plan.name}"
-    found = read_bundle(_counted(place.read(name), on_bytes), where=f"{place.name}:{name}")
-    if found.members != plan.members or found.index != plan.index:
+def _read_back(place: TapePlace, plan: Plan, on_bytes: OnBytes) -> ReadBack:
+    found = read_twice(place, plan.path, plan.kinds, on_bytes)
+    sound = found.members == plan.members and found.index == plan.index
+    if not sound or any(found.also[e.path].get(kind) != value for e in plan.entries for kind, value in e.also):
         raise NotVerifiedError(
             "what came back from the archive is not what was put there",
-            where=f"{place.name}:{name}",
+            where=f"{place.name}:{plan.path}",
             remedy="The run's other copies stay; have the archive looked at, then archive again",
         )
     return ReadBack(plan, found)
 
 
-def _member(root: Path, path: str, place: TapePlace) -> Iterator[bytes]:
-    with reading.open_regular(resolve_under(root, path), place.calls) as descriptor:
-        yield from reading.chunks_of(descriptor, place.calls)
-
-
-def _counted(chunks: Iterator[bytes], on_bytes: Callable[[int], None]) -> Iterator[bytes]:
+def _counted(chunks: Iterable[bytes], on_bytes: OnBytes) -> Iterator[bytes]:
     for chunk in chunks:
         on_bytes(len(chunk))
         yield chunk

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from xpcs_assets.archive.gather import due, waiting
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.pending import unarchived
 
@@ -12,18 +14,30 @@ LONGEST_PAUSE = timedelta(hours=6)
 
 
 def to_archive(beamline: OpenBeamline, limit: int) -> list[str]:
-    """Runs that have something which the archive lacks, once each; those that failed lately wait."""
+    """Runs that have something which the archive lacks, once each; those that failed lately wait.
+
+    So do raw data that wait for those of others: :func:`to_gather` has them.
+    """
     settings = beamline.settings.pipeline
     if settings.archive is None:
         return []
     found = unarchived(beamline.engine, beamline.name, staged_in=settings.stage.to, archive=settings.archive.to)
+    gathered = {(each.version.run_key, each.version.version) for each in waiting(beamline)}
+    here = [item.run_key for item in found if item.what or (item.run_key, item.version) not in gathered]
     ready: list[str] = []
-    for run_key in dict.fromkeys(item.run_key for item in found):
+    for run_key in dict.fromkeys(here):
         if len(ready) >= limit:  # not in the query: runs that pause would take the place of those that can be archived
             break
         if not _pauses(beamline, run_key):
             ready.append(run_key)
     return ready
+
+
+def to_gather(beamline: OpenBeamline, is_idle: Callable[[str], bool]) -> list[list[str]]:
+    """Runs whose raw data are to be bundled together now; those that failed lately or are not idle stay out."""
+    if not due(beamline):  # most often: then nobody has to be asked who is idle
+        return []
+    return due(beamline, lambda run_key: not _pauses(beamline, run_key) and is_idle(run_key))
 
 
 def _pauses(beamline: OpenBeamline, run_key: str) -> bool:

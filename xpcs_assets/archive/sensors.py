@@ -13,7 +13,7 @@ from dagster import (
 )
 
 from xpcs_assets.archive.assets import WhichRuns
-from xpcs_assets.archive.pending import to_archive
+from xpcs_assets.archive.pending import to_archive, to_gather
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, PRIORITY_TAG, runs_in_progress, runs_so_far
 from xpcs_assets.orchestrate.bindings import Bound
 
@@ -35,19 +35,24 @@ def build(bound: Bound, archive_job: JobDefinition, ingest_job: str) -> list[Sen
     def to_be_archived(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         if runs_in_progress(context.instance, archive_job.name):
             return SkipReason("an archive run is under way")
+
+        def is_idle(run_key: str) -> bool:
+            return not runs_in_progress(context.instance, ingest_job, run_key)
+
+        together = to_gather(bound.beamline, is_idle)
         waiting = to_archive(bound.beamline, limit=5 * RUNS_TOGETHER)
-        idle = [key for key in waiting if not runs_in_progress(context.instance, ingest_job, key)]
-        if not idle:
+        idle = [key for key in waiting if is_idle(key)]
+        if not idle and not together:
             return SkipReason(f"{len(waiting)} runs wait for the end of their ingest" if waiting else "all archived")
         number = runs_so_far(context.instance, archive_job.name)
-        return SensorResult(run_requests=[_request(bound, idle[:RUNS_TOGETHER], number)])
+        which = WhichRuns(run_keys=idle[:RUNS_TOGETHER], together=together)
+        return SensorResult(run_requests=[_request(bound, which, number)])
 
     return [to_be_archived]
 
 
-def _request(bound: Bound, run_keys: list[str], number: int) -> RunRequest:
+def _request(bound: Bound, which: WhichRuns, number: int) -> RunRequest:
     priority = bound.beamline.settings.queue.priority - LATER
-    which = WhichRuns(run_keys=run_keys)
     return RunRequest(
         run_key=f"{bound.beamline.name}:archive:{number}",
         run_config=RunConfig(ops={f"{bound.beamline.settings.dagster_name}_archive_runs": which}),

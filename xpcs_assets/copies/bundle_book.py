@@ -13,7 +13,7 @@ from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.copy_book import Evidence
 from xpcs_assets.copies.database import reading, writing
 from xpcs_assets.copies.tables import BundleRow, BundleRunRow, MemberRow
-from xpcs_assets.errors import RefusedError
+from xpcs_assets.errors import NotFoundError, RefusedError
 
 
 @dataclass(frozen=True, order=True)
@@ -144,9 +144,44 @@ class BundleBook(Book):
             rows = session.scalars(query.order_by(BundleRow.recorded_at, BundleRow.name))
             return tuple(_bundle(session, row) for row in rows.all())
 
-    def members(self, place: str, bundle: str) -> tuple[Member, ...]:
-        """The files inside a bundle, in their order."""
+    def bundles_in(
+        self, place: str, *, beamline: str, verified_before: datetime | None = None, limit: int | None = None
+    ) -> tuple[Bundle, ...]:
+        """A beamline's bundles in an archive, the longest unverified first.
+
+        With ``verified_before`` only those that count and were verified before then.
+        """
+        query = select(BundleRow).where(BundleRow.place == place, BundleRow.beamline == beamline)
+        if verified_before is not None:
+            counting = [evidence.value for evidence in Evidence if evidence.counts]
+            query = query.where(BundleRow.verified_at < verified_before, BundleRow.evidence.in_(counting))
+        with reading(self.engine) as session:
+            rows = session.scalars(query.order_by(BundleRow.verified_at, BundleRow.name).limit(limit))
+            return tuple(_bundle(session, row) for row in rows.all())
+
+    def judge_bundle(self, place: str, name: str, evidence: Evidence) -> Bundle:
+        """Say how well a bundle is known now; the time of its verification changes only with evidence that counts.
+
+        Raises
+        ------
+        NotFoundError
+            The ledger knows no such bundle.
+        """
+        with writing(self.engine) as session:
+            row = session.get(BundleRow, (place, name))
+            if row is None:
+                raise NotFoundError(f"no bundle {name!r}", where=place)
+            row.evidence = evidence.value
+            if evidence.counts:
+                row.verified_at = self.clock()
+            session.flush()
+            return _bundle(session, row)
+
+    def members(self, place: str, bundle: str, prefix: str = "") -> tuple[Member, ...]:
+        """The files inside a bundle whose paths begin with ``prefix``, in their order."""
         query = select(MemberRow).where(MemberRow.place == place, MemberRow.bundle == bundle)
+        if prefix:
+            query = query.where(MemberRow.path.startswith(prefix, autoescape=True))
         with reading(self.engine) as session:
             return tuple(value_of(Member, row) for row in session.scalars(query.order_by(MemberRow.offset_bytes)))
 

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Engine, and_, exists, func, literal, select, union_all
 
-from xpcs_assets.copies.copy_book import CopyState
+from xpcs_assets.copies.copy_book import CopyState, Evidence
 from xpcs_assets.copies.database import reading
-from xpcs_assets.copies.tables import CopyRow, MemberRow, ResultRow
+from xpcs_assets.copies.tables import BundleRow, CopyRow, MemberRow, ResultRow
 
 
 @dataclass(frozen=True)
 class Unarchived:
-    """A version with something that the archive lacks: ``what`` is a result's digest, or empty for the raw data."""
+    """A version with something that the archive lacks.
+
+    Attributes
+    ----------
+    run_key, version
+        Which version.
+    what
+        A result's digest, or empty for the raw data.
+    since
+        When the copy was staged, or the result recorded.
+    """
 
     run_key: str
     version: int
     what: str
+    since: datetime
 
 
 def unarchived(engine: Engine, beamline: str, *, staged_in: str, archive: str) -> tuple[Unarchived, ...]:
@@ -32,7 +44,11 @@ def unarchived(engine: Engine, beamline: str, *, staged_in: str, archive: str) -
         kept.c.state == CopyState.PRESENT.value,
     )
     result_is_kept = exists().where(
-        MemberRow.place == archive, MemberRow.sha256 == func.replace(ResultRow.result_digest, "sha256:", "")
+        MemberRow.place == archive,
+        MemberRow.sha256 == func.replace(ResultRow.result_digest, "sha256:", ""),
+        BundleRow.place == MemberRow.place,
+        BundleRow.name == MemberRow.bundle,
+        BundleRow.evidence.in_([evidence.value for evidence in Evidence if evidence.counts]),
     )
     of_result = and_(
         ResultRow.beamline == CopyRow.beamline,
@@ -48,4 +64,4 @@ def unarchived(engine: Engine, beamline: str, *, staged_in: str, archive: str) -
         .where(staged, ~result_is_kept),
     ).order_by("recorded_at")
     with reading(engine) as session:
-        return tuple(Unarchived(row[0], row[1], row[2]) for row in session.execute(query))
+        return tuple(Unarchived(*row) for row in session.execute(query))

@@ -64,25 +64,47 @@ def read_files(place: Place, copy: Copy, manifest: Manifest, on_file: Callable[[
 
 
 def read_bundles(place: Place, copy: Copy, manifest: Manifest, on_file: Callable[[], object]) -> Iterator[SeenFile]:
-    """Read every bundle of a copy in an archive; raises unless they hold all of the manifest."""
+    """Read every bundle of a copy in an archive to its end; raises unless they hold all of the manifest.
+
+    A damaged bundle counts for nothing; its files may lie in another one, as those do that were archived again.
+    """
+    if not manifest.files:
+        raise refused(copy, "an empty manifest proves nothing")
+    missing = {entry.path: entry for entry in manifest.files}
+    kinds = {kind for entry in manifest.files for kind in entry.kinds}
+    wrong: NotVerifiedError | None = None
+    for path in _bundles_of(place, copy):
+        on_file()
+        where = f"{place.name}:{path}"
+        before = place.stat(path)
+        try:
+            content = read_bundle(place.read(path), where=where, also=kinds)
+        except NotVerifiedError as error:
+            wrong = wrong or error
+            continue
+        if before.signature is None or place.stat(path) != before:
+            raise CopyError(f"bundle {path} changed while it was read", where=place.name, remedy=_KEEP)
+        found = content.files_of(copy.beamline, copy.run_key, copy.version)
+        for entry in [missing[name] for name in found if name in missing]:
+            if difference := entry.differs(found[entry.path]):
+                wrong = wrong or NotVerifiedError(f"{entry.path!r}: {difference}", where=where, remedy=_KEEP)
+            else:
+                del missing[entry.path]
+        yield SeenFile(path, before.signature)
+    if missing:
+        raise wrong or NotFoundError(
+            f"{len(missing)} of {len(manifest.files)} files were not read back", where=place.name, remedy=_KEEP
+        )
+
+
+def _bundles_of(place: Place, copy: Copy) -> tuple[str, ...]:
+    """The bundles in a copy's folder; or the very bundle that the copy shares with others."""
+    if copy.path.endswith(".tar"):
+        return (copy.path,)
     listing = place.list(copy.path)
     if listing.presence is not Presence.YES:
         raise CopyError(f"the archive's folder: {listing.reason}", where=place.name, remedy=_KEEP)
-    missing = {(entry.path, entry.size_bytes, entry.sha256) for entry in manifest.files}
-    if not missing:
-        raise refused(copy, "an empty manifest proves nothing")
-    for path in (name for name in listing.files if name.endswith(".tar")):
-        on_file()
-        before = place.stat(path)
-        content = read_bundle(place.read(path), where=f"{place.name}:{path}")
-        if before.signature is None or place.stat(path) != before:
-            raise CopyError(f"bundle {path} changed while it was read", where=place.name, remedy=_KEEP)
-        missing -= {(member.path, member.size_bytes, member.sha256) for member in content.members}
-        yield SeenFile(path, before.signature)
-    if missing:
-        raise NotFoundError(
-            f"{len(missing)} of {len(manifest.files)} files were not read back", where=place.name, remedy=_KEEP
-        )
+    return tuple(name for name in listing.files if name.endswith(".tar"))
 
 
 def files_of(copy: Copy, manifest: Manifest) -> tuple[tuple[str, FileEntry], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xpcs_assets.archive.retrieve import restage, source_is_gone
 from xpcs_assets.arrive.candidates import locate
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import RunVersion
@@ -25,6 +26,8 @@ class StagedRun:
 def stage(beamline: OpenBeamline, key: str) -> StagedRun:
     """Copy the newest version of run ``key`` to the staging place, hashed on the way and read back.
 
+    When the source says that it no longer has the run's files, they come out of the archive.
+
     Raises
     ------
     NotFoundError, CopyError, RefusedError
@@ -37,6 +40,8 @@ def stage(beamline: OpenBeamline, key: str) -> StagedRun:
         raise SettingsError(f"{place.name!r} is no folder to stage to", remedy="Stage to a place of kind posix")
     root = beamline.source_root
     source = locate(beamline.settings, root, root / version.source).folder
+    if source_is_gone(beamline, version, source):
+        return StagedRun(version, folder, restage(beamline, version))
     with beamline.working(version.run_key, "stage") as renew:
         staged = stage_run(
             version.manifest, source, folder, place, together=beamline.settings.pipeline.stage.together, on_bytes=renew

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xpcs_assets.archive.bundle import INDEX_NAME, BundlePlan, plan_bundles, read_bundle
+from xpcs_assets.archive.bundle import BundlePlan, plan_bundles, read_bundle
+from xpcs_assets.archive.index import INDEX_NAME
 from xpcs_assets.errors import NotVerifiedError
 from xpcs_assets.runs.manifest import FileEntry, Manifest
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from xpcs_assets.archive.deposit import RAW, RESULTS, deposit, record_deposit
+from xpcs_assets.archive.bundle import RAW, RESULTS
+from xpcs_assets.archive.deposit import deposit, record_deposit
 from xpcs_assets.copies.ledger import Evidence
 from xpcs_assets.errors import ConflictingBytesError, NotVerifiedError
 from xpcs_assets.runs.manifest import Manifest
@@ -46,14 +47,14 @@ def test_a_deposit_is_read_back_and_recorded(storage: Storage) -> None:
     members = [member.path for bundle in recorded for member in storage.ledger.members("tape", bundle.name)]
     assert sorted(members) == sorted(FILES)
     copy = storage.copy("tape")
-    assert (copy.path, copy.evidence, copy.failure_domain) == (done.folder, Evidence.READ_BACK, "tape vault")
+    assert (copy.path, copy.evidence, copy.failure_domain) == (done.bundles[0].plan.folder, Evidence.READ_BACK, "tape vault")
 
 
 def test_the_index_lies_beside_each_bundle(storage: Storage) -> None:
     for bundle in storage.archive().bundles:
         beside = storage.tape.root / f"{BEAMLINE}/{RUN}/v1/raw/{bundle.plan.name}.index.json"
         assert beside.read_bytes() == bundle.found.index == bundle.plan.index
-        assert bundle.index_digest == "sha256:" + sha256(bundle.plan.index).hexdigest()
+        assert bundle.found.index_digest == "sha256:" + sha256(bundle.plan.index).hexdigest()
 
 
 def test_archiving_again_writes_nothing_and_reads_all_of_it_back(storage: Storage) -> None:

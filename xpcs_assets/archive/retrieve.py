@@ -1,0 +1,342 @@
+"""Getting a run back: its files to the staging place or to any folder, from whatever copy still has them.
+
+Files are taken from the run's other copies first, the source among them, then from the trash of a place, then out of
+the archive's bundles by the offsets that the ledger has. Each one is hashed against the manifest while it is written;
+whatever is wrong with one copy, the next one is tried.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from xpcs_assets.archive.bundle import RAW
+from xpcs_assets.archive.onward import Onward
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.copies.ledger import Bundle, BundleRun, Copy, CopyState, RunVersion
+from xpcs_assets.errors import (
+    CopyError,
+    NotFoundError,
+    NotVerifiedError,
+    SettingsError,
+    SourceDiffersError,
+    XpcsAssetsError,
+)
+from xpcs_assets.places import files
+from xpcs_assets.places.place import Presence
+from xpcs_assets.places.posix import PosixPlace
+from xpcs_assets.places.reading import told_as_copy_error
+from xpcs_assets.runs.folders import VersionFolder
+from xpcs_assets.runs.manifest import FileEntry
+from xpcs_assets.stage.copy import Staged, record_staged
+
+STEP = "retrieve"
+ALREADY_THERE = "already there"
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """What became of the files that were asked for.
+
+    Attributes
+    ----------
+    version
+        Whose files they are.
+    folder
+        Where they are now.
+    came_from
+        By path, the copy that a file was taken from, or :data:`ALREADY_THERE`.
+    missing
+        By path, why a file could not be had from any copy.
+    bytes_moved
+        How much had to be written.
+    """
+
+    version: RunVersion
+    folder: Path
+    came_from: dict[str, str]
+    missing: dict[str, str]
+    bytes_moved: int
+
+
+def retrieve(
+    beamline: OpenBeamline, key: str, paths: Sequence[str] = (), *, version: int | None = None, to: Path | None = None
+) -> Retrieved:
+    """Get the raw data of a run back, or some of its files.
+
+    Parameters
+    ----------
+    key
+        The run.
+    paths
+        Files by their paths in the manifest; all of them without.
+    version
+        Which version; the newest without.
+    to
+        A folder to write them below. Without, they go where they were staged; and when that is all of them, the staged
+        copy counts again.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such run, version or file.
+    ConflictingBytesError, NoRoomError, CopyError, RefusedError
+        The target cannot be written: other bytes have a name, it is full, or another worker is at the run.
+    """
+    chosen = beamline.latest(key) if version is None else beamline.ledger.version(beamline.name, key, version)
+    entries = _entries(chosen, paths)
+    if to is not None:
+        target = to.absolute()
+        with told_as_copy_error(target):
+            target.mkdir(parents=True, exist_ok=True)
+        work = _Fetch(beamline, chosen, PosixPlace("the folder", target), "")
+        work.fetch(entries)
+        return work.outcome(target)
+    if not paths:
+        _from_trash(beamline, chosen)
+    place, folder = _staging(beamline, chosen)
+    with beamline.working(chosen.run_key, STEP) as renew:
+        work = _Fetch(beamline, chosen, place, _inside(place, folder.raw), renew)
+        files.sweep_partials(folder.path, place.calls)
+        work.fetch(entries)
+        if not work.missing and not paths:
+            _complete(beamline, chosen, place, folder)
+        told = ", ".join(sorted(set(work.came_from.values()))) or "nowhere"
+        note = f"{len(work.came_from)} of {len(entries)} files retrieved, from: {told}"
+        beamline.ledger.note(beamline.name, chosen.run_key, STEP, note, {"missing": work.missing})
+    return work.outcome(folder.raw)
+
+
+def restage(beamline: OpenBeamline, version: RunVersion) -> Staged:
+    """Stage a version anew whose source no longer has all of its files.
+
+    Raises
+    ------
+    NotVerifiedError
+        Some files could not be had from any copy; those that could are there.
+    NotFoundError, CopyError, RefusedError
+        See :func:`retrieve`.
+    """
+    began_s = time.monotonic()
+    done = retrieve(beamline, version.run_key, version=version.version)
+    if done.missing:
+        told = "; ".join(f"{path}: {why}" for path, why in done.missing.items())
+        raise NotVerifiedError(
+            f"{len(done.missing)} of {len(version.manifest.files)} files could not be had from any copy ({told})",
+            where=done.folder,
+            remedy="Bring back a place that has them, then repeat",
+        )
+    already_there = sum(origin == ALREADY_THERE for origin in done.came_from.values())
+    return Staged(done.bytes_moved, version.manifest.size_bytes, already_there, time.monotonic() - began_s)
+
+
+def source_is_gone(beamline: OpenBeamline, version: RunVersion, source: Path) -> bool:
+    """Whether files of an archived version are no longer in its folder at the source, by the place's own word.
+
+    Raises
+    ------
+    CopyError
+        The source cannot be asked: whether its files are gone is not known.
+    """
+    if not _bundles(beamline, version):
+        return False
+    place = beamline.place(beamline.settings.runs.source.watch)
+    for entry in version.manifest.files:
+        found = place.stat((source / entry.path).relative_to(place.root).as_posix())
+        if found.presence is Presence.UNKNOWN:
+            raise CopyError(
+                f"whether the source still has {entry.path!r} is not known: {found.reason}",
+                where=source,
+                remedy=f"Mount it; or `xpcs-assets retrieve {beamline.name} {version.run_key}` takes other copies",
+            )
+        if found.presence is Presence.NO:
+            return True
+    return False
+
+
+@dataclass
+class _Fetch:
+    """Bringing files of one version to one folder of a place.
+
+    Attributes
+    ----------
+    target, folder
+        Where to.
+    on_bytes
+        Told of bytes that were read.
+    came_from, why
+        Where each file came from; why it did not come from others.
+    moved
+        Bytes written.
+    """
+
+    beamline: OpenBeamline
+    version: RunVersion
+    target: PosixPlace
+    folder: str
+    on_bytes: Callable[[int], None] = lambda size_bytes: None
+    came_from: dict[str, str] = field(default_factory=dict)
+    why: dict[str, list[str]] = field(default_factory=dict)
+    moved: int = 0
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Why each file that did not come could not be had."""
+        return {
+            path: "; ".join(why) or "no copy has it" for path, why in self.why.items() if path not in self.came_from
+        }
+
+    def outcome(self, folder: Path) -> Retrieved:
+        """What became of all of it."""
+        return Retrieved(self.version, folder, self.came_from, self.missing, self.moved)
+
+    def fetch(self, entries: Sequence[FileEntry]) -> None:
+        """Try one copy after the other for what is not there yet."""
+        self.why = {entry.path: [] for entry in entries}
+        for entry in entries:
+            if self.target.stat(self._name(entry)).presence is Presence.YES:
+                self._take(entry, ALREADY_THERE, iter(()))
+        for copy in self.beamline.ledger.copies(self.beamline.name, self.version.run_key, self.version.version):
+            if self._left(entries) and copy.place in self.beamline.settings.places:
+                self._from_copy(copy, self._left(entries))
+        for bundle in _bundles(self.beamline, self.version):
+            if self._left(entries):
+                self._from_bundle(bundle, self._left(entries))
+
+    def _left(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
+        return [entry for entry in entries if entry.path not in self.came_from]
+
+    def _name(self, entry: FileEntry) -> str:
+        return str(PurePosixPath(self.folder) / entry.path)
+
+    def _take(self, entry: FileEntry, origin: str, chunks: Iterator[bytes]) -> bool:
+        """Write a file, verified; False when its bytes could not be read there or are others."""
+        source = _Source(chunks, self.on_bytes)
+        try:
+            written = self.target.put(
+                self._name(entry), iter(source), sha256=entry.sha256, also=dict(entry.also), mtime_ns=entry.mtime_ns
+            )
+        except XpcsAssetsError as error:
+            if source.failed is None and not isinstance(error, SourceDiffersError):
+                raise  # the target is what does not work: another copy would not help
+            self.why[entry.path].append(f"{origin}: {error.what}")
+            return False
+        self.came_from[entry.path] = ALREADY_THERE if written.already_there else origin
+        self.moved += 0 if written.already_there else written.size_bytes
+        return True
+
+    def _from_copy(self, copy: Copy, entries: Sequence[FileEntry]) -> None:
+        """From a copy that is files, or from what of it lies in its place's trash."""
+        place = self.beamline.place(copy.place)
+        if place.holds_bundles or self._is_target(copy):
+            return
+        from xpcs_assets.prune.trash import in_trash
+
+        in_its_trash = {row.path: row.aside_path for row in in_trash(self.beamline.ledger, copy)}
+        for entry in entries:
+            path = str(PurePosixPath(copy.path) / entry.path)
+            for name in dict.fromkeys([path, in_its_trash.get(path, path)]):
+                found = place.stat(name)
+                if found.presence is not Presence.YES:
+                    self.why[entry.path].append(f"{copy.place}:{name}: {found.reason}")
+                elif self._take(entry, copy.place, place.read(name)):
+                    break
+
+    def _is_target(self, copy: Copy) -> bool:
+        return (copy.place, copy.path) == (self.target.name, self.folder)
+
+    def _from_bundle(self, bundle: Bundle, entries: Sequence[FileEntry]) -> None:
+        """What a bundle has of them, in the order of its offsets; what came out wrong once is read once more."""
+        place = self.beamline.place(bundle.place)
+        prefix = next(run.prefix for run in bundle.runs if run.version == self.version.version and self._is_mine(run))
+        wanted = {(prefix + entry.path, entry.size_bytes, entry.sha256): entry for entry in entries}
+        members = [
+            (member, wanted[member.path, member.size_bytes, member.sha256])
+            for member in self.beamline.ledger.members(bundle.place, bundle.name, prefix)
+            if (member.path, member.size_bytes, member.sha256) in wanted
+        ]
+        for _ in range(2):
+            onward = Onward(place, bundle.name)
+            members = [
+                (member, entry)
+                for member, entry in members
+                if not self._take(entry, f"{bundle.place}:{bundle.name}", onward.read(member))
+            ]
+
+    def _is_mine(self, run: BundleRun) -> bool:
+        return run.run_key == self.version.run_key
+
+
+class _Source:
+    """Bytes of a copy; remembers what went wrong in reading them, to be told from what goes wrong in writing."""
+
+    def __init__(self, chunks: Iterator[bytes], on_bytes: Callable[[int], None]) -> None:
+        self._chunks = chunks
+        self._on_bytes = on_bytes
+        self.failed: XpcsAssetsError | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            try:
+                chunk = next(self._chunks, None)
+            except XpcsAssetsError as error:
+                self.failed = error
+                raise
+            if chunk is None:
+                return
+            self._on_bytes(len(chunk))
+            yield chunk
+
+
+def _entries(version: RunVersion, paths: Collection[str]) -> list[FileEntry]:
+    known = {entry.path: entry for entry in version.manifest.files}
+    unknown = [path for path in paths if path not in known]
+    if unknown:
+        raise NotFoundError(
+            f"it has no file {', '.join(map(repr, unknown))}",
+            where=f"{version.beamline}/{version.run_key}/v{version.version}",
+            remedy=f"It has {len(known)}: {', '.join(list(known)[:5])}{' ...' if len(known) > 5 else ''}",
+        )
+    return [known[path] for path in dict.fromkeys(paths or known)]
+
+
+def _bundles(beamline: OpenBeamline, version: RunVersion) -> list[Bundle]:
+    """Bundles with raw data of a version, the best evidence first: of a damaged one, other members may be sound."""
+    known = beamline.ledger.bundles(beamline.name, version.run_key, version.version)
+    here = [each for each in known if each.content == RAW and each.place in beamline.settings.places]
+    return sorted(here, key=lambda each: -each.evidence.rank)
+
+
+def _staging(beamline: OpenBeamline, version: RunVersion) -> tuple[PosixPlace, VersionFolder]:
+    place = beamline.place(beamline.settings.pipeline.stage.to)
+    if place.holds_bundles or not isinstance(place, PosixPlace):
+        raise SettingsError(f"{place.name!r} is no folder to stage to", remedy="Stage to a place of kind posix")
+    return place, beamline.staged(version)
+
+
+def _from_trash(beamline: OpenBeamline, version: RunVersion) -> None:
+    """Put the staged copy back if it lies in its place's trash; what cannot be put back is fetched like the rest."""
+    from xpcs_assets.prune.trash import put_back
+
+    place, folder = _staging(beamline, version)
+    path = _inside(place, folder.raw)
+    in_trash = {CopyState.IN_TRASH, CopyState.PART_REMOVED}
+    copies = beamline.ledger.copies(beamline.name, version.run_key, version.version)
+    if any((copy.place, copy.path) == (place.name, path) and copy.state in in_trash for copy in copies):
+        try:
+            put_back(beamline, version.run_key, version.version, place.name)
+        except (NotFoundError, NotVerifiedError) as error:
+            told = f"the trash of {place.name} did not have all of it: {error.what}"
+            beamline.ledger.note(beamline.name, version.run_key, STEP, told)
+
+
+def _complete(beamline: OpenBeamline, version: RunVersion, place: PosixPlace, folder: VersionFolder) -> None:
+    """Every file is there: the manifest beside them marks the copy as whole, and the ledger has it anew."""
+    place.put(_inside(place, folder.manifest), [version.manifest.to_json().encode()])
+    record_staged(beamline.ledger, folder, place)
+
+
+def _inside(place: PosixPlace, path: Path) -> str:
+    return path.relative_to(place.root).as_posix()
