@@ -96,7 +96,7 @@ def restore(scope: Scope, run_key: str, version: int) -> Manifest:
             scope.ledger.note(scope.beamline, run_key, "repair", f"the ledger has its manifest back from {copy.place}")
             return manifest
     raise NotVerifiedError(
-        f"the manifest in the ledger is damaged, and no copy has one that agrees ({'; '.join(told) or 'none is known'})",
+        f"the ledger's manifest is damaged, and no copy has one that agrees ({'; '.join(told) or 'none is known'})",
         where=f"{scope.beamline}/{run_key}/v{version}",
         remedy="Delete nothing of this run; look at its copies by hand",
     )

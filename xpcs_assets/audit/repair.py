@@ -94,8 +94,8 @@ def repair(scope: Scope, copy: Copy) -> Repaired:
         The place cannot be asked or written; repeat it.
     """
     with scope.working(copy.run_key, PURPOSE) as still_mine:
-        place = _place_to_mend(scope, copy)
         manifest = _manifest(scope, copy)
+        place = _place_to_mend(scope, copy)
         before = reread(scope, copy, still_mine)
         wrong = _wrong(copy, manifest, before)
         sources = [_source(scope, copy, entry, still_mine) for entry, _ in wrong]

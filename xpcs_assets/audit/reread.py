@@ -7,20 +7,27 @@ What cannot be asked is unknown, and nothing is concluded from it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
 
-from xpcs_assets.archive.bundle import read_bundle
+from xpcs_assets.archive.bundle import RAW
+from xpcs_assets.archive.fixity import folder_of, holds, reread_bundle
 from xpcs_assets.audit.scope import Scope
-from xpcs_assets.copies.ledger import Bundle, Copy, CopyState, Evidence, FindingKind
-from xpcs_assets.errors import NotVerifiedError, XpcsAssetsError
+from xpcs_assets.copies.beside import write_note
+from xpcs_assets.copies.ledger import Bundle, BundleRun, Copy, CopyState, Evidence, FindingKind
+from xpcs_assets.errors import CopyError, XpcsAssetsError
 from xpcs_assets.places.hashing import KINDS
 from xpcs_assets.places.place import Place, Presence
+from xpcs_assets.places.posix import PosixPlace
+from xpcs_assets.runs.folders import VersionFolder
 from xpcs_assets.runs.manifest import FileEntry, Manifest
 
-_OF_FILES = {FindingKind.BAD, FindingKind.LOST, FindingKind.UNREADABLE, FindingKind.SIZE}
+OnFile = Callable[[], object]
+_OF_FILES = (FindingKind.BAD, FindingKind.LOST, FindingKind.UNREADABLE, FindingKind.SIZE)
+_OF_BUNDLES = (FindingKind.BAD_BUNDLE, FindingKind.LOST_BUNDLE)
 
 
 class Verdict(StrEnum):
@@ -97,8 +104,8 @@ class Reread:
         return sum(file.flipped for file in self.files)
 
 
-def reread(scope: Scope, copy: Copy, on_file: Callable[[], object] = lambda: None) -> Reread:
-    """Read every file of a copy; nothing is written.
+def reread(scope: Scope, copy: Copy, on_file: OnFile = lambda: None) -> Reread:
+    """Read every file of a copy. Of files nothing is written; what is found of bundles goes to the ledger at once.
 
     Raises
     ------
@@ -144,7 +151,7 @@ def settle(scope: Scope, step: str, found: Reread) -> None:
         return
     if verdict is Verdict.UNKNOWN and scope.why_unavailable(copy.place):
         return
-    for file in found.files:
+    for file in () if scope.places[copy.place].holds_bundles else found.files:  # bundles have findings of their own
         if file.verdict is not Verdict.RIGHT:
             kind = FindingKind.UNREADABLE if file.verdict is Verdict.UNKNOWN else FindingKind(file.verdict.value)
             scope.ledger.see_finding(scope.beamline, kind, path=file.path, reason=file.reason, **where)  # type: ignore[arg-type]
@@ -196,6 +203,18 @@ def _renew(scope: Scope, step: str, found: Reread) -> None:
         told = f"{found.flips} files in {copy.place} were wrong when read once and right when read again"
         ledger.note(copy.beamline, copy.run_key, step, told, {"why": "look at the memory, the cables and the disk"})
     alarm(scope, copy.run_key, copy.version)
+    _note_beside(scope, copy)
+
+
+def _note_beside(scope: Scope, copy: Copy) -> None:
+    """Let the note beside a staged copy say when it was verified; it is a memory, and the next one says it too."""
+    place = scope.places[copy.place]
+    if not isinstance(place, PosixPlace):
+        return
+    target = VersionFolder(place.root, copy.beamline, copy.run_key, copy.version)
+    if place.root / copy.path == target.raw:
+        with suppress(CopyError):
+            write_note(scope.ledger.engine, target, place.calls)
 
 
 def _of(found: set[Verdict]) -> Verdict:
@@ -210,7 +229,7 @@ def _unverifiable(entry: FileEntry) -> str:
     return "" if sound else "it is not verified: its manifest has no sha256 of it"
 
 
-def _files(place: Place, copy: Copy, manifest: Manifest, on_file: Callable[[], object]) -> Iterator[FileVerdict]:
+def _files(place: Place, copy: Copy, manifest: Manifest, on_file: OnFile) -> Iterator[FileVerdict]:
     for entry in manifest.files:
         on_file()
         yield read_entry(place, str(PurePosixPath(copy.path) / entry.path), entry)
@@ -233,47 +252,48 @@ def _not_read(place: Place, path: str, error: XpcsAssetsError) -> FileVerdict:
     return FileVerdict(path, Verdict.UNKNOWN, error.what)
 
 
-def _bundles(
-    scope: Scope, place: Place, copy: Copy, manifest: Manifest, on_file: Callable[[], object]
-) -> Iterator[FileVerdict]:
+def _bundles(scope: Scope, place: Place, copy: Copy, manifest: Manifest, on_file: OnFile) -> Iterator[FileVerdict]:
     """The bundles that hold a version's raw data, each read from its first byte to its last."""
-    missing = {(entry.path, entry.size_bytes, entry.sha256) for entry in manifest.files}
-    for bundle in scope.ledger.bundles(copy.beamline, copy.run_key, copy.version):
-        if bundle.place == place.name and bundle.content == "raw":
-            on_file()
-            yield reread_bundle(scope, place, bundle)
-            prefix = next(
-                run.prefix for run in bundle.runs if (run.run_key, run.version) == (copy.run_key, copy.version)
-            )
-            members = scope.ledger.members(place.name, bundle.name)
-            missing -= {(each.path.removeprefix(prefix), each.size_bytes, each.sha256) for each in members}
-    if missing:
-        told = f"{len(missing)} of {len(manifest.files)} files are in no bundle that the ledger knows"
-        yield FileVerdict(copy.path, Verdict.LOST, told)
+    found = [
+        bundle
+        for bundle in scope.ledger.bundles(copy.beamline, copy.run_key, copy.version)
+        if bundle.place == place.name and bundle.content == RAW and copy.path in {bundle.name, folder_of(bundle)}
+    ]
+    for bundle in found:
+        on_file()
+        yield read_bundle(scope, place, bundle)
+    if not holds(scope.ledger, found, copy.run_key, copy.version, manifest):
+        yield FileVerdict(copy.path, Verdict.LOST, "not all of its files are in the bundles that the ledger knows")
 
 
-def reread_bundle(scope: Scope, place: Place, bundle: Bundle) -> FileVerdict:
-    """Read a bundle, twice if the first reading is wrong, and compare it with what is recorded of it."""
-    first = _read_bundle(scope, place, bundle)
-    if first.verdict is not Verdict.BAD:
-        return first
-    again = _read_bundle(scope, place, bundle)
-    size_bytes = first.size_bytes + again.size_bytes
-    if again.verdict is Verdict.RIGHT:
-        return FileVerdict(
-            bundle.name, Verdict.RIGHT, f"wrong when read once: {first.reason}", size_bytes, flipped=True
-        )
-    return FileVerdict(bundle.name, again.verdict, again.reason, size_bytes)
-
-
-def _read_bundle(scope: Scope, place: Place, bundle: Bundle) -> FileVerdict:
+def read_bundle(scope: Scope, place: Place, bundle: Bundle) -> FileVerdict:
+    """Read a bundle again; what it is goes to the ledger (see ``archive.fixity``) and to the findings."""
+    before = place.stat(bundle.name)
     try:
-        found = read_bundle(place.read(bundle.name), where=f"{place.name}:{bundle.name}")
-    except NotVerifiedError as error:
-        return FileVerdict(bundle.name, Verdict.BAD, error.what, bundle.size_bytes)
-    except XpcsAssetsError as error:
-        return _not_read(place, bundle.name, error)
-    members = scope.ledger.members(place.name, bundle.name)
-    if (found.sha256, found.size_bytes) != (bundle.sha256, bundle.size_bytes) or found.members != members:
-        return FileVerdict(bundle.name, Verdict.BAD, "it is not the bundle that was put there", found.size_bytes)
-    return FileVerdict(bundle.name, Verdict.RIGHT, "", found.size_bytes)
+        found = reread_bundle(scope.ledger, place, bundle)
+    except CopyError as error:
+        return FileVerdict(bundle.name, Verdict.UNKNOWN, error.what)
+    if not found.wrong:
+        scope.ledger.close_findings(scope.beamline, _OF_BUNDLES, place=place.name, path=bundle.name)
+        return FileVerdict(bundle.name, Verdict.RIGHT, "", found.size_bytes)
+    lost = before.presence is Presence.NO
+    kind = FindingKind.LOST_BUNDLE if lost else FindingKind.BAD_BUNDLE
+    see_bundle(scope, bundle, kind, found.wrong)
+    if bundle.content == RAW:
+        for run in bundle.runs:
+            alarm(scope, run.run_key, run.version)
+    return FileVerdict(bundle.name, Verdict.LOST if lost else Verdict.BAD, found.wrong, found.size_bytes)
+
+
+def see_bundle(scope: Scope, bundle: Bundle, kind: FindingKind, reason: str) -> None:
+    """Note a bundle that does not count any more, under the first of its runs."""
+    first = bundle.runs[0] if bundle.runs else BundleRun("", 0)
+    scope.ledger.see_finding(
+        scope.beamline,
+        kind,
+        place=bundle.place,
+        path=bundle.name,
+        run_key=first.run_key,
+        version=first.version,
+        reason=reason,
+    )

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from xpcs_assets.copies.ledger import Ledger, RunVersion
-from xpcs_assets.errors import NotVerifiedError, XpcsAssetsError
+from xpcs_assets.errors import NotVerifiedError
 from xpcs_assets.places.place import Place
 
 if TYPE_CHECKING:
@@ -80,8 +80,4 @@ class Scope:
 
     def why_unavailable(self, place: str) -> str:
         """Why a place cannot be asked now; empty when it can."""
-        try:
-            self.places[place].failure_domain  # noqa: B018 - asking is what tells
-        except XpcsAssetsError as error:
-            return str(error)
-        return ""
+        return self.places[place].why_unavailable()

@@ -12,15 +12,35 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from xpcs_assets.audit.reread import Reread, Verdict, mark, reread, settle
+from xpcs_assets.audit.reread import Reread, Verdict, mark, read_bundle, reread, settle
 from xpcs_assets.audit.scope import ALL_RUNS, Scope
 from xpcs_assets.copies.clock import Stopwatch
-from xpcs_assets.copies.ledger import AuditOutcome, Copy, CopyState, FindingKind
+from xpcs_assets.copies.ledger import AuditOutcome, Bundle, Copy, CopyState, FindingKind
 from xpcs_assets.copies.standing import standing
 from xpcs_assets.errors import NotVerifiedError, RefusedError, XpcsAssetsError
 
 PURPOSE = "scrub"
 LIMIT_S = 3600.0
+
+
+@dataclass(frozen=True)
+class ReadAgain:
+    """A copy, or a bundle, that was read again: where it is, of which runs, and what it is."""
+
+    place: str
+    path: str
+    run_keys: tuple[str, ...]
+    verdict: Verdict
+    reason: str
+    size_bytes: int
+    flips: int = 0
+
+    @classmethod
+    def of(cls, found: Reread) -> ReadAgain:
+        """A copy."""
+        copy = found.copy
+        reason = "" if found.verdict is Verdict.RIGHT else found.reason
+        return cls(copy.place, copy.path, (copy.run_key,), found.verdict, reason, found.size_bytes, found.flips)
 
 
 @dataclass
@@ -32,9 +52,9 @@ class Scrubbed:
     place, outcome, reason
         Which place, how it ended, and why not well.
     read
-        Copies that were read again.
+        Copies and bundles that were read again.
     busy
-        Copies that were due and left, because somebody works on their run.
+        Runs with a copy that was due and left, because somebody works on the run.
     owed_bytes
         What is still owed when it ended.
     seconds
@@ -44,14 +64,14 @@ class Scrubbed:
     place: str
     outcome: AuditOutcome = AuditOutcome.DONE
     reason: str = ""
-    read: list[Reread] = field(default_factory=list)
-    busy: list[Copy] = field(default_factory=list)
+    read: list[ReadAgain] = field(default_factory=list)
+    busy: list[str] = field(default_factory=list)
     owed_bytes: int = 0
     seconds: float = 0.0
 
     @property
-    def failed(self) -> tuple[Reread, ...]:
-        """Copies that were not found right."""
+    def failed(self) -> tuple[ReadAgain, ...]:
+        """What was not found right."""
         return tuple(each for each in self.read if each.verdict is not Verdict.RIGHT)
 
     @property
@@ -64,7 +84,7 @@ class Scrubbed:
         """What the ledger keeps of it."""
         found = [each.verdict for each in self.read]
         return {
-            "copies": len(self.read),
+            "read": len(self.read),
             **{word.value: found.count(word) for word in Verdict},
             "flips": sum(each.flips for each in self.read),
             "busy": len(self.busy),
@@ -76,10 +96,10 @@ class Scrubbed:
 
 @dataclass(frozen=True)
 class _Due:
-    copy: Copy
+    what: Copy | Bundle
     size_bytes: int
     overdue: bool
-    superseded: bool
+    superseded: bool = False
 
 
 def scrub(
@@ -88,7 +108,7 @@ def scrub(
     *,
     limit_s: float = LIMIT_S,
     stopwatch: Stopwatch = time.monotonic,
-    told: Callable[[Reread], object] = lambda found: None,
+    told: Callable[[ReadAgain], object] = lambda found: None,
 ) -> tuple[Scrubbed, ...]:
     """Read of every place what is owed, mark what is found, and write a line about each place that was looked at.
 
@@ -99,7 +119,7 @@ def scrub(
     limit_s
         It ends after the first copy that goes beyond this time, s; the next one goes on.
     told
-        Called with each copy that was read.
+        Called with all that was read, as it comes.
 
     Raises
     ------
@@ -119,7 +139,7 @@ def _scrub_place(
     reread_within_s: float,
     ends_s: float,
     stopwatch: Stopwatch,
-    told: Callable[[Reread], object],
+    told: Callable[[ReadAgain], object],
     renew: Callable[[], object],
 ) -> Scrubbed:
     began_at, began_s = scope.ledger.clock(), stopwatch()
@@ -139,10 +159,11 @@ def _scrub_place(
             done.outcome, done.reason = AuditOutcome.PART, "its time was over; the next one goes on"
             break
         renew()
-        found = _read_one(scope, item, done, renew)
+        found = _read(scope, item, done, renew)
         if found is not None and found.verdict is not Verdict.UNKNOWN:  # else others would wait behind it for ever
             done.owed_bytes = max(0, done.owed_bytes - item.size_bytes)
         if found is not None:
+            done.read.append(found)
             told(found)
     done.seconds = stopwatch() - began_s
     if done.read or done.outcome is not AuditOutcome.DONE:
@@ -152,15 +173,28 @@ def _scrub_place(
     return done
 
 
-def _read_one(scope: Scope, item: _Due, done: Scrubbed, renew: Callable[[], object]) -> Reread | None:
-    copy = item.copy
+def _read(scope: Scope, item: _Due, done: Scrubbed, renew: Callable[[], object]) -> ReadAgain | None:
+    if isinstance(item.what, Bundle):
+        return _read_bundle(scope, item.what)
+    return _read_copy(scope, item.what, item.superseded, done, renew)
+
+
+def _read_bundle(scope: Scope, bundle: Bundle) -> ReadAgain:
+    found = read_bundle(scope, scope.places[bundle.place], bundle)
+    run_keys = tuple(dict.fromkeys(run.run_key for run in bundle.runs))
+    return ReadAgain(bundle.place, bundle.name, run_keys, found.verdict, found.reason, found.size_bytes)
+
+
+def _read_copy(
+    scope: Scope, copy: Copy, superseded: bool, done: Scrubbed, renew: Callable[[], object]
+) -> ReadAgain | None:
     try:
         with scope.working(copy.run_key, PURPOSE) as still_mine:
             known = scope.ledger.copies(scope.beamline, copy.run_key, copy.version)
             now = next(each for each in known if (each.place, each.path) == (copy.place, copy.path))
             if now.state is not CopyState.PRESENT:
                 return None
-            if item.superseded:
+            if superseded:
                 mark(scope, PURPOSE, now, CopyState.LOST, "a later version was taken from the very same files")
                 return None
 
@@ -172,19 +206,22 @@ def _read_one(scope: Scope, item: _Due, done: Scrubbed, renew: Callable[[], obje
             still_mine()
             settle(scope, PURPOSE, found)
     except RefusedError:
-        done.busy.append(copy)
+        done.busy.append(copy.run_key)
         return None
     except NotVerifiedError as error:
-        where = {"run_key": copy.run_key, "version": copy.version}
-        scope.ledger.see_finding(scope.beamline, FindingKind.MANIFEST, reason=str(error), **where)  # type: ignore[arg-type]
+        where = {"place": copy.place, "run_key": copy.run_key, "version": copy.version}
+        scope.ledger.see_finding(scope.beamline, FindingKind.MANIFEST, path=copy.path, reason=error.what, **where)  # type: ignore[arg-type]
         done.reason = str(error)
         return None
-    done.read.append(found)
-    return found
+    return ReadAgain.of(found)
 
 
 def _due(scope: Scope, place: str, now: datetime, within: timedelta) -> list[_Due]:
     """All copies of a place in the order in which they are to be read."""
+    if scope.places[place].holds_bundles:
+        bundles = [each for each in scope.ledger.bundles_in(place, beamline=scope.beamline) if each.evidence.counts]
+        ordered = sorted(bundles, key=lambda each: not _is_overdue(each, now, within))
+        return [_Due(each, each.size_bytes, _is_overdue(each, now, within)) for each in ordered]
     due = [
         _Due(
             item.copy,
@@ -197,9 +234,9 @@ def _due(scope: Scope, place: str, now: datetime, within: timedelta) -> list[_Du
     return sorted(due, key=lambda item: (not item.superseded, not item.overdue))
 
 
-def _is_overdue(copy: Copy, now: datetime, within: timedelta) -> bool:
+def _is_overdue(what: Copy | Bundle, now: datetime, within: timedelta) -> bool:
     """Whether it was verified too long ago; or in the future, which is as good as never."""
-    return copy.verified_at > now or now - copy.verified_at >= within
+    return what.verified_at > now or now - what.verified_at >= within
 
 
 def _owed(scope: Scope, place: str, due: list[_Due], now: datetime, within_s: float) -> int:
@@ -207,7 +244,7 @@ def _owed(scope: Scope, place: str, due: list[_Due], now: datetime, within_s: fl
     total_bytes = sum(item.size_bytes for item in due)
     last = next(iter(scope.ledger.audits(scope.beamline, PURPOSE, place, limit=1)), None)
     left_bytes = int(last.counts.get("owed_bytes", 0)) if last is not None else 0
-    since = last.began_at if last is not None else min((item.copy.verified_at for item in due), default=now)
+    since = last.began_at if last is not None else min((item.what.verified_at for item in due), default=now)
     gone_s = (now - since).total_seconds()
     share = gone_s / within_s if gone_s >= 0 else 1.0  # a line from the future says nothing about what was read
     return min(total_bytes, left_bytes + int(total_bytes * share))

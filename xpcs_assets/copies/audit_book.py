@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
+from xpcs_assets.copies.keeping import keep
 from xpcs_assets.copies.tables import AuditRow, FindingRow, VersionRow
 from xpcs_assets.errors import RefusedError
 from xpcs_assets.runs.manifest import Manifest
@@ -168,6 +169,7 @@ class AuditBook(Book):
         kinds: Collection[FindingKind],
         *,
         place: str | None = None,
+        path: str | None = None,
         run_key: str | None = None,
         version: int | None = None,
         seen_before: datetime | None = None,
@@ -186,6 +188,7 @@ class AuditBook(Book):
         )
         for column, wanted in (
             (FindingRow.place, place),
+            (FindingRow.path, path),
             (FindingRow.run_key, run_key),
             (FindingRow.version, version),
         ):
@@ -265,6 +268,8 @@ class AuditBook(Book):
         )
         with writing(self.engine) as session:
             session.add(row)
+            keep(session, row)
+            keep(session, row)
             session.flush()
             return value_of(AuditLine, row, outcome=AuditOutcome)
 

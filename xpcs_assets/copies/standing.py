@@ -132,6 +132,13 @@ def aside_paths(engine: Engine, beamline: str, place: str) -> frozenset[str]:
         return frozenset(session.scalars(query))
 
 
+def result_folders(engine: Engine, beamline: str) -> frozenset[str]:
+    """The folders, relative to the staging place, in which a result that the ledger knows lies."""
+    query = select(ResultRow.path).where(ResultRow.beamline == beamline).distinct()
+    with reading(engine) as session:
+        return frozenset(str(PurePosixPath(path).parent) for path in session.scalars(query))
+
+
 def newest_results(engine: Engine, beamline: str) -> tuple[Result, ...]:
     """Of each analysis key and version the result that was recorded last: what is served."""
     newest = (
@@ -145,21 +152,11 @@ def newest_results(engine: Engine, beamline: str) -> tuple[Result, ...]:
         return tuple(value_of(Result, row) for row in session.scalars(query))
 
 
-def latest_versions(engine: Engine, beamline: str) -> dict[str, int]:
-    """The version of each run that was taken last."""
-    newest = (
-        select(VersionRow.run_key, func.max(VersionRow.taken_at).label("taken_at"))
-        .where(VersionRow.beamline == beamline)
-        .group_by(VersionRow.run_key)
-        .subquery()
-    )
-    query = (
-        select(VersionRow.run_key, VersionRow.version)
-        .join(newest, and_(VersionRow.run_key == newest.c.run_key, VersionRow.taken_at == newest.c.taken_at))
-        .where(VersionRow.beamline == beamline)
-    )
+def versions_known(engine: Engine, beamline: str) -> frozenset[tuple[str, int]]:
+    """Run key and version of all that was ever taken."""
+    query = select(VersionRow.run_key, VersionRow.version).where(VersionRow.beamline == beamline)
     with reading(engine) as session:
-        return {row[0]: row[1] for row in session.execute(query)}
+        return frozenset((row[0], row[1]) for row in session.execute(query))
 
 
 def unfinished(
