@@ -74,6 +74,11 @@ class Site:
         """SQLAlchemy URL of the ledger and the embedded catalog."""
         return self.settings.database or f"sqlite:///{self.home / 'ledger.db'}"
 
+    @property
+    def journal(self) -> Path:
+        """Folder of the ledger's journal."""
+        return self.home / "journal"
+
     def path(self, relative: Path) -> Path:
         """A path of the settings, made absolute."""
         return self.home / relative

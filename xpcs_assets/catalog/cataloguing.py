@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.documents import Derived
 from xpcs_assets.catalog.embedded import CatalogRecord, EmbeddedCatalog
+from xpcs_assets.copies.ledger import Result, RunVersion
 from xpcs_assets.describe.quality import Quality, frames_sane, g2_sane
 from xpcs_assets.describe.record import read_record
+from xpcs_assets.errors import CatalogError, InputError
 from xpcs_assets.runs.recipe import Recipe
 
 
@@ -48,9 +50,30 @@ def catalogue_result(beamline: OpenBeamline, key: str) -> Catalogued:
     CatalogError
         The catalog did not take it.
     """
+    return _catalogue(beamline, beamline.latest(key), beamline.result(key))
+
+
+def recatalogue(beamline: OpenBeamline) -> list[str]:
+    """Put every version that was described and every result again; why some could not be, in words."""
+    told = []
+    catalog = EmbeddedCatalog(beamline.engine)
+    for run in beamline.ledger.runs(beamline.name):
+        for version in beamline.ledger.versions(beamline.name, run.run_key):
+            folder = beamline.staged(version)
+            results = beamline.ledger.results(beamline.name, run.run_key, version=version.version)
+            try:
+                if folder.record.exists():
+                    catalog.put_raw(read_record(folder.record), str(folder.raw))
+                    for result in reversed(results):  # the last recorded is put last
+                        _catalogue(beamline, version, result)
+            except (InputError, CatalogError, OSError) as error:
+                told.append(f"{run.run_key} v{version.version} is not in the catalog: {error}")
+    return told
+
+
+def _catalogue(beamline: OpenBeamline, version: RunVersion, found: Result) -> Catalogued:
     from xpcs_assets.results.result import open_result
 
-    found = beamline.result(key)
     path = beamline.result_path(found)
     result = open_result(path)
     fits = result.fit()
@@ -59,8 +82,8 @@ def catalogue_result(beamline: OpenBeamline, key: str) -> Catalogued:
     status = path.stat()  # the file's own time: found again, it is the same dataset
     pid = catalog.put_derived(
         Derived(
-            record=read_record(beamline.staged(beamline.latest(key)).record),
-            analysis_key=key,
+            record=read_record(beamline.staged(version).record),
+            analysis_key=found.analysis_key,
             recipe=Recipe.from_dict(found.report["recipe"]),
             folder=str(path.parent),
             size_bytes=status.st_size,

@@ -1,7 +1,7 @@
 """The embedded catalog's tables. What their columns mean is said at the values that ``embedded`` gives out.
 
-What a person writes is in a table of its own without reference to the records: these can be thrown away and made
-anew from the data, those cannot.
+Records can be thrown away and made anew from the data. What a person writes cannot: that is in a table of the ledger
+(``copies.tables.NoteRow``) without reference to the records.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from sqlalchemy import JSON, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from xpcs_assets.copies.database import Base, Moment
-from xpcs_assets.copies.tables import Digest, Key
-
-Pid = String(400)
+from xpcs_assets.copies.tables import Digest, Key, Pid
 
 
 class RecordRow(Base):
@@ -51,16 +49,3 @@ class RecordRow(Base):
     created_at: Mapped[datetime] = mapped_column(Moment)
     recorded_at: Mapped[datetime] = mapped_column(Moment)
     updated_at: Mapped[datetime] = mapped_column(Moment)
-
-
-class NoteRow(Base):
-    """What a person wrote about a dataset."""
-
-    __tablename__ = "catalog_notes"
-    __table_args__ = (Index("catalog_notes_by_pid", "pid", "id"),)
-
-    id: Mapped[int] = mapped_column(Integer, primary_key=True)
-    pid: Mapped[str] = mapped_column(Pid)
-    text: Mapped[str] = mapped_column(Text)
-    written_by: Mapped[str] = mapped_column(Text)
-    written_at: Mapped[datetime] = mapped_column(Moment)

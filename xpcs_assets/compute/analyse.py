@@ -114,6 +114,7 @@ def analyse(
     XpcsAssetsError
         An input is missing or damaged, the worker failed, or what it left is not what it reported.
     """
+    from xpcs_assets.copies.beside import write_note
     from xpcs_assets.engine.version import ENGINE
     from xpcs_assets.results.result import open_result
 
@@ -140,6 +141,7 @@ def analyse(
     )
     if key == run_key:
         beamline.ledger.promote(beamline.name, run_key, recipe.digest)
+    write_note(beamline.engine, found.folder)
     return Analysed(found, recipe, path, result, report)
 
 

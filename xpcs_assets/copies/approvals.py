@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
+from xpcs_assets.copies.keeping import keep
 from xpcs_assets.copies.tables import ApprovalRow
 
 VALID_FOR = timedelta(days=1)
@@ -57,6 +58,7 @@ class ApprovalBook(Book):
         )
         with writing(self.engine) as session:
             session.add(row)
+            keep(session, row, looser=True)
             session.flush()
             return value_of(Approval, row, items=frozenset)
 

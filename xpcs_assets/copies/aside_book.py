@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
+from xpcs_assets.copies.keeping import keep
 from xpcs_assets.copies.tables import AsideRow
 
 
@@ -120,6 +121,8 @@ class AsideBook(Book):
                 if file.aside_path not in known
             ]
             session.add_all(rows)
+            for row in rows:
+                keep(session, row)
             session.flush()
             return tuple(_aside(row) for row in rows)
 
@@ -154,6 +157,7 @@ class AsideBook(Book):
             for each in ids:
                 row = session.get_one(AsideRow, each)
                 row.ended, row.ended_at = ended.value, self.clock()
+                keep(session, row)
 
     def bytes_aside(self, beamline: str, place: str) -> int:
         """Bytes of all files that lie in a place's trash."""

@@ -27,13 +27,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import event, func, select
+from sqlalchemy import event, func, literal, select
 from sqlalchemy.orm import Session
 
 from xpcs_assets.copies.clock import utc_now
 from xpcs_assets.copies.database import Base, Moment, microseconds, moment_of
 from xpcs_assets.copies.journal import BEGINNING, Journal, Line
-from xpcs_assets.copies.tables import CopyRow, LedgerRow, ResultRow, VersionRow
+from xpcs_assets.copies.tables import CopyRow, LedgerRow, ResultRow
 from xpcs_assets.errors import LedgerError
 
 PROMOTION = "promotion"
@@ -71,19 +71,19 @@ def keep_promotion(session: Session, row: ResultRow) -> None:
 def replay(session: Session, lines: Iterable[Line]) -> tuple[Line, ...]:
     """Bring lines into the database; a row that is there is brought up to date. Those that have no place are returned.
 
-    A copy of a version that the database does not know has no place.
+    A copy or bundle of what the database does not know has no place, nor the promotion of a result it does not know.
     """
     tables = {mapper.class_.__tablename__: mapper.class_ for mapper in Base.registry.mappers}
     left = []
     for line in lines:
+        if line.table == BEGINNING:
+            continue
         if line.table == PROMOTION:
             done = _promote(session, line.row)
         elif line.table == CopyRow.__tablename__:
             done = _put_copy(session, line.row)
-        elif line.table in tables:
-            done = _put(session, tables[line.table], line.row)
         else:
-            done = line.table == BEGINNING
+            done = line.table in tables and _put(session, tables[line.table], line.row)
         session.flush()
         if not done:
             left.append(line)
@@ -124,7 +124,7 @@ def begin(session: Session, journal: Journal) -> None:
         alone.enter_context(journal.locked())  # until the looser lines are written
         row = _row(session)
         ordered = sorted(facts, key=lambda fact: fact.looser)
-        lines = [Line(row.journal_number + n, fact.table, _plain(fact.of)) for n, fact in enumerate(ordered, 1)]
+        lines = [Line(row.journal_number + n, fact.table, plain(fact.of)) for n, fact in enumerate(ordered, 1)]
         row.journal_number += len(lines)
         session.flush()
         strict = sum(not fact.looser for fact in facts)
@@ -168,14 +168,16 @@ def _catch_up(session: Session, journal: Journal) -> None:
         row.journal_number = last.number
 
 
-def _plain(of: Base | Mapping[str, Any]) -> dict[str, Any]:
+def plain(of: Base | Mapping[str, Any]) -> dict[str, Any]:
+    """A row's columns as values that JSON has; times in microseconds since 1970."""
     if not isinstance(of, Base):
         return dict(of)
     values = {column.key: getattr(of, column.key) for column in of.__table__.columns}
     return {name: microseconds(value) if isinstance(value, datetime) else value for name, value in values.items()}
 
 
-def _columns(kind: type[Base], row: Mapping[str, Any]) -> dict[str, Any]:
+def columns_of(kind: type[Base], row: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a row from what :func:`plain` made of it; what the table does not have is left out."""
     columns = {column.key: column for column in kind.__table__.columns}
     return {
         name: moment_of(value) if isinstance(columns[name].type, Moment) and value is not None else value
@@ -185,10 +187,12 @@ def _columns(kind: type[Base], row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _put(session: Session, kind: type[Base], row: Mapping[str, Any]) -> bool:
-    values = _columns(kind, row)
+    values = columns_of(kind, row)
     key = tuple(values[column.key] for column in kind.__table__.primary_key)
     known = session.get(kind, key)
     if known is None:
+        if not _has_what_it_refers_to(session, kind, values):
+            return False
         session.add(kind(**values))
         return True
     for name, value in values.items():  # only what differs is written, so that an append-only row is left alone
@@ -197,11 +201,20 @@ def _put(session: Session, kind: type[Base], row: Mapping[str, Any]) -> bool:
     return True
 
 
+def _has_what_it_refers_to(session: Session, kind: type[Base], values: Mapping[str, Any]) -> bool:
+    for constraint in kind.__table__.foreign_key_constraints:  # type: ignore[attr-defined]
+        pairs = [(element.column, values[element.parent.key]) for element in constraint.elements]
+        found = select(literal(1)).where(*(column == value for column, value in pairs))
+        if all(value is not None for _, value in pairs) and session.scalar(found) is None:
+            return False
+    return True
+
+
 def _put_copy(session: Session, row: Mapping[str, Any]) -> bool:
     """A copy is known by where it is: its number may be another in a ledger that was made again."""
-    values = _columns(CopyRow, row)
+    values = columns_of(CopyRow, row)
     number = values.pop("id")
-    if session.get(VersionRow, (values["beamline"], values["run_key"], values["version"])) is None:
+    if not _has_what_it_refers_to(session, CopyRow, values):
         return False
     key = {name: values[name] for name in ("beamline", "run_key", "version", "place", "path")}
     known = session.scalar(select(CopyRow).filter_by(**key))

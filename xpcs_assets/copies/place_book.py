@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
+from xpcs_assets.copies.keeping import keep
 from xpcs_assets.copies.tables import PlaceRow
 
 
@@ -69,5 +70,6 @@ class PlaceBook(Book):
                 anew = True
             if anew:
                 row.identity, row.root, row.met_at = identity, str(root), now
+                keep(session, row)
             session.flush()
             return value_of(KnownPlace, row)

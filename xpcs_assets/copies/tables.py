@@ -22,6 +22,7 @@ from xpcs_assets.copies.database import Base, Moment, Words
 
 Key = String(160)  # a run key is 96 characters at most, an analysis key 48 and a tilde more
 Digest = String(80)
+Pid = String(400)
 BundleName = String(400)  # beamline, run key twice, version and content, and a digest
 _VERSION = ["beamline", "run_key", "version"]
 _VERSION_KEY = [f"run_versions.{name}" for name in _VERSION]
@@ -346,3 +347,16 @@ class ClockRow(Base):
     anchor_us: Mapped[int] = mapped_column(BigInteger)
     seen_at: Mapped[datetime] = mapped_column(Moment)
     accepted_by: Mapped[str] = mapped_column(Words)
+
+
+class NoteRow(Base):
+    """What a person wrote about a dataset."""
+
+    __tablename__ = "catalog_notes"
+    __table_args__ = (Index("catalog_notes_by_pid", "pid", "id"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    pid: Mapped[str] = mapped_column(Pid)
+    text: Mapped[str] = mapped_column(Words)
+    written_by: Mapped[str] = mapped_column(Words)
+    written_at: Mapped[datetime] = mapped_column(Moment)

@@ -15,7 +15,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
@@ -192,6 +193,22 @@ def address_of(site: Site) -> str:
     except FileNotFoundError:
         told = ""
     return told or f"http://{site.settings.webserver.host}:{site.settings.webserver.port}"
+
+
+@contextmanager
+def not_running(site: Site) -> Iterator[None]:
+    """Keep a site from being started meanwhile.
+
+    Raises
+    ------
+    RefusedError
+        It runs.
+    """
+    lock = _only_one(site)
+    try:
+        yield
+    finally:
+        lock.close()
 
 
 def _only_one(site: Site) -> IO[str]:

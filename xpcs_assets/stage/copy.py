@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xpcs_assets.copies.beside import write_note
 from xpcs_assets.copies.clock import Stopwatch
 from xpcs_assets.copies.ledger import Copy, Evidence, Ledger
 from xpcs_assets.errors import (
@@ -148,8 +149,8 @@ def stage_run(
 
 
 def record_staged(ledger: Ledger, target: VersionFolder, place: PosixPlace) -> Copy:
-    """Tell the ledger of a copy that :func:`stage_run` has just made or found."""
-    return ledger.record_copy(
+    """Tell the ledger, and the note beside the manifest, of a copy that :func:`stage_run` has just made or found."""
+    copy = ledger.record_copy(
         target.beamline,
         target.run_key,
         target.version,
@@ -158,6 +159,8 @@ def record_staged(ledger: Ledger, target: VersionFolder, place: PosixPlace) -> C
         failure_domain=place.failure_domain,
         evidence=Evidence.READ_BACK,
     )
+    write_note(ledger.engine, target, place.calls)
+    return copy
 
 
 def _entry(root: Path, path: str, also: tuple[str, ...], calls: Syscalls) -> tuple[FileEntry, Signature]:

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from xpcs_assets.catalog import tables
 from xpcs_assets.catalog.embedded import EmbeddedCatalog, derived_pid, raw_pid
 from xpcs_assets.copies.database import Base, migrate, open_database
+from xpcs_assets.copies.tables import NoteRow
 from xpcs_assets.describe.record import Record, read_record, write_record
 from xpcs_assets.errors import CatalogError
 from xpcs_assets_tests.storage import HandClock
@@ -29,7 +30,7 @@ def pids(found: tuple[object, ...]) -> list[str]:
 
 
 def test_the_migration_makes_the_very_tables_that_are_declared(catalog: EmbeddedCatalog) -> None:
-    mine = {tables.RecordRow.__tablename__, tables.NoteRow.__tablename__}
+    mine = {tables.RecordRow.__tablename__, NoteRow.__tablename__}
     with catalog.engine.connect() as connection:
         found = compare_metadata(MigrationContext.configure(connection), Base.metadata)
     assert [difference for difference in found if any(name in str(difference) for name in mine)] == []
