@@ -16,8 +16,11 @@ import typer
 from rich.console import Console
 
 from xpcs_assets import __version__
+from xpcs_assets.cli_audit import audit, repair, verify
 from xpcs_assets.cli_archive import retrieve
 from xpcs_assets.cli_inspect import inspect
+from xpcs_assets.cli_ledger import rebuild
+from xpcs_assets.cli_place import place
 from xpcs_assets.cli_prune import clock, hold, prune, release
 from xpcs_assets.cli_qmap import qmap as make_qmap
 from xpcs_assets.cli_shared import (
@@ -78,6 +81,7 @@ def correlate(context: typer.Context) -> None:
 
 app.command(name="qmap")(make_qmap)
 app.command()(inspect)
+app.command()(place)
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -284,7 +288,11 @@ app.command()(retrieve)
 app.command()(prune)
 app.command()(hold)
 app.command()(release)
+app.command()(verify)
+app.command()(audit)
+app.command()(repair)
 app.command()(clock)
+app.command()(rebuild)
 
 
 @app.command()
