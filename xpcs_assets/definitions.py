@@ -29,6 +29,8 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     from xpcs_assets.archive import sensors as archive_sensors
     from xpcs_assets.arrive import assets as arrive
     from xpcs_assets.arrive import sensors as arrive_sensors
+    from xpcs_assets.audit import assets as audit
+    from xpcs_assets.audit import sensors as audit_sensors
     from xpcs_assets.average import assets as average
     from xpcs_assets.catalog import assets as catalog
     from xpcs_assets.correlate import assets as correlate
@@ -47,8 +49,10 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     ingest = _ingest_job(bound, chain)
     if settings.pipeline.correlate is not None:
         chain += average.build(bound)
-    more_jobs = [prune.build_job(bound)]
-    sensors = [*prune_sensors.build(bound, more_jobs[0]), *arrive_sensors.build(bound, ingest.name)]
+    prune_job, (scrub_job, audit_job) = prune.build_job(bound), audit.build_jobs(bound)
+    more_jobs = [prune_job, scrub_job, audit_job]
+    sensors = [*prune_sensors.build(bound, prune_job), *arrive_sensors.build(bound, ingest.name)]
+    sensors += audit_sensors.build(bound, scrub_job, audit_job, ingest.name)
     if settings.pipeline.archive is not None:
         kept = archive.build(bound)
         archive_job = archive.build_job(bound)

@@ -22,6 +22,7 @@ NEWEST = 20
 SLICE = 50
 REQUEST_STANDS_S = 120.0
 ATTEMPTS = 3
+ASKED = "complete; asked to be taken"
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class Watch:
             return None
         if (known is None or known.fingerprint != seen) and self._is_a_version(candidate, seen):
             return None
-        arrival = self._note(candidate, seen, ArrivalState.WAITING, "complete; asked to be taken")
+        arrival = self._note(candidate, seen, ArrivalState.WAITING, ASKED)
         if arrival is None:
             return None
         self._asked[candidate.key] = (seen, self._clock())

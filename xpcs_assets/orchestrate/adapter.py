@@ -125,6 +125,21 @@ def report_failed_check(instance: DagsterInstance, key: AssetKey, check: str, pa
     )
 
 
+def report_passed_check(instance: DagsterInstance, key: AssetKey, check: str, partition: str, reason: str) -> None:
+    """Report that a check passes again, without the step that made what it judges."""
+    instance.report_runless_asset_event(
+        AssetCheckEvaluation(
+            asset_key=key, check_name=check, passed=True, metadata={}, partition=partition, description=reason
+        )
+    )
+
+
+def partition_in_progress(instance: DagsterInstance, beamline: str, partition: str) -> bool:
+    """Tell whether any run of a beamline's partition waits or works now, whatever started it."""
+    tags = {PARTITION_NAME_TAG: partition, BEAMLINE_TAG: beamline}
+    return instance.get_runs_count(RunsFilter(tags=tags, statuses=_IN_PROGRESS)) > 0
+
+
 def runs_in_progress(instance: DagsterInstance, job_name: str, partition: str = "") -> int:
     """How many runs of a job wait or work now; those for one partition when given."""
     tags = {PARTITION_NAME_TAG: partition} if partition else {}

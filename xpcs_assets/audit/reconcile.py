@@ -1,0 +1,194 @@
+"""Runs whose events were missed: complete and never taken, taken and not staged, correlated or catalogued.
+
+What was asked for is counted in the run's own timeline, so nothing depends on Dagster's memory: a lost cursor, or a
+Dagster database of yesterday, changes neither what is missing nor how often it was tried. Each try waits longer than
+the one before; what fails too often is parked with its reason, where a person sees it, and the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from xpcs_assets.arrive.watch import ASKED
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.catalog.documents import derived_pid, raw_pid
+from xpcs_assets.copies.ledger import ArrivalState, Event, FindingKind
+from xpcs_assets.copies.standing import unfinished
+from xpcs_assets.errors import XpcsAssetsError
+
+STEP = "reconcile"
+SETTLES = timedelta(minutes=10)
+"""So long a run has been left alone by all others before it is asked for again."""
+FIRST_PAUSE = timedelta(minutes=10)
+LONGEST_PAUSE = timedelta(hours=6)
+ATTEMPTS = 4
+LOOKED_AT = 500
+FROM_STAGED = ("correlation", "plots", "metadata", "catalog_entry", "result_entry")
+FROM_RECORD = ("metadata", "catalog_entry")
+OF_RESULT = ("result_entry",)
+
+
+@dataclass(frozen=True)
+class Missed:
+    """Something to be asked for again.
+
+    Attributes
+    ----------
+    key
+        The partition key.
+    run_key, version
+        Of which run; 0 when it was never taken.
+    steps
+        The assets to materialise; empty for the whole of the ingest.
+    reason
+        What is missing.
+    attempt
+        How often it was asked for before.
+    """
+
+    key: str
+    run_key: str
+    version: int
+    steps: tuple[str, ...]
+    reason: str
+    attempt: int = 0
+
+    @property
+    def name(self) -> str:
+        """The same for the same thing asked for the same number of times."""
+        return f"{self.key}:v{self.version}:{'+'.join(self.steps) or 'ingest'}:{self.attempt}"
+
+
+def to_ask_for(beamline: OpenBeamline, limit: int, is_busy: Callable[[str], bool]) -> list[Missed]:
+    """What is to be asked for now, each noted in its run's timeline; at most ``limit``.
+
+    Parameters
+    ----------
+    is_busy
+        Whether anything waits or works for a partition key now.
+    """
+    parked = _still_parked(beamline)
+    asked: list[Missed] = []
+    for missed in _missing(beamline):
+        if len(asked) >= limit:
+            break
+        if (missed.key, missed.version) in parked or missed.key in {other.key for other in asked}:
+            continue
+        try:
+            due = _due(beamline, missed)
+            if due is None or is_busy(missed.key):
+                continue
+            detail = {"asked": missed.key, "steps": list(missed.steps), "version": missed.version}
+            told = f"asked for again ({due.attempt + 1}): {missed.reason}"
+            beamline.ledger.note(beamline.name, missed.run_key, STEP, told, detail)
+        except XpcsAssetsError as error:  # one run that cannot be looked at does not keep the others
+            park(beamline, missed, str(error))
+            continue
+        asked.append(due)
+    return asked
+
+
+def park(beamline: OpenBeamline, missed: Missed, reason: str) -> None:
+    """Ask for it no more until a person has looked; materialising it by hand is what brings it back."""
+    beamline.ledger.see_finding(
+        beamline.name,
+        FindingKind.PARKED,
+        path=missed.key,
+        run_key=missed.run_key,
+        version=missed.version,
+        reason=f"{missed.reason}; {reason}",
+    )
+
+
+def _due(beamline: OpenBeamline, missed: Missed) -> Missed | None:
+    """The next try, when its time has come; None while it waits, and once it is parked."""
+    timeline = beamline.ledger.timeline(beamline.name, missed.run_key)
+    tries = [event for event in timeline if _is_try(event, missed)]
+    pause = min(FIRST_PAUSE * 2 ** max(0, len(tries) - 1), LONGEST_PAUSE)
+    if tries and beamline.ledger.clock() - tries[-1].at < pause:
+        return None
+    if len(tries) >= ATTEMPTS:
+        ends = [f"{event.step} {event.what}" for event in timeline if event.what.startswith(("failed: ", "refused: "))]
+        park(beamline, missed, f"asked for {len(tries)} times, {ends[-1] if ends else 'and no run of it ended'}")
+        return None
+    return Missed(missed.key, missed.run_key, missed.version, missed.steps, missed.reason, len(tries))
+
+
+def _is_try(event: Event, missed: Missed) -> bool:
+    told = (event.detail.get("asked"), event.detail.get("steps"), event.detail.get("version"))
+    return event.step == STEP and told == (missed.key, list(missed.steps), missed.version)
+
+
+def _missing(beamline: OpenBeamline) -> Iterator[Missed]:
+    yield from _not_taken(beamline)
+    before = beamline.ledger.clock() - SETTLES
+    pipeline = beamline.settings.pipeline
+    for item in unfinished(
+        beamline.engine,
+        beamline.name,
+        staged_in=pipeline.stage.to,
+        correlates=pipeline.correlate is not None,
+        taken_before=before,
+        limit=LOOKED_AT,
+    ):
+        steps = FROM_STAGED if item.staged else ()
+        reason = "it was staged and has no result" if item.staged else "it was taken and never staged"
+        yield Missed(item.run_key, item.run_key, item.version, steps, reason)
+    yield from _not_catalogued(beamline)
+
+
+def _not_taken(beamline: OpenBeamline) -> Iterator[Missed]:
+    """Arrivals that were asked to be taken long ago; a run that cannot be taken is not among them: the watch has it."""
+    before = beamline.ledger.clock() - SETTLES
+    states = [ArrivalState.SUBMITTED, ArrivalState.WAITING]
+    for arrival in beamline.ledger.arrivals(beamline.name, states=states):
+        asked = arrival.state is ArrivalState.SUBMITTED or arrival.reason == ASKED
+        if asked and arrival.changed_at < before:
+            yield Missed(arrival.run_key, arrival.run_key, 0, (), "it is complete at its source and was never taken")
+
+
+def _not_catalogued(beamline: OpenBeamline) -> Iterator[Missed]:
+    """What an audit found without a catalog record; only the newest version of a run can be catalogued again."""
+    for finding in beamline.ledger.findings(beamline.name, kinds=[FindingKind.UNCATALOGUED])[:LOOKED_AT]:
+        latest = beamline.ledger.latest(beamline.name, finding.run_key)
+        if latest is None or latest.version != finding.version:
+            continue
+        run_key, version = finding.run_key, finding.version
+        if finding.path == raw_pid(beamline.name, run_key, version):
+            yield Missed(run_key, run_key, version, FROM_RECORD, "its raw data are not in the catalog")
+            continue
+        for result in beamline.ledger.results(beamline.name, run_key, version=version):
+            folder = result.path.split("/")[-2]
+            if finding.path == derived_pid(beamline.name, result.analysis_key, version, folder):
+                yield Missed(result.analysis_key, run_key, version, OF_RESULT, "its result is not in the catalog")
+                break
+
+
+def _still_parked(beamline: OpenBeamline) -> set[tuple[str, int]]:
+    """Key and version of what is parked; what was done by hand or taken meanwhile is no longer."""
+    parked = set()
+    for finding in beamline.ledger.findings(beamline.name, kinds=[FindingKind.PARKED]):
+        if not _is_over(beamline, finding.run_key, finding.version):
+            parked.add((finding.path, finding.version))
+            continue
+        beamline.ledger.close_findings(
+            beamline.name, [FindingKind.PARKED], path=finding.path, run_key=finding.run_key, version=finding.version
+        )
+    return parked
+
+
+def _is_over(beamline: OpenBeamline, run_key: str, version: int) -> bool:
+    """Whether nothing of a run is missing any more, or a later version has taken its place."""
+    ledger, pipeline = beamline.ledger, beamline.settings.pipeline
+    try:
+        latest = ledger.latest(beamline.name, run_key)
+    except XpcsAssetsError:
+        return False
+    if latest is None or version != latest.version:
+        return latest is not None
+    staged = any(copy.place == pipeline.stage.to for copy in ledger.copies(beamline.name, run_key, version))
+    results = ledger.results(beamline.name, run_key, analysis_key=run_key, version=version)
+    uncatalogued = ledger.findings(beamline.name, kinds=[FindingKind.UNCATALOGUED], run_key=run_key)
+    return staged and (bool(results) or pipeline.correlate is None) and not uncatalogued

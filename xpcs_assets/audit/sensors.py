@@ -1,0 +1,121 @@
+"""Dagster bindings of step 9: the sensors that ask for scrubs and audits, and the one that finds missed runs.
+
+Each asks for one run at a time, after everything that makes data. Which hour or day it is names the request, so that
+asking twice, or after Dagster has forgotten, does no harm.
+"""
+
+from datetime import datetime
+
+from dagster import (
+    DefaultSensorStatus,
+    JobDefinition,
+    RunRequest,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from xpcs_assets.audit.assets import report_checks
+from xpcs_assets.orchestrate.adapter import (
+    BEAMLINE_TAG,
+    PRIORITY_TAG,
+    partition_in_progress,
+    runs_in_progress,
+    was_requested,
+)
+from xpcs_assets.orchestrate.bindings import Bound
+
+SCRUB_EVERY_S = 3600.0
+REQUESTS_PER_TICK = 10
+# Looking after copies comes after everything that makes or removes them.
+LATER = 30
+_EPOCH = "1970-01-01T00:00:00+00:00"
+
+
+def build(bound: Bound, scrub_job: JobDefinition, audit_job: JobDefinition, ingest: str) -> list[SensorDefinition]:
+    """The sensors of one beamline that look after its copies and runs."""
+    every_s = bound.beamline.settings.audit.every
+    return [
+        _regular(bound, scrub_job, SCRUB_EVERY_S, "Copies are read again, a share of all at a time"),
+        _regular(bound, audit_job, every_s, "Places, ledger, archive and catalog are compared"),
+        _reconcile(bound, ingest),
+    ]
+
+
+def _regular(bound: Bound, target: JobDefinition, every_s: float, description: str) -> SensorDefinition:
+    @sensor(
+        name=f"{target.name}_due",
+        job=target,
+        minimum_interval_seconds=60,
+        default_status=DefaultSensorStatus.RUNNING,
+        description=description,
+    )
+    def due(context: SensorEvaluationContext) -> RunRequest | SkipReason:
+        if runs_in_progress(context.instance, target.name):
+            return SkipReason("one is under way")
+        number = int(bound.beamline.ledger.clock().timestamp() // every_s)
+        run_key = f"{target.name}:{number}"
+        if was_requested(context.instance, run_key):
+            return SkipReason("the next one is not due yet")
+        priority = bound.beamline.settings.queue.priority - LATER
+        return RunRequest(run_key, tags={BEAMLINE_TAG: bound.beamline.name, PRIORITY_TAG: str(priority)})
+
+    return due
+
+
+def _reconcile(bound: Bound, ingest: str) -> SensorDefinition:
+    name = bound.beamline.name
+
+    @sensor(
+        name=f"{bound.beamline.settings.dagster_name}_reconcile",
+        job_name=ingest,
+        minimum_interval_seconds=60,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Runs whose events were missed, results without a catalog record; checks follow the ledger",
+    )
+    def reconcile(context: SensorEvaluationContext) -> SensorResult:
+        from xpcs_assets.audit.reconcile import to_ask_for
+
+        now = bound.beamline.ledger.clock()
+        report_checks(bound, context.instance, datetime.fromisoformat(context.cursor or _EPOCH))
+        missed = to_ask_for(
+            bound.beamline, REQUESTS_PER_TICK, lambda key: partition_in_progress(context.instance, name, key)
+        )
+        for item in missed:
+            context.log.warning("%s: %s", item.key, item.reason)
+        queue = bound.beamline.settings.queue
+        requests = [
+            RunRequest(
+                partition_key=item.key,
+                run_key=_new_run_key(context, f"{name}:reconcile:{item.name}"),
+                asset_selection=[bound.key(step) for step in _steps(bound, item.steps)] or None,
+                tags={BEAMLINE_TAG: name, PRIORITY_TAG: str(queue.priority)},
+            )
+            for item in missed
+        ]
+        keys = [item.key for item in missed]
+        return SensorResult(
+            run_requests=requests,
+            dynamic_partitions_requests=[bound.partitions.build_add_request(keys)] if keys else [],
+            cursor=now.isoformat(),
+        )
+
+    return reconcile
+
+
+def _steps(bound: Bound, steps: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the steps that the beamline has."""
+    if bound.beamline.settings.pipeline.correlate is not None:
+        return steps
+    return tuple(step for step in steps if step not in {"correlation", "plots", "result_entry"})
+
+
+def _new_run_key(context: SensorEvaluationContext, wanted: str) -> str:
+    """A run key that no run has yet: a ledger of yesterday counts too low, and Dagster would drop the request."""
+    run_key, number = wanted, 1
+    while was_requested(context.instance, run_key):
+        number += 1
+        run_key = f"{wanted}.{number}"
+    return run_key
