@@ -61,9 +61,8 @@ def by_marks(
     total_bytes = usage.used_bytes + usage.free_bytes
     used_bytes = usage.used_bytes - in_trash_bytes
     if not draining and used_bytes <= _exactly(retention.high_water) * total_bytes:
-        return Marked(
-            0, f"its disk is {usage.share:.1%} full, and the high mark of {retention.high_water:.0%} not passed"
-        )
+        full = f"its disk is {used_bytes / total_bytes:.1%} full"
+        return Marked(0, f"{full}, and the high mark of {retention.high_water:.0%} is not passed")
     left_bytes, goes = used_bytes, 0
     low_bytes = _exactly(retention.low_water) * total_bytes
     while goes < len(sizes_bytes) and left_bytes > low_bytes:

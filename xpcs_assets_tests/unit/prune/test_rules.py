@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xpcs_assets.copies.ledger import Copy, CopyState, Evidence, Hold, Lease
-from xpcs_assets.prune.rules import Eligible, Situation, Stays, counting, judge, kept_until
+from xpcs_assets.prune.rules import Eligible, Situation, Stays, counting, judge, judge_emptying, kept_until
 from xpcs_assets.runs.retention import Retention
 
 TAKEN = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -140,3 +140,63 @@ def test_every_reason_is_given_at_once() -> None:
     situation = replace(SITUATION, now=TAKEN, others=(), archived=False, catalogued=False)
     assert reasons(situation).count(";") == 3
     assert "0 other verified copies (none)" in reasons(situation)
+
+
+IN_TRASH = replace(SITUATION, copy=replace(VICTIM, state=CopyState.IN_TRASH))
+GRACE = replace(RETENTION, trash_for_s=3600)
+
+
+@pytest.mark.parametrize(
+    ("offset", "reason"),
+    [
+        (-2 * timedelta(hours=2), "in the future"),
+        (-MICROSECOND, "the trash keeps it until 2024-05-01 13:00:00 UTC"),
+        (timedelta(0), ""),
+        (MICROSECOND, ""),
+    ],
+)
+def test_bytes_in_the_trash_go_when_the_grace_is_over_and_not_before(offset: timedelta, reason: str) -> None:
+    now = TAKEN + timedelta(hours=1) + offset
+    others = tuple(replace(other, verified_at=TAKEN - timedelta(days=1)) for other in OTHERS)
+    judgement = judge_emptying(replace(IN_TRASH, now=now, retention=GRACE, others=others), TAKEN)
+    if reason:
+        assert isinstance(judgement, Stays)
+        assert reason in judgement.reasons[0]
+    else:
+        assert judgement == Eligible(TAKEN + timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"retention": None}, "has no retention"),
+        ({"others": ()}, "0 other verified copies"),
+        ({"archived": False}, "not archived"),
+        ({"catalogued": False}, "not in the catalog"),
+        ({"holds": (Hold("b", "r", "paper", "a scientist", TAKEN, None, None),)}, "a scientist holds it"),
+        ({"leases": (Lease("b", "r", "view", "viewer", 3, DUE),)}, "viewer works on it"),
+    ],
+)
+def test_bytes_in_the_trash_go_by_the_rules_of_a_removal(changes: dict[str, object], reason: str) -> None:
+    judgement = judge_emptying(replace(IN_TRASH, **({"retention": GRACE} | changes)), TAKEN)  # type: ignore[arg-type]
+    assert isinstance(judgement, Stays)
+    assert len(judgement.reasons) == 1
+    assert reason in judgement.reasons[0]
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        datetime(2026, 3, 29, 0, 30, tzinfo=UTC),  # the night in which clocks change in Europe
+        datetime(2026, 10, 25, 0, 30, tzinfo=UTC),
+        datetime(2016, 12, 31, 23, 0, tzinfo=UTC),  # a leap second at its end
+        datetime(2000, 2, 29, 23, tzinfo=UTC),
+    ],
+)
+def test_f42_summer_time_leap_seconds_and_leap_days_change_no_age(taken: datetime) -> None:
+    others = tuple(replace(other, verified_at=taken) for other in OTHERS)
+    situation = replace(SITUATION, copy=replace(VICTIM, recorded_at=taken), others=others)
+    due = taken + timedelta(seconds=RETENTION.keep_for_s)
+    for zone in (UTC, timezone(timedelta(hours=2)), timezone(timedelta(hours=-5))):
+        assert isinstance(judge(replace(situation, now=(due - MICROSECOND).astimezone(zone))), Stays)
+        assert judge(replace(situation, now=due.astimezone(zone))) == Eligible(due)
