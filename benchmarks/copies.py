@@ -1,5 +1,6 @@
 """What the care of copies costs: staging beside ``cp`` and ``sha256sum`` on the same disk in the same minutes.
 
+    python benchmarks/copies.py ledger [--postgres URL] [--runs 100000] [--json FILE]
     python benchmarks/copies.py staging [--folder FOLDER] [--size-gib 1] [--repeats 5] [--json FILE]
 
 Each way is measured in turn with the others, so that a disk that others use as well is as slow for all of them; medians
@@ -24,6 +25,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from copies_ledger import ledger
 
 from xpcs_assets.places import pouring
 from xpcs_assets.places.posix import PosixPlace
@@ -238,6 +241,12 @@ def main() -> None:
     part.add_argument("--size-gib", type=float, default=1.0, help="of the big file")
     part.add_argument("--repeats", type=int, default=5)
     part.set_defaults(measure=staging)
+    part = parts.add_parser("ledger", help="the ledger's operations with many runs")
+    part.add_argument("--folder", type=Path, help="where the SQLite file is made; the temporary folder when left out")
+    part.add_argument("--postgres", help="URL of an empty PostgreSQL database to measure as well")
+    part.add_argument("--runs", type=int, default=100_000)
+    part.add_argument("--repeats", type=int, default=10)
+    part.set_defaults(measure=ledger)
     for part in parts.choices.values():
         part.add_argument("--json", type=Path, help="write every figure here")
     options = parser.parse_args()

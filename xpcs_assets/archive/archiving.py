@@ -13,10 +13,11 @@ from xpcs_assets.archive.bundle import RAW, RESULTS
 from xpcs_assets.archive.deposit import Bundling, Deposited, deposit, record_deposit
 from xpcs_assets.archive.fixity import check_there, folder_of, holds, reread_bundle
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.copies.beside import write_note
 from xpcs_assets.copies.ledger import Bundle, CopyState, RunVersion
 from xpcs_assets.errors import NotFoundError, SettingsError
 from xpcs_assets.places.tape import TapePlace
-from xpcs_assets.runs.folders import PARTIAL_SUFFIX
+from xpcs_assets.runs.folders import PARTIAL_SUFFIX, VersionFolder
 from xpcs_assets.runs.manifest import Manifest
 from xpcs_assets.stage.copy import take_manifest
 
@@ -177,8 +178,12 @@ class Archivist:
         )
 
     def record(self, deposited: Deposited) -> None:
-        """Tell the ledger of what was deposited."""
+        """Tell the ledger, and the notes beside the manifests, of what was deposited."""
         record_deposit(self.beamline.ledger, deposited)
+        root = self.beamline.root(self.beamline.settings.pipeline.stage.to)
+        runs = {(run.run_key, run.version) for bundle in deposited.bundles for run in bundle.plan.runs}
+        for run_key, version in sorted(runs):
+            write_note(self.beamline.engine, VersionFolder(root, self.beamline.name, run_key, version))
         self.done.append(deposited)
 
     def put_results(self, version: RunVersion) -> None:

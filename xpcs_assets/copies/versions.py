@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import aliased
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
@@ -160,16 +161,15 @@ class VersionBook(Book):
 
     def runs(self, beamline: str, *, limit: int | None = None) -> tuple[RunVersion, ...]:
         """The version of each run that was taken last, the last taken first."""
-        newest = (
-            select(VersionRow.run_key, func.max(VersionRow.taken_at).label("taken_at"))
-            .where(VersionRow.beamline == beamline)
-            .group_by(VersionRow.run_key)
-            .subquery()
+        later = aliased(VersionRow)
+        superseded = exists().where(
+            later.beamline == VersionRow.beamline,
+            later.run_key == VersionRow.run_key,
+            later.taken_at > VersionRow.taken_at,
         )
-        query = (
+        query = (  # read along the index of times, which ends as soon as there are enough
             select(VersionRow)
-            .join(newest, (VersionRow.run_key == newest.c.run_key) & (VersionRow.taken_at == newest.c.taken_at))
-            .where(VersionRow.beamline == beamline)
+            .where(VersionRow.beamline == beamline, ~superseded)
             .order_by(VersionRow.taken_at.desc(), VersionRow.run_key)
             .limit(limit)
         )
