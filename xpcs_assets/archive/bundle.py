@@ -271,7 +271,7 @@ def safe_names(values: Sequence[str]) -> tuple[str, ...]:
     """Folder names for what runs have in common; all of them together at most 96 characters.
 
     >>> safe_names(["2024-2", "", "µ/x"])
-    ('2024-2', 'none', '=C2=B5=2Fx')
+    ('2024-2', 'none', '0=.=C2=B5=2Fx')
     """
     names = [encode(value) if value else "none" for value in values]
     if len("/".join(names)) <= _LONGEST_BY:

@@ -14,7 +14,7 @@ from xpcs_assets.archive.bundle import RAW, BundleContent, Plan, plan_bundles, r
 from xpcs_assets.archive.index import INDEX_SUFFIX
 from xpcs_assets.copies.ledger import Evidence, Ledger
 from xpcs_assets.errors import NotVerifiedError
-from xpcs_assets.places import files, reading
+from xpcs_assets.places import reading
 from xpcs_assets.places.place import Place, Presence
 from xpcs_assets.places.tape import TapePlace
 from xpcs_assets.runs.manifest import Manifest, resolve_under
@@ -167,7 +167,7 @@ def deposit_plans(
     damaged: list[str] = []
     written = 0
     for folder in sorted({plan.folder for plan in plans}):
-        files.sweep_partials(place.path(folder), place.calls)
+        place.sweep(folder)
     for plan in plans:
         done, is_new, bad = _settle(place, plan, open_member, spoilt, on_bytes)
         bundles.append(done)

@@ -24,7 +24,6 @@ from xpcs_assets.errors import (
     SourceDiffersError,
     XpcsAssetsError,
 )
-from xpcs_assets.places import files
 from xpcs_assets.places.place import Presence
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.places.reading import told_as_copy_error
@@ -99,7 +98,7 @@ def retrieve(
     place, folder = _staging(beamline, chosen)
     with beamline.working(chosen.run_key, STEP) as renew:
         work = _Fetch(beamline, chosen, place, _inside(place, folder.raw), renew)
-        files.sweep_partials(folder.path, place.calls)
+        place.sweep(_inside(place, folder.path))
         work.fetch(entries)
         if not work.missing and not paths:
             _complete(beamline, chosen, place, folder)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from xpcs_assets.archive.archiving import archive
+from xpcs_assets.archive.archiving import archive, archive_results
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.copies.ledger import Evidence
-from xpcs_assets.errors import NotFoundError, RefusedError
+from xpcs_assets.copies.ledger import CopyState, Evidence
+from xpcs_assets.errors import CopyError, NotFoundError, NotVerifiedError, RefusedError
+from xpcs_assets.places.posix import PosixPlace
+from xpcs_assets.places.tape import TapePlace
 from xpcs_assets.runs.folders import PARTIAL_SUFFIX
 from xpcs_assets.stage.staging import stage
 from xpcs_assets_tests.unit.conftest import Altered, bare_run
@@ -49,7 +52,7 @@ def result(beamline: OpenBeamline, recipe: str, content: bytes) -> Path:
 
 def tape(beamline: OpenBeamline) -> dict[str, bytes]:
     root = beamline.root("tape")
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.tar*")}
 
 
 def test_raw_data_are_archived_and_read_back(beamline: OpenBeamline, run: str) -> None:
@@ -89,7 +92,8 @@ def test_each_recipes_result_is_added_and_nothing_is_replaced(beamline: OpenBeam
     result(beamline, "bbbb", b"another result")
     done = archive(beamline, run)
     assert len(done.results) == 2
-    assert len(done.parts) == 3
+    assert len(done.bundles) == 3
+    assert done.written == 2
     after = tape(beamline)
     assert {name: after[name] for name in before} == before
     assert any(b"another result" in content for content in after.values())
@@ -125,3 +129,107 @@ def test_a_run_that_another_worker_holds_is_refused(beamline: OpenBeamline, run:
     with beamline.ledger.lease("xpcs", run, "prune", "another", 60.0), pytest.raises(RefusedError):
         archive(beamline, run)
     assert tape(beamline) == {}
+
+
+def readings(beamline: OpenBeamline) -> list[str]:
+    """Paths that are read from the tape from now on."""
+    read: list[str] = []
+    place = beamline.place
+
+    def watched(name: str) -> PosixPlace | TapePlace:
+        found = place(name)
+        if isinstance(found, TapePlace):
+            reads = found.read
+
+            def counted(path: str, offset_bytes: int = 0) -> Iterator[bytes]:
+                read.append(path)
+                return reads(path, offset_bytes)
+
+            found.read = counted  # type: ignore[method-assign]
+        return found
+
+    beamline.place = watched  # type: ignore[method-assign]
+    return read
+
+
+def test_what_was_read_back_is_not_read_again_when_a_result_comes(beamline: OpenBeamline, run: str) -> None:
+    archive(beamline, run)
+    result(beamline, "aaaa", b"a result")
+    read = readings(beamline)
+    done = archive(beamline, run)
+    assert [path.split("/")[3] for path in read] == ["results"]
+    assert (done.written, len(done.bundles), done.files) == (1, 2, 3)
+    read.clear()
+    assert archive(beamline, run).written == 0
+    assert read == []
+
+
+@pytest.mark.parametrize(("damage", "state"), [("gone", CopyState.LOST), ("longer", CopyState.BAD)])
+def test_a_bundle_that_the_archive_no_longer_has_as_it_was_is_an_error_and_is_archived_again(
+    beamline: OpenBeamline, run: str, damage: str, state: CopyState
+) -> None:
+    archive(beamline, run)
+    (name,) = [name for name in tape(beamline) if name.endswith(".tar")]
+    file = beamline.root("tape") / name
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes() + bytes(512))
+    with pytest.raises(NotVerifiedError, match=r"is gone|bytes and had"):
+        archive(beamline, run)
+    (copy,) = [copy for copy in beamline.ledger.copies("xpcs", run, 1) if copy.place == "tape"]
+    assert copy.state is state
+    assert any(event.step == "fixity" for event in beamline.ledger.timeline("xpcs", run))
+    done = archive(beamline, run)
+    assert done.written == 1
+    assert name not in {bundle.name for bundle in done.bundles}
+    (copy,) = [copy for copy in beamline.ledger.copies("xpcs", run, 1) if copy.place == "tape"]
+    assert copy.state is CopyState.PRESENT
+
+
+def test_an_archive_that_cannot_be_asked_changes_nothing(beamline: OpenBeamline, run: str) -> None:
+    archive(beamline, run)
+    root = beamline.root("tape")
+    root.rename(root.with_name("elsewhere"))
+    with pytest.raises(CopyError):
+        archive(beamline, run)
+    root.with_name("elsewhere").rename(root)
+    (copy,) = [copy for copy in beamline.ledger.copies("xpcs", run, 1) if copy.place == "tape"]
+    assert copy.state is CopyState.PRESENT
+    assert archive(beamline, run).written == 0
+
+
+def test_a_copy_that_was_called_bad_is_read_again_before_it_counts(beamline: OpenBeamline, run: str) -> None:
+    archive(beamline, run)
+    (copy,) = [copy for copy in beamline.ledger.copies("xpcs", run, 1) if copy.place == "tape"]
+    where = {"place": "tape", "path": copy.path, "state": CopyState.BAD, "reason": "other bytes"}
+    beamline.ledger.mark_copy("xpcs", run, 1, **where)  # type: ignore[arg-type]
+    read = readings(beamline)
+    assert archive(beamline, run).written == 0  # it is sound after all
+    assert len(read) == 1
+    file = beamline.root("tape") / read[0]
+    file.write_bytes(file.read_bytes().replace(b"frames", b"flames"))
+    beamline.ledger.mark_copy("xpcs", run, 1, **where)  # type: ignore[arg-type]
+    assert archive(beamline, run).written == 1
+    states = {copy.state for copy in beamline.ledger.copies("xpcs", run, 1) if copy.place == "tape"}
+    assert states == {CopyState.PRESENT}
+
+
+def test_results_alone_can_be_archived(beamline: OpenBeamline, run: str) -> None:
+    result(beamline, "aaaa", b"a result")
+    done = archive_results(beamline, run)
+    assert {bundle.content for bundle in done.bundles} == {"results"}
+    assert "tape" not in {copy.place for copy in beamline.ledger.copies("xpcs", run)}
+
+
+def test_a_copy_whose_bundles_were_recorded_before_a_crash_is_recorded_without_reading(
+    beamline: OpenBeamline, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(type(beamline.ledger), "record_copy", lambda *_, **__: None)
+        archive(beamline, run)
+    assert "tape" not in {copy.place for copy in beamline.ledger.copies("xpcs", run)}
+    read = readings(beamline)
+    archive(beamline, run)
+    assert "tape" in {copy.place for copy in beamline.ledger.copies("xpcs", run)}
+    assert read == []
