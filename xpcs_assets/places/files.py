@@ -2,7 +2,7 @@
 
 A file has its final name only when it is complete, on the disk and was read back with the right hash. A final name is
 never given to other bytes. Partials end in ``PARTIAL_SUFFIX``, begin with a dot and stay locked while their writer
-lives; :func:`sweep_partials` removes those of the dead.
+lives; :func:`sweep_in` removes those of the dead.
 """
 
 from __future__ import annotations
@@ -147,18 +147,8 @@ class _Name:
         return self.path.name
 
 
-def sweep_partials(folder: Path, calls: Syscalls = SYSCALLS) -> int:
-    """Remove the partials below a folder whose writers are dead; how many those were."""
-    with told_as_copy_error(folder):
-        try:
-            with open_folder(folder, calls) as descriptor:
-                return sweep_in(descriptor, calls)
-        except FileNotFoundError:
-            return 0
-
-
 def sweep_in(folder: int, calls: Syscalls = SYSCALLS) -> int:
-    """Do what :func:`sweep_partials` does, in a folder that is open; links are not followed."""
+    """Remove the partials below an open folder whose writers are dead; how many those were."""
     swept = 0
     for name in calls.names(folder):
         if _is_folder(name, folder, calls):

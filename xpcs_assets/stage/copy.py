@@ -21,7 +21,7 @@ from xpcs_assets.errors import (
     RefusedError,
     SourceDiffersError,
 )
-from xpcs_assets.places import files, reading
+from xpcs_assets.places import reading
 from xpcs_assets.places.hashing import Hasher
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.places.reading import Signature
@@ -128,7 +128,7 @@ def stage_run(
     _refuse_one_in_the_other(source_root, target)
     _refuse_hard_links(manifest, source_root, target, place.calls)
     began = stopwatch()
-    files.sweep_partials(target.path, place.calls)
+    place.sweep(_inside(place, target.path))
     moved: list[int] = []  # by the files that were not there
     side_by_side = SideBySide(together, lambda error: _is_of_one_file(error, source_root), on_bytes)
 

@@ -13,10 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xpcs_assets.errors import ConflictingBytesError, CopyError, NoRoomError, NotFoundError, NotVerifiedError
-from xpcs_assets.places.files import is_partial, sweep_partials, write_file_safely
+from xpcs_assets.places.files import is_partial, sweep_in, write_file_safely
+from xpcs_assets.places.folders import open_folder
 from xpcs_assets.places.reading import hash_file
-from xpcs_assets.places.syscalls import Syscalls
+from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
 from xpcs_assets.testing.faults import FailAt, Fault, FaultySyscalls, partials_below
+
+
+def sweep(folder: Path, calls: Syscalls = SYSCALLS) -> int:
+    with open_folder(folder, calls) as descriptor:
+        return sweep_in(descriptor, calls)
 
 
 def sha256(data: bytes) -> str:
@@ -193,7 +199,7 @@ def test_a_partial_that_a_sweeper_takes_at_once_is_made_anew(tmp_path: Path, swe
 
     write_file_safely(tmp_path / "x", [b"data"], calls=Racing())
     assert (tmp_path / "x").read_bytes() == b"data"
-    sweep_partials(tmp_path)
+    sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
@@ -219,17 +225,13 @@ def test_partials_of_the_dead_are_swept_and_those_of_the_living_stay(tmp_path: P
 
     def chunks() -> Iterator[bytes]:
         yield b"first"
-        seen.append((sweep_partials(tmp_path), partials_below(tmp_path)))
+        seen.append((sweep(tmp_path), partials_below(tmp_path)))
         yield b"second"
 
     write_file_safely(tmp_path / "x", chunks())
     ((swept, living),) = seen
     assert (swept, len(living), dead.exists()) == (1, 1, False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.imm", "sub", "x"]
-
-
-def test_sweeping_a_folder_that_is_not_there_is_nothing(tmp_path: Path) -> None:
-    assert sweep_partials(tmp_path / "no") == 0
 
 
 @pytest.mark.parametrize(("name", "partial"), [(".a.xpcs-partial", True), ("a.xpcs-partial", False), (".a.imm", False)])
@@ -277,5 +279,23 @@ def test_f16_a_partial_that_its_writer_takes_away_while_the_folder_is_swept_is_n
 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "kept").write_bytes(b"x")
-    assert sweep_partials(tmp_path, NamesOfAMomentAgo()) == 0
+    assert sweep(tmp_path, NamesOfAMomentAgo()) == 0
     assert (tmp_path / "run" / "kept").read_bytes() == b"x"
+
+
+def test_a_folder_swapped_for_a_link_while_it_is_swept_is_left_alone(tmp_path: Path) -> None:
+    dead = tmp_path / "outside" / ".0-1.xpcs-partial"
+    dead.parent.mkdir()
+    dead.touch()
+    (tmp_path / "place" / "run").mkdir(parents=True)
+
+    class Swapping(Syscalls):
+        def lstat(self, name: Path | str, folder: int | None = None) -> os.stat_result:
+            found = super().lstat(name, folder)
+            if name == "run" and not (tmp_path / "place" / "run").is_symlink():
+                (tmp_path / "place" / "run").rmdir()
+                (tmp_path / "place" / "run").symlink_to(dead.parent)
+            return found
+
+    assert sweep(tmp_path / "place", Swapping()) == 0
+    assert dead.exists()
