@@ -51,9 +51,7 @@ def prune(
     plans = [plan(opened, place, everything=everything) for place in opened.settings.retention]
     if approve:
         word = write_approval(opened, plans, approve, getpass.getuser())
-        out.print(
-            f"{word.copies} copies in {word.place} may go until a day from now, by the word of {word.approved_by}"
-        )
+        out.print(f"{word.copies} copies in {word.place} may go within a day, by the word of {word.approved_by}")
         plans = [plan(opened, place) for place in opened.settings.retention]
     forecasts = [forecast_of(opened, one.place) for one in plans] if dry_run else [None] * len(plans)
     if as_json:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from xpcs_assets.errors import SettingsError
 
+LONGEST_S = 1000 * 366 * 86400.0
+"""Longer than this nothing is kept: dates end in the year 9999."""
+
 
 @dataclass(frozen=True)
 class Retention:
@@ -43,6 +46,10 @@ class Retention:
             raise SettingsError("min_copies is below 1", remedy="At least one other verified copy must remain")
         if not self.keep_for_s > 0:
             raise SettingsError("keep_for is not above 0", remedy="Say how long a copy stays, such as 30 days")
+        if max(self.keep_for_s, self.trash_for_s) > LONGEST_S:
+            raise SettingsError(
+                "a time is longer than 1000 years", remedy="Where everything stays, leave the place out of retention"
+            )
         if not self.trash_for_s >= 0:
             raise SettingsError("trash_for is below 0", remedy="Say how long removed files stay in the trash, or 0")
         if self.at_most_copies < 1 or not 0 < self.at_most_share <= 1:
