@@ -179,7 +179,6 @@ class ScicatCatalog:
             "creationLocation": config.filled(config.creation_location, **words),
             "size": sum(entry.size_bytes for entry in files),
             "numberOfFiles": len(files),
-            "packedSize": document.get("packedSize") or 0,
         }
         if body["size"] > EXACT or not body.get("owner"):
             what = "the dataset names no owner" if not body.get("owner") else "the size is beyond 2^53 bytes"

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 
 from xpcs_assets.testing.scicat_datasets import Account
 
-KINDS = ("401", "403", "500 before", "500 after", "time-out before", "time-out after", "reset", "reset after", "slow")
+KINDS = (
+    *("401", "403", "500 before", "500 after", "time-out before", "time-out after", "reset", "reset after", "slow"),
+    *("502 of a proxy", "page of a proxy"),  # HTML, with status 502 or 200
+)
 
 
 @dataclass
@@ -27,7 +30,7 @@ class Fault:
 
     def takes(self, method: str, path: str) -> bool:
         """Whether this request is to fail; counts it."""
-        if method != self.method or not re.search(self.path, path) or not self.times:
+        if not (re.fullmatch(self.method, method) and re.search(self.path, path) and self.times):
             return False
         if self.passed:
             self.passed -= 1
@@ -44,7 +47,7 @@ class Faults:
     slow_s: float = 0.2
 
     def add(self, method: str, path: str, kind: str, *, times: int = 1, passed: int = 0) -> None:
-        """Order a fault: ``path`` is a regular expression, ``kind`` one of :data:`KINDS`."""
+        """Order a fault: ``method`` and ``path`` are regular expressions, ``kind`` is one of :data:`KINDS`."""
         if kind not in KINDS:
             raise ValueError(f"{kind!r} is none of {KINDS}")
         self.ordered.append(Fault(method, path, kind, times, passed))

@@ -200,6 +200,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, content = int(fault), {"statusCode": int(fault), "message": "Forbidden resource"}
         elif fault == "500 before":
             status, content = 500, {"statusCode": 500, "message": "Internal server error"}
+        elif fault.endswith("proxy"):
+            status, content = (502 if fault.startswith("502") else 200), "<html>"
         elif fault not in {"reset", "time-out before"}:
             headers = {name.lower(): value for name, value in self.headers.items()}
             status, content = self.scicat.answer(self.command, self.path, headers, body)
@@ -219,9 +221,10 @@ class _Handler(BaseHTTPRequestHandler):
         if silent:
             self.close_connection = True
             return
-        payload = json.dumps(content).encode()
+        html = fault.endswith("proxy")
+        payload = (content if html else json.dumps(content)).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json; charset=utf-8")
+        self.send_header("Content-Type", "text/html" if html else "application/json; charset=utf-8")
         self.send_header("Content-Length", str(len(payload)))
         self.end_headers()
         self.wfile.write(payload)
