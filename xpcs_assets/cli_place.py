@@ -105,4 +105,4 @@ def _show(told: list[_Told]) -> None:
     columns(rows)
     for one in told:
         if one.unavailable:
-            out.print(plain(f"{one.unavailable}"))
+            out.print(plain(f"{one.place}: {one.unavailable}"))
