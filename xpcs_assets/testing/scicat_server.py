@@ -195,7 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = urlsplit(self.path).path
         fault = self.scicat.faults.next(self.command, path)
-        status, content = 0, None
+        status: int = 0
+        content: Any = None
         if fault in {"401", "403"}:
             status, content = int(fault), {"statusCode": int(fault), "message": "Forbidden resource"}
         elif fault == "500 before":

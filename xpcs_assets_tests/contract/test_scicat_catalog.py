@@ -2,7 +2,7 @@
 
 ``XPCS_TEST_SCICAT_URL`` names a real backend, ``XPCS_TEST_SCICAT_USER`` and ``XPCS_TEST_SCICAT_PASSWORD`` an account
 that may create datasets with a pid; each test there writes under a prefix of its own. pytest must be allowed to reach
-it: ``--allow-hosts``. Another client, scitacean, reads what was written.
+it: ``--force-enable-socket``. Another client, scitacean, reads what was written.
 """
 
 from __future__ import annotations
