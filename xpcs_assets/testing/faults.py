@@ -21,6 +21,10 @@ from xpcs_assets.places.syscalls import Syscalls
 
 KILLED = 137
 _CALLS = frozenset(name for name in vars(Syscalls) if not name.startswith("_"))
+CHANGING = frozenset(
+    {"write", "fsync", "fdatasync", "set_mtime", "mkdir", "rmdir", "link", "rename", "unlink", "commit"}
+)
+"""Steps that may leave something else than was there. The others only look, or open a file that is written next."""
 
 
 class Fault:
@@ -49,15 +53,22 @@ class Fault:
 
 
 class DieAt(Fault):
-    """The process ends at step ``number`` without a word, in the middle of it where that is possible."""
+    """The process ends at step ``number`` without a word, in the middle of it where that is possible.
 
-    def __init__(self, number: int) -> None:
+    Parameters
+    ----------
+    number
+        Of the steps in ``names``; of all when that is empty.
+    """
+
+    def __init__(self, number: int, names: frozenset[str] = frozenset()) -> None:
         super().__init__()
         self.number = number
+        self.names = names
 
     def step(self, name: str, act: Callable[[], Any], begin: Callable[[], Any] | None = None) -> Any:
         """Do the step, or die."""
-        if self.count(name) == self.number:
+        if (not self.names or name in self.names) and self.count(name) == self.number:
             if begin is not None:
                 begin()
             os._exit(KILLED)

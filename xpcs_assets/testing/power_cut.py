@@ -17,12 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from xpcs_assets.testing.faults import KILLED, Fault, FaultySyscalls
-
-CHANGING = frozenset(
-    {"open", "write", "fsync", "fdatasync", "set_mtime", "mkdir", "rmdir", "link", "rename", "unlink", "commit"}
-)
-"""Steps before which a cut may find another state than before the step that precedes."""
+from xpcs_assets.testing.faults import CHANGING, KILLED, Fault, FaultySyscalls
 
 
 class Shown(StrEnum):

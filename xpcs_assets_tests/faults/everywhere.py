@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from xpcs_assets.places.files import is_partial
 from xpcs_assets.prune.remove import LEASE_S
-from xpcs_assets.testing.faults import KILLED, DieAt, Fault, FaultySyscalls, count_commits, in_children
+from xpcs_assets.testing.faults import CHANGING, KILLED, DieAt, Fault, FaultySyscalls, count_commits, in_children
 from xpcs_assets.testing.power_cut import CutAt, Disk, Shown, WatchedSyscalls
 from xpcs_assets_tests.storage import FILES, KEEP_S, Storage
 
@@ -35,9 +37,14 @@ def prepared(folder: Path, prepare: Operation) -> Path:
     return storage.root
 
 
-def killed_at(root: Path, operation: Operation, number: int) -> None:
+def killed_at_any(root: Path, operation: Operation, number: int) -> None:
     """Do the operation, and die at a step."""
     run(root, operation, DieAt(number))
+
+
+def killed_at_a_change(root: Path, operation: Operation, number: int) -> None:
+    """Do the operation, and die at a step that may change something: who dies at a look leaves what was there."""
+    run(root, operation, DieAt(number, CHANGING))
 
 
 def cut_at(shown: Shown) -> Runner:
@@ -63,7 +70,7 @@ def _do(storage: Storage, operation: Operation, fault: Fault) -> None:
     operation(storage)
 
 
-def everywhere(start: Path, operation: Operation, runner: Runner = killed_at, at_least: int = 30) -> Iterator[Killed]:
+def everywhere(start: Path, operation: Operation, runner: Runner, at_least: int = 20) -> Iterator[Killed]:
     """Run ``operation`` on copies of ``start``, ended at each of its steps in turn, until it has no more.
 
     Gives what each left behind; once only what several left alike, as those do that died in a row of mere reads.
@@ -108,3 +115,9 @@ def reopened(root: Path) -> Storage:
 def whole_or_absent(storage: Storage, place: str) -> bool:
     """No final name with wrong bytes: what is there is right."""
     return all(FILES[path] == data for path, data in storage.files_at(place).items())
+
+
+KILLS = [
+    pytest.param(killed_at_a_change, id="at every change"),
+    pytest.param(killed_at_any, id="at every call", marks=pytest.mark.long),
+]

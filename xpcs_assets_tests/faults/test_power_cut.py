@@ -71,7 +71,8 @@ def test_f03_f04_archiving_ends_well_after_a_power_cut_anywhere(quick_folder: Pa
         storage.close()
 
 
-@pytest.mark.parametrize("shown", EVERY_WAY)
+@pytest.mark.long
+@pytest.mark.parametrize("shown", Shown)
 def test_f40_pruning_ends_well_after_a_power_cut_anywhere(quick_folder: Path, shown: Shown) -> None:
     start = prepared(quick_folder, lambda storage: storage.fill())
     for cut in everywhere(start, lambda storage: storage.prune(), cut_at(shown), at_least=10):

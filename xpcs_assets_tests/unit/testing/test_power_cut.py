@@ -143,7 +143,7 @@ def test_a_cut_at_the_end_tells_who_forgot_to_sync(
 ) -> None:
     def child() -> None:
         disk = Disk(root)
-        fault = CutAt(3 if write is careless else 4, disk, Shown.EMPTY)
+        fault = CutAt(2 if write is careless else 3, disk, Shown.EMPTY)
         write(WatchedSyscalls(fault, disk), root)
         fault.done()
 
@@ -154,7 +154,7 @@ def test_a_cut_at_the_end_tells_who_forgot_to_sync(
 def test_a_cut_in_the_middle_of_a_write_comes_after_half_of_it(root: Path) -> None:
     def child() -> None:
         disk = Disk(root)
-        careful(WatchedSyscalls(CutAt(2, disk, Shown.ZEROS), disk), root)
+        careful(WatchedSyscalls(CutAt(1, disk, Shown.ZEROS), disk), root)
 
     assert in_children(child) == [KILLED]
     assert found(root) == OLD | {"partial": b"\0\0"}
