@@ -158,7 +158,7 @@ def _is_same(one: Copy, other: Copy) -> bool:
 
 def _manifest(scope: Scope, copy: Copy) -> Manifest:
     try:
-        return scope.version(copy.run_key, copy.version).manifest
+        return scope.ledger.version(scope.beamline, copy.run_key, copy.version).manifest
     except NotVerifiedError:
         return restore(scope, copy.run_key, copy.version)
 

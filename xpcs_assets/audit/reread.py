@@ -115,7 +115,7 @@ def reread(scope: Scope, copy: Copy, on_file: OnFile = lambda: None) -> Reread:
         ``on_file`` found that the lease was lost.
     """
     began_at = scope.ledger.clock()
-    manifest = scope.version(copy.run_key, copy.version).manifest
+    manifest = scope.ledger.version(scope.beamline, copy.run_key, copy.version).manifest
     place = scope.places.get(copy.place)
     if place is None or (reason := scope.why_unavailable(copy.place)):
         told = f"there is no place {copy.place!r}" if place is None else reason

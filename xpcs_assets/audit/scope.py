@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from xpcs_assets.copies.ledger import Ledger, RunVersion
-from xpcs_assets.errors import NotVerifiedError
+from xpcs_assets.copies.ledger import Ledger
 from xpcs_assets.places.place import Place
 
 if TYPE_CHECKING:
@@ -58,25 +57,6 @@ class Scope:
         holder = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}:{purpose}"
         with self.ledger.lease(self.beamline, run_key, purpose, holder, LEASE_S) as lease:
             yield partial(self.ledger.renew, lease, LEASE_S)
-
-    def version(self, run_key: str, version: int) -> RunVersion:
-        """A version with a manifest that is sound and of this very run.
-
-        Raises
-        ------
-        NotFoundError
-            There is no such version.
-        NotVerifiedError
-            The manifest in the ledger is damaged, or another run's.
-        """
-        found = self.ledger.version(self.beamline, run_key, version)
-        if found.manifest.run_key != run_key or found.manifest.digest != found.manifest_digest:
-            raise NotVerifiedError(
-                "the manifest in the ledger is not this version's",
-                where=f"{self.beamline}/{run_key}/v{version}",
-                remedy="Delete nothing of this run; `xpcs-assets rebuild` takes the manifest from an agreeing copy",
-            )
-        return found
 
     def why_unavailable(self, place: str) -> str:
         """Why a place cannot be asked now; empty when it can."""

@@ -41,7 +41,7 @@ def adopt(scope: Scope, limit: int = AT_A_TIME) -> Iterator[Adopted]:
 
 def _adopt(scope: Scope, finding: Finding) -> None:
     place, path = scope.places[finding.place], f"{finding.path}/raw"
-    version = scope.version(finding.run_key, finding.version)
+    version = scope.ledger.version(scope.beamline, finding.run_key, finding.version)
     if read_beside(place, f"{finding.path}/{FILE_NAME}").digest != version.manifest_digest:
         raise NotVerifiedError(
             "the manifest beside it is another one's", where=f"{place.name}:{finding.path}", remedy="Look at it by hand"

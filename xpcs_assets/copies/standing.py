@@ -90,22 +90,22 @@ def standing(
         VersionRow.version == CopyRow.version,
     )
     query = (
-        select(CopyRow, VersionRow.manifest, superseded.label("superseded"))
+        select(CopyRow, VersionRow.manifest, VersionRow.manifest_digest, superseded.label("superseded"))
         .join(VersionRow, of_version)
         .where(CopyRow.beamline == beamline, CopyRow.place == place, CopyRow.state.in_([each.value for each in states]))
         .order_by(CopyRow.verified_at, CopyRow.id)
         .execution_options(yield_per=_AT_A_TIME)
     )
     with reading(engine) as session:
-        for row, text, gone in session.execute(query):
+        for row, text, digest, gone in session.execute(query):
             copy = value_of(Copy, row, state=CopyState, evidence=Evidence)
-            yield Standing(copy, _manifest(copy, text), bool(gone))
+            yield Standing(copy, _manifest(copy, text, digest), bool(gone))
 
 
-def _manifest(copy: Copy, text: str) -> Manifest | None:
+def _manifest(copy: Copy, text: str, digest: str) -> Manifest | None:
     with suppress(NotVerifiedError):
         manifest = Manifest.from_json(text)
-        if manifest.run_key == copy.run_key:
+        if (manifest.run_key, manifest.digest) == (copy.run_key, digest):
             return manifest
     return None
 

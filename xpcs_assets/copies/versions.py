@@ -14,7 +14,7 @@ from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
 from xpcs_assets.copies.keeping import keep, keep_promotion
 from xpcs_assets.copies.tables import EventRow, ResultRow, VersionRow
-from xpcs_assets.errors import NotFoundError
+from xpcs_assets.errors import NotFoundError, NotVerifiedError
 from xpcs_assets.runs.manifest import Manifest
 
 
@@ -270,4 +270,11 @@ class VersionBook(Book):
 
 def _version(row: VersionRow) -> RunVersion:
     where = f"{row.beamline}/{row.run_key}/v{row.version} in the ledger"
-    return value_of(RunVersion, row, manifest=lambda text: Manifest.from_json(text, where=where))
+    version = value_of(RunVersion, row, manifest=lambda text: Manifest.from_json(text, where=where))
+    if (version.manifest.digest, version.manifest.run_key) != (row.manifest_digest, row.run_key):
+        raise NotVerifiedError(
+            "the manifest is not the one that this version was recorded with",
+            where=where,
+            remedy="Delete nothing of this run; `xpcs-assets repair` takes the manifest from a copy that agrees",
+        )
+    return version
