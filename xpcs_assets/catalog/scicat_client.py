@@ -135,7 +135,6 @@ class ScicatClient:
             self._log_in()
             answer = self._request(method, path, values, **parts)
         if answer.status in _REFUSED and self._request("GET", _WHO_AM_I, {}).status in _REFUSED:
-            self._logged_in = False
             raise self._unavailable("the token is refused", remedy="Put a good token, it is read anew each time")
         return answer
 
@@ -222,6 +221,6 @@ def _message(content: Any) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Why there was no answer: kinds of error only, for urllib3's words can hold whole requests."""
+    """Why there was no answer: the kinds of error only, for their words repeat the address with all its parts."""
     inner = getattr(error, "reason", None)
     return f"{type(error).__name__}, {type(inner).__name__}" if isinstance(inner, Exception) else type(error).__name__

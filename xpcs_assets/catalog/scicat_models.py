@@ -62,7 +62,7 @@ def checked(model: str, body: Mapping[str, Any]) -> dict[str, Any]:
     try:
         fitting = kind.model_validate(dict(body))
     except ValidationError as error:
-        wrong += [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)]
+        wrong += [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         fitting = None
     if wrong or fitting is None:
         where = str(body.get("pid") or body.get("datasetId") or model)

@@ -116,8 +116,10 @@ def test_what_people_add_stays(catalog: ScicatCatalog) -> None:
     path, merge = "/api/v4/datasets/{pid}", {"Content-Type": "application/merge-patch+json"}
     counts = {"size": 10, "packedSize": 0, "numberOfFiles": 1}
     catalog.client.send("PATCH", path, {**change, **counts}, {"pid": pid}, headers=merge)
-    catalog.put_raw(raw(keywords=["XPCS", "APS"], description="new"), entries(10))
+    new = {"sample": {"entry/sample/name": {"value": "silica", "unit": ""}}}
+    catalog.put_raw(raw(keywords=["XPCS", "APS"], scientificMetadata=new), entries(10))
     found = held(catalog, pid)
+    assert as_meant(found["scientificMetadata"])["sample"]["entry/sample/name"]["value"] == "silica"
     assert sorted(found["keywords"]) == ["APS", "XPCS", "colloid"]
     assert as_meant(found["scientificMetadata"])["remark"] == {"value": "nice", "unit": ""}
 

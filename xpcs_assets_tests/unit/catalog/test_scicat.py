@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from xpcs_assets.catalog.scicat import Lifecycle, ScicatCatalog
+from xpcs_assets.catalog.scicat_files import attachment_id
 from xpcs_assets.errors import CatalogError, CatalogUnavailableError, SettingsError
 from xpcs_assets.testing.scicat_server import ScicatServer
 from xpcs_assets_tests.scicat import PREFIX, USER, config_for, derived, entries, picture, raw
@@ -218,15 +219,16 @@ def test_archived_sizes_stay(server: ScicatServer, catalog: ScicatCatalog) -> No
     assert server.store.datasets[PID]["packedSize"] == 7
 
 
+@pytest.mark.parametrize("times", [1, 2])
 def test_a_change_by_somebody_else_meanwhile_is_kept(
-    server: ScicatServer, catalog: ScicatCatalog, monkeypatch: pytest.MonkeyPatch
+    server: ScicatServer, catalog: ScicatCatalog, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     catalog.put_raw(raw(), entries(10))
     read, changed = catalog._calls.read, []
 
     def read_then_change(pid: str) -> dict[str, Any] | None:
         found = read(pid)
-        if not changed and server.seen[-2][0] == "GET":  # the look before the patch
+        if len(changed) < times:
             changed.append(pid)
             server.store.change(server.store.datasets[PID], {"comment": "theirs"}, server.backend.accounts["user"])
         return found
@@ -235,7 +237,29 @@ def test_a_change_by_somebody_else_meanwhile_is_kept(
     catalog.put_raw(raw(description="ours"), entries(10))
     held = server.store.datasets[PID]
     assert (held["comment"], held["description"]) == ("theirs", "ours")
-    assert [status for method, _, status in server.seen if method == "PATCH"] == [412, 200]
+    assert [status for method, _, status in server.seen if method == "PATCH"] == [412] * times + [200]
+
+
+def test_a_dataset_that_others_change_all_the_time_has_to_wait(
+    server: ScicatServer, catalog: ScicatCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.put_raw(raw(), entries(10))
+    server.backend.store.now = datetime(2026, 6, 1, tzinfo=UTC)
+    update = server.backend.datasets_v4_controller_find_by_id_and_update_v4
+
+    def changed_first(request: Any) -> dict[str, Any]:
+        server.store.change(server.store.datasets[PID], {"comment": "theirs"}, server.backend.accounts["user"])
+        return update(request)
+
+    monkeypatch.setattr(server.backend, "datasets_v4_controller_find_by_id_and_update_v4", changed_first)
+    with pytest.raises(CatalogUnavailableError, match="keep changing"):
+        catalog.put_raw(raw(description="ours"), entries(10))
+
+
+def test_a_block_that_is_gone_already_needs_no_removal(server: ScicatServer, catalog: ScicatCatalog) -> None:
+    catalog.put_raw(raw(), entries(10))
+    catalog._calls.remove_block(PID, "gone")
+    assert len(server.store.blocks) == 1
 
 
 def test_a_backend_that_keeps_something_else_is_found_out(
@@ -256,12 +280,13 @@ def test_a_backend_that_keeps_something_else_is_found_out(
 
 def test_a_plot_is_replaced_when_it_changed(server: ScicatServer, catalog: ScicatCatalog) -> None:
     catalog.put_derived(derived(), entries(5), [picture(), picture("saxs.png")])
-    before = dict(server.store.attachments)
+    before = {name: one["thumbnail"] for name, one in server.store.attachments.items()}
     catalog.put_derived(derived(), entries(5), [picture(side_px=50), picture("saxs.png")])
     after = server.store.attachments
     assert list(after) == list(before)
     assert [one["isPublished"] for one in after.values()] == [False, False]
-    assert after[next(iter(after))]["thumbnail"] != picture().content
+    changed = [name for name, thumbnail in before.items() if after[name]["thumbnail"] != thumbnail]
+    assert changed == [attachment_id(f"{PID}/0123456789ab", "g2.png")]
 
 
 def test_a_lifecycle_needs_its_dataset_and_says_nothing_twice(server: ScicatServer, catalog: ScicatCatalog) -> None:

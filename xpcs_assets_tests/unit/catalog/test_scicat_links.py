@@ -40,6 +40,9 @@ def test_they_are_made_once_whatever_fails(server: ScicatServer, client: ScicatC
     link(client)
     assert (list(server.store.proposals), list(server.store.samples)) == (["P1"], ["S1"])
     assert server.store.samples["S1"]["sampleName"] == "silica"
+    posts = len(server.seen)
+    link(client)
+    assert {method for method, _, _ in server.seen[posts:]} == {"GET"}
 
 
 def test_a_proposal_of_the_user_office_stays_as_it_is(server: ScicatServer, client: ScicatClient) -> None:
