@@ -143,6 +143,7 @@ class FromData:
         told = note.version if note else _unknown(folder.manifest, key, manifest)
         session.add(VersionRow(**columns_of(VersionRow, told), manifest=manifest.to_json()))
         if note is None:
+            session.flush()  # the copy refers to it
             self._add_copy(session, key, self.staged_in, f"{self.name}/{folder.run_key}/v{folder.version}/raw")
 
     def _add_copy(self, session: Session, key: tuple[str, str, int], place: str, path: str) -> None:

@@ -93,7 +93,6 @@ def rebuild(site: Site, *, clock: Clock = utc_now, say: Callable[[str], None] = 
             where=site.home,
             remedy="Mend them first: a ledger made without a beamline would lack its runs",
         )
-    (site.home / "log").mkdir(exist_ok=True)
     with not_running(site), _old(site.database_url) as (old, why_not_read):
         journal = Journal(site.journal)
         if old is not None:

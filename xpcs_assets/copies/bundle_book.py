@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.copy_book import Evidence
 from xpcs_assets.copies.database import reading, writing
+from xpcs_assets.copies.keeping import keep
 from xpcs_assets.copies.tables import BundleRow, BundleRunRow, MemberRow
 from xpcs_assets.errors import NotFoundError, RefusedError
 
@@ -127,6 +128,7 @@ class BundleBook(Book):
                     remedy="A bundle's name is used once; archive again, which gives a new name",
                 )
             row.evidence, row.verified_at = evidence.value, now
+            keep(session, row)
             session.flush()
             return _bundle(session, row)
 
@@ -174,6 +176,7 @@ class BundleBook(Book):
             row.evidence = evidence.value
             if evidence.counts:
                 row.verified_at = self.clock()
+            keep(session, row)
             session.flush()
             return _bundle(session, row)
 

@@ -6,8 +6,8 @@ that the one before committed, and never fail in the middle; readers see one mom
 - SQLite runs in WAL mode with full synchronisation, enforced foreign keys and a busy time-out of 30 s; writers begin
   with ``BEGIN IMMEDIATE``.
 - PostgreSQL's writers begin by taking one advisory lock of the database, which the server holds until after the commit
-  and gives back when the connection breaks. Statements and the wait for the lock end after 30 s. There is no limit to
-  how long a transaction may be idle: a file that is slow to go keeps its guard.
+  and gives back when the connection breaks. The wait for the lock ends after 30 s, a statement after 60 s. There is no
+  limit to how long a transaction may be idle: a file that is slow to go keeps its guard.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _open_sqlite(url: URL, options: dict[str, Any]) -> Engine:
 
 def _open_postgresql(url: URL, schema: str, options: dict[str, Any]) -> Engine:
     wait_ms = round(BUSY_TIMEOUT_S * 1000)
-    settings = [f"lock_timeout={wait_ms}", f"statement_timeout={wait_ms}", "synchronous_commit=on"]
+    settings = [f"lock_timeout={wait_ms}", f"statement_timeout={2 * wait_ms}", "synchronous_commit=on"]
     settings += [f"search_path={schema}"] if schema else []
     arguments = {
         "connect_timeout": CONNECT_TIMEOUT_S,

@@ -204,6 +204,7 @@ def not_running(site: Site) -> Iterator[None]:
     RefusedError
         It runs.
     """
+    (site.home / "log").mkdir(exist_ok=True)
     lock = _only_one(site)
     try:
         yield

@@ -46,9 +46,3 @@ def sqlite_ledger(tmp_path: Path, clock: HandClock) -> Iterator[Ledger]:
     engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}")
     yield Ledger(engine, clock)
     engine.dispose()
-
-
-@pytest.fixture
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database without tables."""
-    return f"sqlite:///{tmp_path / 'new.db'}"
