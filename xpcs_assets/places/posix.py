@@ -17,7 +17,7 @@ from xpcs_assets.places.place import Listing, Presence, RemovalPermit, Stat, Usa
 from xpcs_assets.places.reading import Hashed, Signature, told_as_copy_error
 from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
 from xpcs_assets.runs.folders import ASIDE_FOLDER, MARKER
-from xpcs_assets.runs.manifest import check_relative, resolve_under
+from xpcs_assets.runs.manifest import check_relative
 
 _ABSENT = "it is not there"
 
@@ -83,10 +83,6 @@ class PosixPlace:
                 return self._why_refused(root)
         except OSError as error:
             return _told(error)
-
-    def path(self, path: str) -> Path:
-        """Where a relative path lies; NotVerifiedError when it would leave the root."""
-        return resolve_under(self.root, path) if path else self.root
 
     def stat(self, path: str) -> Stat:
         """Whether a regular file is there; what is not is absent only where the root is known to be the place's."""
