@@ -124,7 +124,8 @@ class OpenBeamline:
         Raises
         ------
         NotFoundError
-            The run was never taken, or has no result under this key.
+            The run was never taken, has no result under this key, or its file is not the one that was recorded, as an
+            audit has found since.
         """
         version = self.latest(key)
         found = self.ledger.results(self.name, version.run_key, analysis_key=key, version=version.version)
@@ -132,7 +133,21 @@ class OpenBeamline:
             raise NotFoundError(
                 "there is no result", where=f"{self.name}/{key}", remedy="Materialise correlation for it first"
             )
+        self._refuse_other_file(found[0])
         return found[0]
+
+    def _refuse_other_file(self, result: LedgerResult) -> None:
+        """Refuse a result whose file an audit found to be another one's since it was recorded."""
+        from xpcs_assets.copies.ledger import FindingKind
+
+        differing = self.ledger.findings(self.name, kinds=[FindingKind.RESULT_DIFFERS], run_key=result.run_key)
+        for finding in differing:
+            if finding.path == result.path and finding.last_seen >= result.recorded_at:
+                raise NotFoundError(
+                    f"the result file is not what the ledger says: {finding.reason}",
+                    where=self.result_path(result),
+                    remedy="Move it away and materialise correlation again",
+                )
 
     def result_path(self, result: LedgerResult) -> Path:
         """Where the file of a result lies."""

@@ -1,0 +1,168 @@
+"""Missed runs: found, asked for a bounded number of times, parked, and never done twice."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from xpcs_assets.arrive.submit import submit
+from xpcs_assets.arrive.take import take
+from xpcs_assets.arrive.watch import Watch
+from xpcs_assets.audit.reconcile import ATTEMPTS, FROM_RECORD, FROM_STAGED, LONGEST_PAUSE, SETTLES, Missed, to_ask_for
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.catalog.documents import raw_pid
+from xpcs_assets.copies import versions
+from xpcs_assets.copies.ledger import FindingKind, FindingState, Ledger
+from xpcs_assets.errors import LedgerError
+from xpcs_assets.stage.staging import stage
+from xpcs_assets_tests.storage import HandClock
+from xpcs_assets_tests.unit.conftest import bare_run
+
+PAST_ANY_PAUSE_S = LONGEST_PAUSE.total_seconds() + 1
+
+
+@pytest.fixture
+def clock(beamline: OpenBeamline) -> HandClock:
+    """The beamline's time, which stands still."""
+    hand = HandClock()
+    vars(beamline)["ledger"] = Ledger(beamline.engine, hand)
+    return hand
+
+
+def asked(beamline: OpenBeamline, limit: int = 100, busy: tuple[str, ...] = ()) -> list[Missed]:
+    return to_ask_for(beamline, limit, lambda key: key in busy)
+
+
+def taken(beamline: OpenBeamline, name: str) -> str:
+    key = submit(beamline, bare_run(beamline.source_root / name), as_is=True).key
+    take(beamline, key)
+    return key
+
+
+def test_a_run_that_was_taken_and_never_staged_is_asked_for_once_it_was_left_alone(
+    beamline: OpenBeamline, clock: HandClock
+) -> None:
+    key = taken(beamline, "A001")
+    assert asked(beamline) == []
+    clock.advance(SETTLES.total_seconds() + 1)
+    assert asked(beamline, busy=(key,)) == []
+    (missed,) = asked(beamline)
+    assert (missed.key, missed.version, missed.steps, missed.attempt) == (key, 1, (), 0)
+    assert "never staged" in beamline.ledger.timeline("xpcs", key)[-1].what
+    assert asked(beamline) == []
+
+
+def test_a_run_that_was_staged_and_has_no_result_is_taken_up_from_its_copy(
+    beamline: OpenBeamline, clock: HandClock
+) -> None:
+    key = taken(beamline, "A001")
+    stage(beamline, key)
+    clock.advance(SETTLES.total_seconds() + 1)
+    assert [missed.steps for missed in asked(beamline)] == [FROM_STAGED]
+
+
+def test_a_run_that_was_submitted_and_that_no_run_took_is_asked_for(beamline: OpenBeamline, clock: HandClock) -> None:
+    submit(beamline, bare_run(beamline.source_root / "A001"), as_is=True)
+    clock.advance(SETTLES.total_seconds() + 1)
+    assert [(missed.key, missed.version) for missed in asked(beamline)] == [("A001", 0)]
+
+
+def test_a_run_that_waits_at_its_source_is_left_to_the_watch(beamline: OpenBeamline, clock: HandClock) -> None:
+    beamline.ledger.note_arrival("xpcs", "A001", source="A001", fingerprint="1", state="waiting", reason="no raw file")
+    clock.advance(PAST_ANY_PAUSE_S)
+    assert asked(beamline) == []
+
+
+def test_raw_data_without_a_catalog_record_are_catalogued_again(beamline: OpenBeamline, clock: HandClock) -> None:
+    key = taken(beamline, "A001")
+    beamline.ledger.see_finding(
+        "xpcs", FindingKind.UNCATALOGUED, path=raw_pid("xpcs", key, 1), run_key=key, version=1, reason="none"
+    )
+    assert [missed.steps for missed in asked(beamline)] == [FROM_RECORD]
+
+
+def test_each_try_waits_longer_and_the_last_one_parks_the_run_until_it_is_done(
+    beamline: OpenBeamline, clock: HandClock
+) -> None:
+    key = taken(beamline, "A001")
+    beamline.ledger.note("xpcs", key, "staged_copy", "failed: the disk is full", {"partition": key})
+    waited: list[timedelta] = []
+    clock.advance(SETTLES.total_seconds() + 1)
+    last = clock.now
+    while not beamline.ledger.findings("xpcs", kinds=[FindingKind.PARKED]):
+        if asked(beamline):
+            waited.append(clock.now - last)
+            last = clock.now
+        clock.advance(60)
+    assert len(waited) == ATTEMPTS
+    assert waited[1:] == sorted(waited[1:])
+    assert waited[3] >= 4 * SETTLES
+    (parked,) = beamline.ledger.findings("xpcs", kinds=[FindingKind.PARKED])
+    assert "the disk is full" in parked.reason
+    clock.advance(PAST_ANY_PAUSE_S)
+    assert asked(beamline) == []
+    stage(beamline, key)
+    beamline.ledger.record_result(
+        "xpcs", key, run_key=key, version=1, recipe_digest="r", path="a/b", result_digest="sha256:0", report={}
+    )
+    assert asked(beamline) == []
+    assert beamline.ledger.findings("xpcs", kinds=[FindingKind.PARKED]) == ()
+
+
+def test_at_most_so_many_are_asked_for_at_a_time_and_the_rest_next(beamline: OpenBeamline, clock: HandClock) -> None:
+    for number in range(5):
+        taken(beamline, f"A00{number}")
+    clock.advance(SETTLES.total_seconds() + 1)
+    first, second, third = asked(beamline, 2), asked(beamline, 2), asked(beamline, 2)
+    assert [len(each) for each in (first, second, third)] == [2, 2, 1]
+    assert len({missed.key for missed in (*first, *second, *third)}) == 5
+
+
+def test_f55_one_poisoned_run_of_fifty_is_parked_with_its_error_and_the_others_proceed(
+    beamline: OpenBeamline, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [taken(beamline, f"A{number:03d}") for number in range(50)]
+    clock.advance(SETTLES.total_seconds() + 1)
+    timeline = versions.VersionBook.timeline
+
+    def poisoned(book: versions.VersionBook, name: str, key: str) -> object:
+        if key == keys[7]:
+            raise LedgerError("this row cannot be read", where=key)
+        return timeline(book, name, key)
+
+    monkeypatch.setattr(versions.VersionBook, "timeline", poisoned)
+    assert {missed.key for missed in asked(beamline)} == set(keys) - {keys[7]}
+    (parked,) = beamline.ledger.findings("xpcs", kinds=[FindingKind.PARKED])
+    assert (parked.run_key, parked.state) == (keys[7], FindingState.OPEN)
+    assert "this row cannot be read" in parked.reason
+
+
+def test_f53_one_completion_a_thousand_times_is_one_run(beamline: OpenBeamline, clock: HandClock) -> None:
+    path = bare_run(beamline.source_root / "A001")
+    keys = {submit(beamline, path, as_is=True).key for _ in range(300)}
+    assert len(keys) == 1
+    (key,) = keys
+    assert [take(beamline, key).version.version for _ in range(3)] == [1, 1, 1]
+    clock.advance(366 * 86400)
+    assert all(submit(beamline, path, as_is=True).known for _ in range(700))
+    assert [watch.look(10) for watch in (Watch(beamline), Watch(beamline))] == [[], []]
+    assert len(beamline.ledger.versions("xpcs", key)) == 1
+    assert len(beamline.ledger.arrivals("xpcs")) == 1
+
+
+def test_f54_what_was_asked_for_is_remembered_by_the_ledger_and_not_by_dagster(
+    beamline: OpenBeamline, clock: HandClock
+) -> None:
+    key = taken(beamline, "A001")
+    clock.advance(SETTLES.total_seconds() + 1)
+    names = [missed.name for missed in asked(beamline)]
+    for _ in range(5):  # ticks of a daemon that has forgotten everything
+        assert asked(beamline) == []
+    stage(beamline, key)
+    beamline.ledger.record_result(
+        "xpcs", key, run_key=key, version=1, recipe_digest="r", path="a/b", result_digest="sha256:0", report={}
+    )
+    clock.advance(PAST_ANY_PAUSE_S)
+    assert asked(beamline) == []
+    assert names == [f"{key}:v1:ingest:0"]
