@@ -241,9 +241,11 @@ def _empty(
     ledger.record_tombstone(intent, proof.to_dict() | {"trash": True, "reason": reason, "emptied_by": by})
     gone: list[str] = []
     kept = list(proof.kept)
-    error = ""
+    error, after = "", copy
     try:
         _take(ledger, proof, lease, place, gone, kept, partial(place.remove, permit=proof))
+        # Before the lines about the files end: as long as one is open, a repetition comes here again.
+        after = _mark_emptied(ledger, copy, kept, intent)
     except XpcsAssetsError as refusal:
         error = str(refusal)
         raise
@@ -251,12 +253,17 @@ def _empty(
         ledger.end_aside([row.id for row in rows if row.aside_path in gone], AsideEnd.REMOVED)
         ledger.record_outcome(intent, {"trash": True, "removed": gone, "kept": kept, "error": error})
     ledger.end_aside([row.id for row in rows if row.aside_path in proof.gone], AsideEnd.GONE)
-    after = copy
-    if copy.state is CopyState.IN_TRASH:
-        state = CopyState.IN_TRASH if kept else CopyState.REMOVED
-        after = _mark(ledger, copy, state, f"removal {intent}: " + ("; ".join(map(": ".join, kept)) or "trash emptied"))
     ledger.note(copy.beamline, copy.run_key, "pruned", f"{len(gone)} files removed from the trash of {copy.place}")
     return Removed(after, intent, len(gone), _bytes_of(proof, gone), tuple(kept), ())
+
+
+def _mark_emptied(ledger: Ledger, copy: Copy, kept: Sequence[tuple[str, str]], intent: int) -> Copy:
+    """Say what became of a copy in the trash; one that is half removed, or staged again meanwhile, stays what it is."""
+    if copy.state is not CopyState.IN_TRASH:
+        return copy
+    state = CopyState.IN_TRASH if kept else CopyState.REMOVED
+    why = "; ".join(f"{path}: {reason}" for path, reason in kept) or "the trash was emptied"
+    return _mark(ledger, copy, state, f"removal {intent}: {why}")
 
 
 def _refuse_lost(ledger: Ledger, proof: RemovalProof) -> None:

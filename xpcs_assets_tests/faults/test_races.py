@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from xpcs_assets.copies.ledger import CopyState
 from xpcs_assets.errors import RefusedError
@@ -20,33 +22,37 @@ ONE_OTHER = Retention(keep_for_s=KEEP_S, min_copies=1, needs_archive=False, need
 
 def together(root: Path, *operations: Callable[[Storage], object]) -> list[int]:
     """Run operations in processes of their own that begin at the same moment."""
-    start = time.monotonic() + 0.05
+    barrier = multiprocessing.Barrier(len(operations))
 
     def child(operation: Callable[[Storage], object]) -> None:
         storage = Storage(root)
         storage.clock.advance(KEEP_S)
-        time.sleep(max(0.0, start - time.monotonic()))
+        storage.ledger.holds(BEAMLINE, RUN)  # the ledger is open: nothing is left to do but the operation
+        barrier.wait(60)
         operation(storage)
 
     return in_children(*[lambda operation=operation: child(operation) for operation in operations])  # type: ignore[misc]
 
 
-def test_f38_two_pruners_that_rely_on_each_other_s_copy_leave_one(quick_folder: Path) -> None:
+def _prune(place: str) -> Callable[[Storage], object]:
+    """Prune on the site of a place: each has the ledger and all places, and relies on the other's copy."""
+
+    def operation(storage: Storage) -> None:
+        with suppress(RefusedError):
+            storage.prune(place, ONE_OTHER, holder=f"pruner of {place}")
+
+    return operation
+
+
+@pytest.mark.parametrize("rounds", [30, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
+def test_f38_two_pruners_that_rely_on_each_other_s_copy_leave_one(quick_folder: Path, rounds: int) -> None:
     storage = Storage.build(quick_folder / "start")
     storage.take()
     storage.stage()
     storage.close()
-
-    def prune(place: str) -> Callable[[Storage], object]:
-        def operation(storage: Storage) -> None:
-            with suppress(RefusedError):
-                storage.prune(place, ONE_OTHER, holder=f"pruner of {place}")
-
-        return operation
-
-    for number in range(ROUNDS):
+    for number in range(rounds):
         root = shutil.copytree(storage.root, quick_folder / str(number))
-        assert together(root, prune("detector"), prune("disk")) == [0, 0]
+        assert together(root, _prune("detector"), _prune("disk")) == [0, 0]
         after = Storage(root)
         left = [place for place in ("detector", "disk") if after.files_at(place) == FILES]
         assert len(left) == 1

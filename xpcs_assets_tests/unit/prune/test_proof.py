@@ -130,6 +130,20 @@ def test_a_copy_that_cannot_be_asked_is_no_copy_and_not_called_lost(storage: Sto
     assert findings == [("tape", CopyState.BAD), ("disk", CopyState.LOST)]
 
 
+def test_missing_files_of_a_copy_whose_removal_began_are_no_news(storage: Storage) -> None:
+    findings: list[CopyState] = []
+    staged(storage).unlink()
+    others = (replace(storage.copy("disk"), state=CopyState.PART_REMOVED), storage.copy("tape"))
+    said = refusal(storage, others=others, on_finding=lambda copy, state, reason: findings.append(state))
+    assert ("no such file" in said, findings) == (True, [])
+
+
+@pytest.mark.parametrize("state", [CopyState.REMOVED, CopyState.IN_TRASH])
+def test_a_copy_that_is_gone_or_in_the_trash_is_not_even_asked(storage: Storage, state: CopyState) -> None:
+    others = (replace(storage.copy("disk"), state=state), storage.copy("tape"))
+    assert refusal(storage, others=others).endswith("(the ledger knows no other)")
+
+
 def test_the_ledger_s_word_alone_is_nothing(storage: Storage) -> None:
     storage.ledger.record_copy(
         BEAMLINE, RUN, 1, place="disk", path="elsewhere", failure_domain="x", evidence=Evidence.READ_BACK
@@ -164,11 +178,6 @@ def test_i6_a_place_that_cannot_name_its_domain_does_not_count(storage: Storage)
 
     storage.places["disk"] = Nameless("disk", storage.disk.root)
     assert "its failure domain ''" in refusal(storage)
-
-
-def test_a_copy_that_was_removed_does_not_count_even_where_its_bytes_are_still_found(storage: Storage) -> None:
-    others = (replace(storage.copy("disk"), state=CopyState.REMOVED), storage.copy("tape"))
-    assert refusal(storage, others=others).startswith("1 other copies are right")
 
 
 def test_i6_without_a_given_domain_one_file_system_is_one_domain(storage: Storage) -> None:
