@@ -23,7 +23,7 @@ from xpcs_assets import errors
 from xpcs_assets.cli import app
 from xpcs_assets.correlate import average_command, merge_command, worker
 from xpcs_assets.settings import Beamline, SiteSettings, beamline_schema
-from xpcs_assets.units import seconds, size_bytes
+from xpcs_assets.units import seconds, share, size_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTE = "<!-- Made by docs/generate_reference.py from the code: edit the code, then run it. -->"
@@ -124,12 +124,20 @@ def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
 def _kind(info: FieldInfo, inner: type[BaseModel] | None) -> str:
     if inner is not None:
         return "table below"
-    functions = [getattr(item, "func", None) for item in info.metadata]
+    functions = _readers(info)
     if seconds in functions:
         return "duration"
     if size_bytes in functions:
         return "size"
+    if share in functions:
+        return "share, such as 90 %"
     return _words(info.annotation)
+
+
+def _readers(info: FieldInfo) -> list[Any]:
+    """The functions that read what a person writes, also of a key that may be empty."""
+    optional = [item for each in typing.get_args(info.annotation) for item in getattr(each, "__metadata__", ())]
+    return [getattr(item, "func", None) for item in (*info.metadata, *optional)]
 
 
 def _words(annotation: Any) -> str:
@@ -147,13 +155,15 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     value = info.default
-    functions = [getattr(item, "func", None) for item in info.metadata]
+    functions = _readers(info)
     if value is None or isinstance(value, BaseModel) or value in ("", (), {}):
         return "-"
     if seconds in functions:
         return f"`{_duration(value)}`"
     if size_bytes in functions:
         return f"`{value / 1e12:g} TB`" if value >= 1e12 else f"`{value / 1e9:g} GB`"
+    if share in functions:
+        return f"`{100 * value:g} %`"
     if isinstance(value, tuple):
         return "`[" + ", ".join(f'"{item}"' if re.search(r"\W", item) else item for item in value) + "]`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
