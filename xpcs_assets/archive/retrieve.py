@@ -91,6 +91,7 @@ def retrieve(
         with told_as_copy_error(target):
             target.mkdir(parents=True, exist_ok=True)
         work = _Fetch(beamline, chosen, PosixPlace("the folder", target), "")
+        work.target.sweep()
         work.fetch(entries)
         return work.outcome(target)
     if not paths:

@@ -1,4 +1,4 @@
-"""The book of copies and bundles."""
+"""The book of copies."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from xpcs_assets.copies.ledger import Bundle, BundleRun, Copy, CopyState, Evidence, Ledger, Member
-from xpcs_assets.errors import LedgerError, NotFoundError, RefusedError
+from xpcs_assets.copies.ledger import Copy, CopyState, Evidence, Ledger
+from xpcs_assets.errors import LedgerError, NotFoundError
 from xpcs_assets.runs.manifest import FileEntry, Manifest
 from xpcs_assets_tests.storage import HandClock
 
@@ -19,21 +19,6 @@ def run(ledger: Ledger) -> None:
 
 def record(ledger: Ledger, place: str = "disk", evidence: Evidence = Evidence.READ_BACK) -> Copy:
     return ledger.record_copy("b", "r", 1, place=place, path="b/r", failure_domain="room", evidence=evidence)
-
-
-def bundle(ledger: Ledger, sha256: str = "1", name: str = "r.tar", key: str = "r") -> Bundle:
-    return ledger.record_bundle(
-        "b",
-        [BundleRun(key, 1)],
-        place="tape",
-        name=name,
-        content="raw",
-        size_bytes=9,
-        sha256=sha256,
-        index_digest="i",
-        members=[Member("b", 512, 1, "0"), Member("a", 0, 1, "0")],
-        evidence=Evidence.READ_BACK,
-    )
 
 
 def test_evidence_is_ordered_and_the_last_two_never_count() -> None:
@@ -92,22 +77,3 @@ def test_a_planner_sees_what_is_there_or_half_gone_oldest_first(ledger: Ledger, 
     assert [copy.version for copy in ledger.copies_in("disk", beamline="b", limit=1)] == [2]
     assert ledger.copies_in("disk", beamline="other") == ()
     assert [copy.version for copy in ledger.copies("b", "r", 4)] == [4]
-
-
-def test_a_bundle_recorded_again_renews_its_evidence(ledger: Ledger, clock: HandClock) -> None:
-    bundle(ledger)
-    clock.advance(5)
-    again = bundle(ledger)
-    assert ledger.bundles("b", "r", 1) == (again,)
-    assert again.verified_at == clock.now
-    assert [member.path for member in ledger.members("tape", "r.tar")] == ["a", "b"]
-
-
-def test_a_bundle_name_is_never_used_for_other_bytes(ledger: Ledger) -> None:
-    first = bundle(ledger)
-    with pytest.raises(RefusedError, match=r"r\.tar.*already holds other bytes"):
-        bundle(ledger, sha256="2")
-    with pytest.raises(RefusedError, match="already holds other bytes"):
-        bundle(ledger, key="another-run")
-    assert ledger.bundles("b", "r") == (first,)
-    assert ledger.bundles("b", "r", 2) == ()
