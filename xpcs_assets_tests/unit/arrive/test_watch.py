@@ -101,7 +101,7 @@ def test_a_file_that_keeps_growing_is_never_taken(watcher: Watcher) -> None:
     assert watcher.after(QUIET_S) == ["A001"]
 
 
-def test_a_marker_spares_the_quiet_time_and_nothing_is_taken_without_it(altered: Altered) -> None:
+def test_f13_a_marker_spares_the_quiet_time_and_nothing_is_taken_without_it(altered: Altered) -> None:
     watcher = Watcher(altered({"runs": {"from": {"complete_when": {"marker": ".done"}}}}))
     run = bare_run(watcher.source / "A001")
     assert watcher.settle() == []
@@ -110,7 +110,7 @@ def test_a_marker_spares_the_quiet_time_and_nothing_is_taken_without_it(altered:
     assert watcher.look() == ["A001"]
 
 
-def test_a_marker_that_comes_before_the_last_file_does_not_make_the_run_complete(altered: Altered) -> None:
+def test_f13_a_marker_that_comes_before_the_last_file_does_not_make_the_run_complete(altered: Altered) -> None:
     watcher = Watcher(altered({"runs": {"from": {"complete_when": {"marker": ".done"}}}}))
     run = bare_run(watcher.source / "A001")
     (run / ".done").touch()
@@ -121,7 +121,7 @@ def test_a_marker_that_comes_before_the_last_file_does_not_make_the_run_complete
     assert watcher.look() == ["A001"]
 
 
-def test_a_run_that_stays_incomplete_is_shown_so_and_taken_when_it_becomes_complete(watcher: Watcher) -> None:
+def test_f13_a_run_that_stays_incomplete_is_shown_so_and_taken_when_it_becomes_complete(watcher: Watcher) -> None:
     run = bare_run(watcher.source / "A001")
     (run / "A001.imm").write_bytes(b"")
     assert watcher.settle() == []

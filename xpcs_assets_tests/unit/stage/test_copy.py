@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from xpcs_assets.places.syscalls import Syscalls
 from xpcs_assets.runs.folders import VersionFolder
 from xpcs_assets.runs.manifest import Manifest
 from xpcs_assets.stage.copy import stage_run, take_manifest
-from xpcs_assets.testing.faults import FailAt, FaultySyscalls, partials_below
+from xpcs_assets.testing.faults import FailAt, Fault, FaultySyscalls, partials_below
 from xpcs_assets_tests.storage import BEAMLINE, FILES, RUN, Storage
 
 
@@ -66,6 +68,50 @@ def test_a_manifest_has_every_file_with_size_hash_and_time(storage: Storage) -> 
     for entry in manifest.files:
         assert entry.sha256 == hashlib.sha256(FILES[entry.path]).hexdigest()
         assert entry.mtime_ns == (storage.source / entry.path).stat().st_mtime_ns
+
+
+KINDS = ("md5", "adler32")
+
+
+def test_a_manifest_has_the_digests_that_were_asked_for_from_the_same_read(storage: Storage) -> None:
+    counted = Fault()
+    manifest = take_manifest(RUN, storage.source, list(FILES), KINDS, calls=FaultySyscalls(counted))
+    for entry in manifest.files:
+        data = FILES[entry.path]
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        assert dict(entry.also) == {"md5": md5, "adler32": f"{zlib.adler32(data):08x}"}
+    assert counted.steps.count("open") == len(FILES)
+
+
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("wrong", ["sha256", *KINDS])
+def test_f27_f28_staged_bytes_are_compared_with_every_digest(storage: Storage, wrong: str, together: int) -> None:
+    manifest = take_manifest(RUN, storage.source, list(FILES), KINDS)
+    stage_run(manifest, storage.source, storage.target, storage.disk, together=together)
+    assert storage.files_at("disk") == FILES
+    entries = [
+        replace(entry, sha256="0" * 64)
+        if wrong == "sha256"
+        else replace(entry, also=tuple((kind, "00" if kind == wrong else value) for kind, value in entry.also))
+        for entry in manifest.files
+    ]
+    target = VersionFolder(storage.disk.root, BEAMLINE, RUN, 2)
+    with pytest.raises(ChangedWhileReadingError, match="3 of 3 files"):
+        stage_run(Manifest.of(RUN, entries), storage.source, target, storage.disk, together=together)
+    assert not target.manifest.exists()
+    assert [path for path in target.path.rglob("*") if path.is_file()] == []
+    with pytest.raises(ConflictingBytesError):  # nor are files that are there taken for these
+        stage_run(Manifest.of(RUN, entries), storage.source, storage.target, storage.disk, together=together)
+
+
+def test_several_files_at_a_time_give_the_same_copy(storage: Storage) -> None:
+    manifest = storage.take()
+    told: list[int] = []
+    staged = stage_run(manifest, storage.source, storage.target, storage.disk, together=3, on_bytes=told.append)
+    assert (storage.files_at("disk"), sum(told)) == (FILES, manifest.size_bytes)
+    assert (staged.bytes_moved, staged.already_there) == (manifest.size_bytes, 0)
+    again = stage_run(manifest, storage.source, storage.target, storage.disk, together=3)
+    assert (again.bytes_moved, again.already_there) == (0, 3)
 
 
 def test_a_file_named_twice_is_one_entry(storage: Storage) -> None:
@@ -164,16 +210,17 @@ def test_staging_copies_every_byte_and_marks_the_copy_complete(storage: Storage)
     assert copy.failure_domain == "disk room"
 
 
-def test_staging_again_moves_nothing(storage: Storage) -> None:
+def test_f15_staging_again_moves_nothing_and_counts_once(storage: Storage) -> None:
     storage.take()
     storage.stage()
     inodes = {path: path.stat().st_ino for path in storage.target.path.rglob("*")}
     again = storage.stage()
     assert (again.bytes_moved, again.already_there, again.rate_bytes_per_s) == (0, 3, 0.0)
+    assert [copy.place for copy in storage.ledger.copies(BEAMLINE, RUN)] == ["detector", "disk"]
     assert {path: path.stat().st_ino for path in storage.target.path.rglob("*")} == inodes
 
 
-def test_an_interrupted_staging_moves_only_what_is_missing(storage: Storage) -> None:
+def test_f24_an_interrupted_staging_moves_only_what_is_missing(storage: Storage) -> None:
     storage.take()
     storage.stage()
     (storage.target.raw / "A001.imm").unlink()
@@ -192,7 +239,7 @@ def test_f14_other_bytes_at_the_target_stop_the_run_and_stay(storage: Storage) -
     assert not storage.target.manifest.exists()
 
 
-def test_a_source_that_is_no_longer_its_manifest_is_not_staged(storage: Storage) -> None:
+def test_f11_a_source_that_is_no_longer_its_manifest_is_not_staged(storage: Storage) -> None:
     storage.take()
     rewrite_alike(storage.source / "A001.imm")
     with pytest.raises(ChangedWhileReadingError, match=r"A001\.imm"):
