@@ -209,13 +209,11 @@ def remove_copy(
     try:
         proof.confirm(places)
         _mark(ledger, copy, CopyState.PART_REMOVED, f"removal {intent.id} is under way")
+        act = partial(place.remove, permit=proof)
         if to_trash:
-            folder = write_down(ledger, copy, proof.files, place, intent.id)
-            _take(
-                ledger, proof, lease, place, gone, kept, lambda path: bool(place.set_aside(path, folder[path], proof))
-            )
-        else:
-            _take(ledger, proof, lease, place, gone, kept, lambda path: place.remove(path, proof))
+            labels = write_down(ledger, copy, proof.files, place, intent.id)
+            act = partial(_to_trash, place, proof, labels)
+        _take(ledger, proof, lease, place, gone, kept, act)
     except XpcsAssetsError as error:
         state = CopyState.PART_REMOVED if gone else before
         _mark(ledger, copy, state, f"removal {intent.id} ended early: {error.what}")

@@ -250,7 +250,7 @@ def test_a_bundle_that_changes_while_it_is_read_does_not_count(storage: Storage)
     class Rewound(TapePlace):
         def read(self, path: str, offset_bytes: int = 0) -> Iterator[bytes]:
             yield from super().read(path, offset_bytes)
-            os.utime(self.path(path), ns=(5, 5))
+            os.utime(self.root / path, ns=(5, 5))
 
     storage.places["tape"] = Rewound("tape", storage.tape.root, "tape vault")
     assert "changed while it was read" in refusal(storage)
@@ -315,3 +315,18 @@ def test_an_archive_may_be_a_second_tape(storage: Storage) -> None:
     storage.places["vault"] = TapePlace("vault", storage.tape.root, "other vault")
     others = (storage.copy("tape"), replace(storage.copy("tape"), place="vault", failure_domain="other vault"))
     assert "same file" in refusal(storage, others=others)
+
+
+def test_a_copy_that_is_one_bundle_is_read_by_its_name(storage: Storage) -> None:
+    name = bundle(storage).relative_to(storage.tape.root).as_posix()
+    others = (replace(storage.copy("tape"), path=name), storage.copy("disk"))
+    assert "2 of 3 files were not read back" in refusal(storage, others=others)
+    alone = Manifest.of(RUN, [entry for entry in storage.manifest.files if entry.path == "A001.imm"])
+    assert {witness.place for witness in prove_it(storage, others=others, manifest=alone).witnesses} == {"tape", "disk"}
+
+
+def test_a_whole_bundle_of_other_bytes_than_the_manifest_s_does_not_count(storage: Storage) -> None:
+    entries = [replace(entry, sha256="0" * 64) if entry.size_bytes else entry for entry in storage.manifest.files]
+    said = refusal(storage, manifest=Manifest.of(RUN, entries))
+    assert said.startswith("0 other copies are right")
+    assert "tape:test-beamline/A001/v1/raw: 'sub/notes é.txt': it holds other bytes" in said

@@ -378,6 +378,6 @@ def test_a_place_is_asked_to_remove_in_one_function_only() -> None:
         file.relative_to(root).as_posix()
         for file in root.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "remove"
+        if isinstance(node, ast.Attribute) and node.attr == "remove"
     }
     assert callers == {"prune/remove.py"}
