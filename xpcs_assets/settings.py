@@ -300,6 +300,10 @@ class Beamline(_Settings):
                     f"place {name!r} is of kind {self.places[name].kind}; one of kind {kind} is needed here"
                 )
         fields = dict.fromkeys(FIELD.findall(self.runs.source.path), "x")
+        gather = self.pipeline.archive.bundle.gather if self.pipeline.archive else None
+        unknown = sorted(set(gather.by if gather else ()) - {*fields, "proposal", "experiment"})
+        if unknown:
+            raise ValueError(f"gather.by names {', '.join(unknown)}, which neither path nor owner of a run has")
         try:
             run_key(self.runs.key, fields)
         except SettingsError as error:

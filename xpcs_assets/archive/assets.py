@@ -165,6 +165,7 @@ def _facts(done: Archived) -> dict[str, Any]:
         "results": len(done.results),
         "bundles_written": done.written,
         "read_bytes": done.read_bytes,
+        "damaged_bundles": list(done.damaged),
         "bundles": table(rows),
         **_verified(done),
     }

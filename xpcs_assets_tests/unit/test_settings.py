@@ -83,6 +83,16 @@ def test_a_key_of_a_field_that_the_path_lacks_is_refused() -> None:
     refused(r"names \{sample\}", runs={"from": {"watch": "detector"}, "key": "{sample}_{run}"})
 
 
+@pytest.mark.parametrize(("by", "known"), [("cycle", True), ("proposal", True), ("experiment", True), ("run_", False)])
+def test_runs_are_gathered_by_what_their_path_or_owner_has(by: str, known: bool) -> None:
+    archive = {"to": "tape", "bundle": {"gather": {"by": ["cycle", by]}}}
+    pipeline = {"stage": {"to": "store"}, "archive": archive}
+    if known:
+        assert Beamline.model_validate(content(pipeline=pipeline)).pipeline.archive is not None
+    else:
+        refused("gather.by names run_, which neither path nor owner", pipeline=pipeline)
+
+
 def test_a_key_that_cannot_be_undone_is_refused() -> None:
     refused("cannot be undone", runs={"from": {"watch": "detector", "path": "{cycle}/{run}/"}, "key": "{cycle}{run}"})
 
