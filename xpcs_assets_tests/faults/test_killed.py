@@ -10,9 +10,20 @@ import pytest
 from xpcs_assets.archive.bundle import read_bundle
 from xpcs_assets.copies.ledger import CopyState, RemovalKind
 from xpcs_assets.errors import RefusedError
+from xpcs_assets.places import pouring, reading
 from xpcs_assets.prune.remove import LEASE_S
+from xpcs_assets.stage.copy import record_staged, stage_run
 from xpcs_assets.testing.faults import KILLED, DieAt, in_children, partials_below
-from xpcs_assets_tests.faults.everywhere import KILLS, Runner, everywhere, prepared, reopened, run, whole_or_absent
+from xpcs_assets_tests.faults.everywhere import (
+    KILLS,
+    Runner,
+    everywhere,
+    killed_at_any,
+    prepared,
+    reopened,
+    run,
+    whole_or_absent,
+)
 from xpcs_assets_tests.storage import BEAMLINE, FILES, KEEP_S, RUN, Storage
 
 
@@ -37,6 +48,31 @@ def test_f01_f02_staging_killed_anywhere_ends_well(quick_folder: Path, kill: Run
         assert storage.copy("disk").state is CopyState.PRESENT
         storage.close()
     assert steps > 25
+
+
+@pytest.mark.long
+def test_f01_staging_side_by_side_and_behind_the_writer_killed_anywhere_ends_well(
+    quick_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with big files: of many blocks, read back by threads while others write. The order of the steps is theirs."""
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 3000)
+    monkeypatch.setattr(pouring, "BLOCK_BYTES", 6000)
+
+    def stage(storage: Storage) -> None:
+        stage_run(storage.manifest, storage.source, storage.target, storage.disk, together=2)
+        record_staged(storage.ledger, storage.target, storage.disk)
+
+    start = prepared(quick_folder, lambda storage: storage.take())
+    for killed in everywhere(start, stage, killed_at_any):
+        storage = reopened(killed.root)
+        assert whole_or_absent(storage, "disk")
+        assert len(partials_below(storage.disk.root)) <= 2
+        if storage.target.manifest.exists():
+            assert storage.files_at("disk") == FILES
+        stage(storage)
+        assert storage.files_at("disk") == FILES
+        assert partials_below(storage.root) == ()
+        storage.close()
 
 
 @pytest.mark.parametrize("kill", KILLS)
