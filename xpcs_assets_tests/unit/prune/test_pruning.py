@@ -419,3 +419,32 @@ def test_a_planner_s_name_is_one_that_dagster_takes(with_runs: Any, tmp_path: Pa
     names = {sensor_name(bound, place) for place in ("a-b", "a_b", "a b")}
     assert len(names) == 3
     assert all(name.replace("_", "").isalnum() for name in names)
+
+
+def run_job(pruning: Pruning, instance: dg.DagsterInstance, *, from_trash: bool) -> dg.ExecuteInProcessResult:
+    which = {"run_key": "A001", "version": 1, "place": "detector", "path": "A001", "from_trash": from_trash}
+    config = {"ops": {"xpcs_prune_copy": {"config": which}}}
+    job = build_job(Bound.of(pruning.beamline))
+    return job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
+
+
+def test_the_job_moves_a_copy_to_the_trash_and_empties_it_and_reports_both(with_runs: Any) -> None:
+    pruning = with_runs(1, trash_for="1 h")
+    with dg.DagsterInstance.ephemeral() as instance:
+        for from_trash, state in ((False, "in trash"), (True, "removed")):
+            assert run_job(pruning, instance, from_trash=from_trash).success
+            (event,) = instance.fetch_materializations(dg.AssetKey(["xpcs", "pruned"]), limit=1).records
+            assert event.asset_materialization is not None
+            assert event.asset_materialization.metadata["state"].value == state
+            assert pruning.state() == state
+            _shorten(pruning, "1 ms")
+
+
+def test_the_job_fails_where_files_stay(with_runs: Any) -> None:
+    pruning = with_runs()
+    (pruning.beamline.source_root / "A001" / "A001.imm").write_bytes(b"newer.")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert not run_job(pruning, instance, from_trash=False).success
+        assert pruning.state() is CopyState.PART_REMOVED
+        assert not instance.fetch_materializations(dg.AssetKey(["xpcs", "pruned"]), limit=1).records
+    assert pruning.there()
