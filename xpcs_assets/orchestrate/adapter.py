@@ -22,6 +22,9 @@ from dagster import (
 )
 from dagster._core.definitions.metadata import RawMetadataValue, normalize_metadata_value
 from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.instance.utils import RUNLESS_RUN_ID
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.tags import GRPC_INFO_TAG, PARTITION_NAME_TAG, RUN_KEY_TAG
 from dagster._grpc.client import DagsterGrpcClient
 
@@ -105,33 +108,53 @@ def log_materialised(
     context.log_event(
         AssetMaterialization(key, partition=partition, metadata=metadata, tags={DATA_VERSION_TAG: data_version})
     )
-    context.instance.report_runless_asset_event(  # an op may log no evaluation of its own
+    _report_check(  # an op may log no evaluation of its own
+        context.instance,
         AssetCheckEvaluation(
             asset_key=key,
             check_name=check,
             passed=True,
             metadata={name: normalize_metadata_value(value) for name, value in check_metadata.items()},
             partition=partition,
-        )
+        ),
     )
 
 
 def report_failed_check(instance: DagsterInstance, key: AssetKey, check: str, partition: str, reason: str) -> None:
     """Report that a check failed whose step made nothing to attach it to."""
-    instance.report_runless_asset_event(
-        AssetCheckEvaluation(
-            asset_key=key, check_name=check, passed=False, metadata={}, partition=partition, description=reason
-        )
+    evaluation = AssetCheckEvaluation(
+        asset_key=key, check_name=check, passed=False, metadata={}, partition=partition, description=reason
     )
+    _report_check(instance, evaluation)
 
 
 def report_passed_check(instance: DagsterInstance, key: AssetKey, check: str, partition: str, reason: str) -> None:
     """Report that a check passes again, without the step that made what it judges."""
-    instance.report_runless_asset_event(
-        AssetCheckEvaluation(
-            asset_key=key, check_name=check, passed=True, metadata={}, partition=partition, description=reason
-        )
+    evaluation = AssetCheckEvaluation(
+        asset_key=key, check_name=check, passed=True, metadata={}, partition=partition, description=reason
     )
+    _report_check(instance, evaluation)
+
+
+def _report_check(instance: DagsterInstance, evaluation: AssetCheckEvaluation) -> None:
+    """Report an evaluation that belongs to no run.
+
+    Dagster's table of evaluations takes one without a run for each check and partition, and fails at the second: the
+    one before is taken out first. Its event stays in the log.
+    """
+    table = AssetCheckExecutionsTable.c
+    storage = instance.event_log_storage
+    if isinstance(storage, SqlEventLogStorage):
+        with storage.index_connection() as connection:
+            connection.execute(
+                AssetCheckExecutionsTable.delete().where(
+                    table.asset_key == evaluation.asset_key.to_string(),
+                    table.check_name == evaluation.check_name,
+                    table.run_id == RUNLESS_RUN_ID,
+                    table.partition == evaluation.partition,
+                )
+            )
+    instance.report_runless_asset_event(evaluation)
 
 
 def partition_in_progress(instance: DagsterInstance, beamline: str, partition: str) -> bool:

@@ -64,12 +64,14 @@ def test_the_checks_of_the_design_are_partitioned(home: Path) -> None:
     assert all(definition is not None and definition.name == "xpcs_runs" for definition in checks.values())
 
 
-def test_jobs_are_ingest_archive_and_prune_and_pruned_has_no_button(home: Path) -> None:
+def test_the_jobs_are_the_designs_and_pruned_has_no_button(home: Path) -> None:
     found = repository(home)
     assert {name for name in found.job_names if not name.startswith("__")} == {
         "xpcs_ingest",
         "xpcs_archive",
         "xpcs_prune",
+        "xpcs_scrub",
+        "xpcs_audit",
     }
     assert not found.asset_graph.get(dg.AssetKey(["xpcs", "pruned"])).is_executable
     ingest = found.get_job("xpcs_ingest")

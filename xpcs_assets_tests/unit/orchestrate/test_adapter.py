@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from dagster import (
+    AssetCheckKey,
     AssetKey,
     DagsterInstance,
     DagsterRunStatus,
@@ -67,6 +68,28 @@ def test_a_materialisation_by_a_run_is_found_with_its_run_and_digest(instance: D
     found = adapter.newest(instance, raw_file.key, "A001")
     assert found is not None
     assert (found.data_version, found.run_id) == ("sha256:x", done.run_id)
+
+
+def test_a_check_that_is_reported_over_and_over_shows_its_last_word(instance: DagsterInstance) -> None:
+    for partition in ("A001", "A002"):
+        adapter.report_failed_check(instance, QMAP, "good", partition, "bad")
+        adapter.report_failed_check(instance, QMAP, "good", partition, "still bad")
+    adapter.report_passed_check(instance, QMAP, "good", "A001", "right again")
+    records = instance.event_log_storage.get_asset_check_execution_history(AssetCheckKey(QMAP, "good"), limit=9)
+    evaluations = [record.event.dagster_event.asset_check_evaluation_data for record in records if record.event]  # type: ignore[union-attr]
+    found = {each.partition: (each.passed, each.description) for each in reversed(evaluations)}
+    assert found == {"A001": (True, "right again"), "A002": (False, "still bad")}
+
+
+def test_a_partition_is_worked_on_while_any_run_of_it_at_its_beamline_is(
+    instance: DagsterInstance, make_run: MakeRun
+) -> None:
+    tags = {PARTITION_NAME_TAG: "A001", BEAMLINE_TAG: "xpcs"}
+    make_run("ingest", tags=tags, status=DagsterRunStatus.SUCCESS)
+    assert not adapter.partition_in_progress(instance, "xpcs", "A001")
+    make_run("__ASSET_JOB", tags=tags, status=DagsterRunStatus.STARTED)
+    assert adapter.partition_in_progress(instance, "xpcs", "A001")
+    assert not adapter.partition_in_progress(instance, "other", "A001")
 
 
 def test_runs_are_counted_by_job_and_partition(instance: DagsterInstance, make_run: MakeRun) -> None:
