@@ -329,4 +329,5 @@ def test_a_whole_bundle_of_other_bytes_than_the_manifest_s_does_not_count(storag
     entries = [replace(entry, sha256="0" * 64) if entry.size_bytes else entry for entry in storage.manifest.files]
     said = refusal(storage, manifest=Manifest.of(RUN, entries))
     assert said.startswith("0 other copies are right")
-    assert "tape:test-beamline/A001/v1/raw: 'sub/notes é.txt': it holds other bytes" in said
+    told = [f"tape:test-beamline/A001/v1/raw: {path!r}: it holds other bytes" for path in FILES]
+    assert any(one in said for one in told)  # the bundles' names, and so which is read first, follow the files' times
