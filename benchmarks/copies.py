@@ -1,6 +1,7 @@
 """What the care of copies costs: staging beside ``cp`` and ``sha256sum`` on the same disk in the same minutes.
 
     python benchmarks/copies.py ledger [--postgres URL] [--runs 100000] [--json FILE]
+    python benchmarks/copies.py scrub [--folder FOLDER] [--size-gib 1] [--files 4] [--repeats 5] [--json FILE]
     python benchmarks/copies.py staging [--folder FOLDER] [--size-gib 1] [--repeats 5] [--json FILE]
 
 Each way is measured in turn with the others, so that a disk that others use as well is as slow for all of them; medians
@@ -27,6 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from copies_ledger import ledger
+from copies_scrub import measure_scrub
 
 from xpcs_assets.places import pouring
 from xpcs_assets.places.posix import PosixPlace
@@ -247,6 +249,12 @@ def main() -> None:
     part.add_argument("--runs", type=int, default=100_000)
     part.add_argument("--repeats", type=int, default=10)
     part.set_defaults(measure=ledger)
+    part = parts.add_parser("scrub", help="reading copies again")
+    part.add_argument("--folder", type=Path, help="on the disk to measure; the temporary folder when left out")
+    part.add_argument("--size-gib", type=float, default=1.0, help="of all files together")
+    part.add_argument("--files", type=int, default=4)
+    part.add_argument("--repeats", type=int, default=5)
+    part.set_defaults(measure=measure_scrub)
     for part in parts.choices.values():
         part.add_argument("--json", type=Path, help="write every figure here")
     options = parser.parse_args()
