@@ -100,7 +100,7 @@ def test_rewritten_files_are_a_new_version_beside_the_old(pipeline: Pipeline) ->
     store = pipeline.site.home / "store" / "xpcs" / state.key
     assert sorted(path.name for path in store.iterdir()) == ["v1", "v2"]
     bundles = pipeline.beamline.ledger.bundles("xpcs", state.key)
-    assert sorted((bundle.version, bundle.content) for bundle in bundles) == [
+    assert sorted((run.version, bundle.content) for bundle in bundles for run in bundle.runs) == [
         (1, "raw"),
         (1, "results"),
         (2, "raw"),
