@@ -139,12 +139,16 @@ def _work_through(opened: OpenBeamline, plans: list[Plan], *, quiet: bool) -> in
 
 
 def _print_plan(opened: OpenBeamline, plan: Plan, coming: Forecast | None, *, everything: bool) -> None:
+    from xpcs_assets.prune.pruning import ask
+
     goes, waits = len(plan.goes), len(plan.waits)
     out.print(f"{plan.place}: {goes} of {plan.copies} copies are to go, {_size(_bytes(plan.goes))}")
     if goes:
         out.print(f"  list {plan.digest}")
         out.print("  each only if the other copies, read at that moment, are right")
         columns([_row(due) for due in plan.goes])
+        if question := ask(opened, plan):
+            out.print(f"  asks: {question}")
     if waits:
         out.print(f"  {waits} more may go, {_size(_bytes(plan.waits))}, and wait: {plan.why_waits}")
         if everything:

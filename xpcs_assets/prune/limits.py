@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
@@ -79,4 +79,22 @@ def which(text: str) -> Which:
 
 def digest_of(place: str, items: Sequence[str]) -> str:
     """``sha256:`` of a list and its place: the same only for the same copies in the same order."""
-    return "sha256:" + hashlib.sha256(json.dumps([place, *items]).encode()).hexdigest()
+    *_, last = _digests(place, items)
+    return last
+
+
+def beginning_of(place: str, items: Sequence[str], digest: str) -> Sequence[str] | None:
+    """The first items of a list whose digest this is: the list as it was before younger copies came to its end.
+
+    None when the list of that digest was another one.
+    """
+    return next((items[:count] for count, found in enumerate(_digests(place, items)) if found == digest), None)
+
+
+def _digests(place: str, items: Sequence[str]) -> Iterator[str]:
+    """The digest of no item, of the first one, of the first two, and so on."""
+    so_far = hashlib.sha256(json.dumps(place).encode())
+    yield "sha256:" + so_far.hexdigest()
+    for text in items:
+        so_far.update(b"\n" + text.encode())
+        yield "sha256:" + so_far.hexdigest()

@@ -15,7 +15,7 @@ from xpcs_assets.copies.ledger import Approval, Copy
 from xpcs_assets.errors import CopyError, NotFoundError, RefusedError, RemovalRefusedError, SettingsError
 from xpcs_assets.places.place import Place
 from xpcs_assets.prune.forecast import DAYS, RATE_DAYS, Forecast, forecast
-from xpcs_assets.prune.limits import DAY, item, limit_of
+from xpcs_assets.prune.limits import DAY, beginning_of, item, limit_of
 from xpcs_assets.prune.plan import Plan, plan_place
 from xpcs_assets.prune.remove import Removed, empty_trash, prune_copy
 from xpcs_assets.runs.retention import Retention
@@ -88,7 +88,7 @@ def ask(beamline: OpenBeamline, plan: Plan) -> str:
 
 
 def approve(beamline: OpenBeamline, plans: Sequence[Plan], digest: str, by: str) -> Approval:
-    """Write down a person's word that the list of this digest may go.
+    """Write down a person's word that the list of this digest may go; what came to its end since is not meant.
 
     Raises
     ------
@@ -96,8 +96,9 @@ def approve(beamline: OpenBeamline, plans: Sequence[Plan], digest: str, by: str)
         No place has that list now: it has changed since it was looked at.
     """
     for one in plans:
-        if one.digest == digest:
-            return beamline.ledger.approve(beamline.name, one.place, digest, [item(due.copy) for due in one.goes], by)
+        items = beginning_of(one.place, [item(due.copy) for due in one.goes], digest)
+        if items:
+            return beamline.ledger.approve(beamline.name, one.place, digest, items, by)
     now = ", ".join(f"{one.place} {one.digest}" for one in plans)
     raise RemovalRefusedError(
         f"no list has the digest {digest} now",

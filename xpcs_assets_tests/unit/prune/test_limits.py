@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from xpcs_assets.prune.limits import Limit, digest_of, item, limit_of, which
+from xpcs_assets.prune.limits import Limit, beginning_of, digest_of, item, limit_of, which
 from xpcs_assets.runs.retention import Retention
 from xpcs_assets_tests.unit.prune.test_rules import VICTIM
 
@@ -56,3 +56,14 @@ def test_the_digest_is_of_the_list_its_order_and_its_place() -> None:
     lists = [("a", ITEMS[:2]), ("a", ITEMS[1::-1]), ("a", ITEMS[:3]), ("b", ITEMS[:2]), ("a", [])]
     assert len({digest_of(place, items) for place, items in lists}) == 5
     assert digest_of("a", ITEMS) == digest_of("a", list(ITEMS))
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, len(ITEMS)])
+def test_a_list_that_only_grew_is_known_by_the_digest_that_was_read(count: int) -> None:
+    assert beginning_of("a", ITEMS, digest_of("a", ITEMS[:count])) == ITEMS[:count]
+
+
+@pytest.mark.parametrize("before", [ITEMS[1:], [*ITEMS[:3], ITEMS[4]], ITEMS[::-1], [*ITEMS, "more"]])
+def test_a_list_that_changed_otherwise_is_not(before: list[str]) -> None:
+    assert beginning_of("a", ITEMS, digest_of("a", before)) is None
+    assert beginning_of("b", ITEMS, digest_of("a", ITEMS)) is None

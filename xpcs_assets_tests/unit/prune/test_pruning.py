@@ -139,10 +139,10 @@ def test_f47_a_batch_beyond_the_limit_stops_and_asks_until_that_very_list_is_app
     assert pruning.all() == []
     with pytest.raises(RemovalRefusedError, match="no list has the digest sha256:other now"):
         approve(pruning.beamline, [made], "sha256:other", "operator")
-    pruning.beamline.ledger.hold("xpcs", "A003", "paper", "a scientist")
+    pruning.beamline.ledger.hold("xpcs", "A002", "paper", "a scientist")
     with pytest.raises(RemovalRefusedError, match="The list has changed since"):
         approve(pruning.beamline, [pruning.plan()], made.digest, "operator")
-    pruning.beamline.ledger.release("xpcs", "A003", "a scientist")
+    pruning.beamline.ledger.release("xpcs", "A002", "a scientist")
     word = approve(pruning.beamline, [pruning.plan()], made.digest, "operator")
     assert (word.copies, ask(pruning.beamline, pruning.plan())) == (3, "")
     assert [(done.files, done.refused) for done in pruning.all()] == [(2, "")] * 3
