@@ -173,6 +173,7 @@ def deposit_plans(
         bundles.append(done)
         damaged += bad
         written += is_new
+    place.settle(bundle.plan.path for bundle in bundles)
     return Deposited(place.name, place.failure_domain, tuple(bundles), written, tuple(damaged))
 
 

@@ -334,6 +334,7 @@ def _from_trash(beamline: OpenBeamline, version: RunVersion) -> None:
 
 def _complete(beamline: OpenBeamline, version: RunVersion, place: PosixPlace, folder: VersionFolder) -> None:
     """Every file is there: the manifest beside them marks the copy as whole, and the ledger has it anew."""
+    place.settle(_inside(place, folder.raw / entry.path) for entry in version.manifest.files)
     place.put(_inside(place, folder.manifest), [version.manifest.to_json().encode()])
     record_staged(beamline.ledger, folder, place)
 

@@ -165,6 +165,17 @@ class PosixPlace:
             except FileNotFoundError:
                 return 0
 
+    def settle(self, paths: Iterable[str]) -> None:
+        """Have the names of all folders above files on the disk: another process may have made one, and died before.
+
+        To be called once the files are written, and before anybody is told that they are here.
+        """
+        folders = {above for path in paths for above in check_relative(path).parents}
+        with self._available() as root:
+            for folder in sorted(folders):
+                with told_as_copy_error(self.root / folder), open_below(root, folder.parts, self.calls) as descriptor:
+                    self.calls.fsync(descriptor)
+
     def usage(self) -> Usage | None:
         """How full the file system of the root is, by what is free to this user."""
         try:

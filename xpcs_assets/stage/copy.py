@@ -143,7 +143,7 @@ def stage_run(
             moved.append(written.size_bytes)
 
     side_by_side.each(manifest.files, copy)
-    _settle_folders(manifest, target, place)
+    place.settle(_inside(place, target.raw / entry.path) for entry in manifest.files)
     place.put(_inside(place, target.manifest), [manifest.to_json().encode()])
     return Staged(sum(moved), manifest.size_bytes, len(manifest.files) - len(moved), stopwatch() - began)
 
@@ -248,18 +248,6 @@ def _refuse_hard_links(manifest: Manifest, source_root: Path, target: VersionFol
                     where=name,
                     remedy="Take this name away, then stage again",
                 )
-
-
-def _settle_folders(manifest: Manifest, target: VersionFolder, place: PosixPlace) -> None:
-    """Have the name of every folder on the disk: whoever made one may have died before it was."""
-    folders = {folder for entry in manifest.files for folder in (target.raw / entry.path).parents}
-    for folder in sorted(folder for folder in folders if folder.is_relative_to(place.root)):
-        with reading.told_as_copy_error(folder):
-            descriptor = place.calls.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                place.calls.fsync(descriptor)
-            finally:
-                place.calls.close(descriptor)
 
 
 def _inside(place: PosixPlace, path: Path) -> str:

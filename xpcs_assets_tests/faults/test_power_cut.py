@@ -113,18 +113,49 @@ class DeadAt(Fault):
         return act()
 
 
-def test_f04_what_a_second_process_finished_outlives_a_power_cut(quick_folder: Path) -> None:
+def taken(storage: Storage) -> None:
+    storage.take()
+
+
+def staged(storage: Storage) -> None:
+    storage.take()
+    storage.stage()
+
+
+def staged_copy_is_there(storage: Storage) -> bool:
+    return storage.copy("disk").state is CopyState.PRESENT and storage.files_at("disk") == FILES
+
+
+def archive_is_there(storage: Storage) -> bool:
+    bundles = storage.ledger.bundles(BEAMLINE, RUN)
+    on_tape = storage.tape.list().files
+    return len(bundles) == 2 and all(bundle.name in on_tape for bundle in bundles)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "operation", "is_there"),
+    [
+        pytest.param(taken, Storage.stage, staged_copy_is_there, id="staging"),
+        pytest.param(staged, Storage.archive, archive_is_there, id="archiving"),
+    ],
+)
+def test_f04_what_a_second_process_finished_outlives_a_power_cut(
+    quick_folder: Path,
+    prepare: Callable[[Storage], None],
+    operation: Callable[[Storage], object],
+    is_there: Callable[[Storage], bool],
+) -> None:
     """The first dies before it synced what it named; the second finds the name, and must not take it for safe."""
-    start = prepared(quick_folder, lambda storage: storage.take())
+    start = prepared(quick_folder, prepare)
 
     def finished_by_another(root: Path, number: int) -> None:
         disk = Disk(root)
         first = Storage(root, WatchedSyscalls(DeadAt(number), disk))
         try:
-            first.stage()
+            operation(first)
         except DeadAt.Dead:
             second = Storage(root, WatchedSyscalls(Fault(), disk))
-            second.stage()
+            operation(second)
             second.close()
             disk.cut(Shown.NOTHING)
             os._exit(KILLED)
@@ -132,10 +163,9 @@ def test_f04_what_a_second_process_finished_outlives_a_power_cut(quick_folder: P
     for number in count(1):
         root = copytree(start, quick_folder / f"dead at {number}")
         if in_children(partial(finished_by_another, root, number)) == [0]:
-            assert number > 25
+            assert number > 20
             return
         storage = reopened(root)
-        assert storage.copy("disk").state is CopyState.PRESENT
-        assert storage.files_at("disk") == FILES, f"the ledger claims a copy that is not there (dead at {number})"
+        assert is_there(storage), f"the ledger claims a copy that is not there (dead at {number})"
         storage.close()
         rmtree(root)
