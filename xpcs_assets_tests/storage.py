@@ -74,7 +74,7 @@ def empty_ledger() -> bytes:
 class Storage:
     """Detector, staging disk and tape below ``root``, each a failure domain of its own, and their ledger."""
 
-    def __init__(self, root: Path, calls: Syscalls = SYSCALLS) -> None:
+    def __init__(self, root: Path, calls: Syscalls = SYSCALLS, *, database: str = "") -> None:
         self.root = root
         self.clock = HandClock()
         self.source = root / "detector" / RUN
@@ -83,16 +83,17 @@ class Storage:
         self.tape = TapePlace("tape", root / "tape", "tape vault", calls)
         self.places: dict[str, Place] = {place.name: place for place in (self.detector, self.disk, self.tape)}
         self.target = VersionFolder(self.disk.root, BEAMLINE, RUN, 1)
-        self.engine = open_database(f"sqlite:///{root / 'ledger.db'}")
+        self.engine = open_database(database or f"sqlite:///{root / 'ledger.db'}")
         self.ledger = Ledger(self.engine, self.clock)
 
     @classmethod
-    def build(cls, root: Path) -> Storage:
-        """Make folders, ledger and the run's files at the source."""
+    def build(cls, root: Path, *, database: str = "") -> Storage:
+        """Make folders, ledger and the run's files at the source; ``database`` is migrated, else an SQLite file."""
         for name in ("detector", "disk", "tape"):
             (root / name).mkdir(parents=True)
-        (root / "ledger.db").write_bytes(empty_ledger())
-        storage = cls(root)
+        if not database:
+            (root / "ledger.db").write_bytes(empty_ledger())
+        storage = cls(root, database=database)
         for path, data in FILES.items():
             file = storage.source / path
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -21,11 +21,11 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.cataloguing import recatalogue
 from xpcs_assets.copies.clock import Clock, utc_now
 from xpcs_assets.copies.compare import Difference, compare
-from xpcs_assets.copies.database import Base, check_schema, open_database, reading, writing
+from xpcs_assets.copies.database import Base, check_schema, open_database, reading, schema_of, writing
 from xpcs_assets.copies.journal import BEGINNING, Journal
 from xpcs_assets.copies.keeping import advance_numbers, replay
 from xpcs_assets.copies.ledger import Ledger
-from xpcs_assets.copies.second import second_database
+from xpcs_assets.copies.second import second_database, sqlite_file
 from xpcs_assets.copies.tables import ClockRow, FindingRow, LeaseRow, LedgerRow, VersionRow
 from xpcs_assets.errors import LedgerError, RefusedError
 from xpcs_assets.orchestrate.processes import not_running
@@ -85,7 +85,7 @@ def rebuild(site: Site, *, clock: Clock = utc_now, say: Callable[[str], None] = 
     RefusedError
         The site is up, somebody works on a run, or the database is another site's.
     LedgerError
-        The new database cannot be made, or the journal cannot be read.
+        The ledger is of another schema, the new database cannot be made, or the journal cannot be read.
     """
     if site.broken:
         raise RefusedError(
@@ -119,6 +119,9 @@ def rebuild(site: Site, *, clock: Clock = utc_now, say: Callable[[str], None] = 
 @contextmanager
 def _old(url: str) -> Iterator[tuple[Engine | None, str]]:
     """The ledger as it is, if every table of it can be read; else why not."""
+    if (file := sqlite_file(url)) is not None and not file.exists():  # opening would make it
+        yield None, "there is no ledger"
+        return
     engine = open_database(url)
     try:
         yield _readable(engine)
@@ -128,7 +131,13 @@ def _old(url: str) -> Iterator[tuple[Engine | None, str]]:
 
 def _readable(engine: Engine) -> tuple[Engine | None, str]:
     try:
-        check_schema(engine)
+        found = schema_of(engine)
+    except LedgerError as error:
+        return None, str(error)
+    if found is None:
+        return None, "there is no ledger in the database"
+    check_schema(engine)  # one of another schema is sound: it is not put aside by a program that cannot read it
+    try:
         with reading(engine) as session:
             for table in Base.metadata.sorted_tables:
                 for _ in session.execute(select(table).execution_options(yield_per=1000)):

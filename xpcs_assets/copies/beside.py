@@ -90,8 +90,8 @@ def write_note(engine: Engine, target: VersionFolder, calls: Syscalls = SYSCALLS
 
     Raises
     ------
-    CopyError, NoRoomError
-        It cannot be written; the note before stands.
+    NotFoundError, CopyError, NoRoomError
+        The version's folder is not there, or cannot be written; the note before stands.
     """
     with _alone(target.path):  # what is written last is what was asked last
         with reading(engine) as session:

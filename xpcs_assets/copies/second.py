@@ -16,11 +16,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, make_url
 
-from xpcs_assets.copies.database import Base, migrate, open_database, writing
+from xpcs_assets.copies.database import migrate, open_database, writing
 from xpcs_assets.errors import LedgerError
 
 _BESIDE = "xpcs_rebuilding"
-_ALEMBIC = "alembic_version"
 _SIDE_FILES = ("-wal", "-shm")
 
 
@@ -85,6 +84,12 @@ def second_database(url: str, now: datetime) -> SecondDatabase:
     return kind(url, now)
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite database; None for another kind."""
+    parsed = make_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
 class _SecondFile(SecondDatabase):
     @property
     def _first(self) -> Path:
@@ -103,14 +108,14 @@ class _SecondFile(SecondDatabase):
             self._second.with_name(self._second.name + suffix).unlink(missing_ok=True)
 
     def _swap(self) -> str:
-        kept = self._first.with_name(f"{self._first.name}.kept-{self.now:%Y%m%dT%H%M%S}")
+        kept = self._first.with_name(f"{self._first.name}.kept-{self.now:%Y%m%dT%H%M%S%f}")
         try:
             there = self._first.exists() and self._first.stat().st_size > 0
-            for suffix in _SIDE_FILES:  # first: a log must never be read into a database that it is not of
-                with suppress(FileNotFoundError):
-                    self._first.with_name(self._first.name + suffix).rename(kept.with_name(kept.name + suffix))
             if there:
                 kept.hardlink_to(self._first)
+            for suffix in _SIDE_FILES:  # a log must never be read into a database that it is not of
+                with suppress(FileNotFoundError):
+                    self._first.with_name(self._first.name + suffix).rename(kept.with_name(kept.name + suffix))
             self._second.replace(self._first)
             _sync(self._first.parent)
         except OSError as error:
@@ -133,10 +138,10 @@ class _SecondSchema(SecondDatabase):
             connection.exec_driver_sql(f"CREATE SCHEMA {_BESIDE}")
 
     def _swap(self) -> str:
-        kept = f"kept_{self.now:%Y%m%dt%H%M%S}"
+        kept = f"kept_{self.now:%Y%m%dt%H%M%S%f}"
         with _administering(self.url) as connection:
             own = connection.exec_driver_sql("SELECT current_schema()").scalar_one()
-            ours = {*Base.metadata.tables, _ALEMBIC}
+            ours = set(inspect(connection).get_table_names(schema=_BESIDE))  # what the migrations make
             there = sorted(ours.intersection(inspect(connection).get_table_names(schema=own)))
             if there:
                 connection.exec_driver_sql(f"CREATE SCHEMA {kept}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -63,7 +65,7 @@ def result(beamline: OpenBeamline, key: str, run_key: str, recipe: str) -> None:
     path = folder.result(recipe)
     path.parent.mkdir(parents=True)
     path.write_bytes(recipe.encode())
-    digest = "sha256:" + __import__("hashlib").sha256(recipe.encode()).hexdigest()
+    digest = "sha256:" + sha256(recipe.encode()).hexdigest()
     report = {"recipe_digest": f"sha256:{recipe}", "result_digest": digest, "frames": 5}
     folder.report(recipe).write_text(json.dumps(report), encoding="utf-8")
     beamline.ledger.record_result(
@@ -175,7 +177,7 @@ def test_f59_a_ledger_that_is_gone_is_made_again_row_by_row(home: Site) -> None:
     destroy(home)
     done = rebuild(home)
     assert (done.replaced, done.partial, told(done)) == (True, False, [])
-    assert "database" in done.why_not_read or "no tables" in done.why_not_read
+    assert "there is no ledger" in done.why_not_read
     after = dump(home)
     for table, rows in before.items():
         assert after[table] == rows, table
@@ -323,7 +325,7 @@ def test_a_site_that_is_up_or_a_run_that_is_worked_on_refuses(home: Site) -> Non
     with not_running(home), pytest.raises(RefusedError, match="running already"):
         rebuild(home)
     beamline.ledger.take_lease("xpcs", "A001", "stage", "another-host:7:8", 600)
-    beamline.ledger.take_lease("xpcs", "A001", "correlate", f"{__import__('socket').gethostname()}:999999999:1", 600)
+    beamline.ledger.take_lease("xpcs", "A001", "correlate", f"{socket.gethostname()}:999999999:1", 600)
     with pytest.raises(RefusedError, match=r"another-host:7:8 at A001 \(stage\)\. Wait until"):
         rebuild(home)
     beamline.engine.dispose()
