@@ -3,12 +3,13 @@
 #   make test       the tests
 #   make lint       ruff, mypy, import-linter
 #   make test-long  the tests that take longer
+#   make coverage   every branch of prune and copies
 #   make pictures   the screenshots in docs/
 #   make lock       resolve the pinned dependencies anew
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long lint format pictures lock system
+.PHONY: help demo test test-long coverage lint format pictures lock system
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,6 +32,11 @@ test: $(VENV)/dev.stamp system
 
 test-long: $(VENV)/dev.stamp system
 	$(BIN)/python -m pytest -p no:cacheprovider --timeout 3600 $(ARGS)
+
+coverage: $(VENV)/dev.stamp system
+	$(BIN)/python -m pytest -p no:cacheprovider -m "not long and not end_to_end" -q --cov=xpcs_assets.prune \
+		--cov=xpcs_assets.copies --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 \
+		xpcs_assets_tests/unit xpcs_assets_tests/faults xpcs_assets_tests/contract
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

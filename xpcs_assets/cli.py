@@ -16,8 +16,8 @@ import typer
 from rich.console import Console
 
 from xpcs_assets import __version__
-from xpcs_assets.cli_audit import audit, repair, verify
 from xpcs_assets.cli_archive import retrieve
+from xpcs_assets.cli_audit import audit, repair, verify
 from xpcs_assets.cli_inspect import inspect
 from xpcs_assets.cli_ledger import rebuild
 from xpcs_assets.cli_place import place

@@ -19,6 +19,7 @@ Each says what happened, where, and what to do next::
     │   ├── ConflictingBytesError      the name is taken by other bytes; both are kept
     │   ├── NoRoomError                the disk or quota is full
     │   └── NotVerifiedError           what was read back is not what was written
+    │       └── SourceDiffersError       the bytes to copy are not those that the manifest names
     ├── LedgerError             the ledger cannot be read, written or is of another schema
     ├── CatalogError            a catalog did not take or give a record
     │   └── CatalogUnavailableError    it did not answer, or not now: the same again may succeed

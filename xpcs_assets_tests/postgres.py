@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests: the one that ``XPCS_TEST_POSTGRES_DSN`` names, or a private one started once a process.
+"""A PostgreSQL server for tests: the one that ``XPCS_TEST_POSTGRES_DSN`` names, or a private one, one a process.
 
 The private one listens on a Unix socket only, writes nothing safely (its disk is thrown away) and ends with the tests.
 """

@@ -36,7 +36,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-COMMAND = re.compile(r"xpcs-assets ([a-z][a-z-]*)((?: [^`\n|#;)]*)?)")
+COMMAND = re.compile(r"(?<!\")xpcs-assets ([a-z][a-z-]*)((?: [^`\n|#;)]*)?)")
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -178,7 +178,8 @@ def test_every_asset_check_job_and_sensor_is_in_the_reference(site: Site) -> Non
     tied = {*(job.name for job in repository.get_all_jobs()), *(sensor.name for sensor in repository.sensor_defs)} - {
         "__ASSET_JOB"
     }
-    named |= {name.replace("xpcs_", "<beamline>_", 1) for name in tied}
+    places = "|".join(site.beamlines["xpcs"].places)
+    named |= {re.sub(rf"_({places})$", "_<place>", name.replace("xpcs_", "<beamline>_", 1)) for name in tied}
     assert len(named) > 15
     assert [name for name in sorted(named) if f"`{name}`" not in page] == []
 

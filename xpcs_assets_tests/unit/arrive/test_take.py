@@ -64,8 +64,8 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) ->
     """Let something happen right after the files were hashed."""
     original = taking.take_manifest
 
-    def hash_then(key: str, root: Path, paths: list[str]) -> Manifest:
-        manifest = original(key, root, paths)
+    def hash_then(key: str, root: Path, paths: list[str], also: tuple[str, ...]) -> Manifest:
+        manifest = original(key, root, paths, also)
         happens()
         return manifest
 

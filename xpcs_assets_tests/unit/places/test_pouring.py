@@ -15,7 +15,7 @@ from xpcs_assets.errors import CopyError, NotVerifiedError, SourceDiffersError
 from xpcs_assets.places import pouring
 from xpcs_assets.places.files import write_file_safely
 from xpcs_assets.places.syscalls import Syscalls
-from xpcs_assets.testing.faults import FailAt, Fault, FaultySyscalls, partials_below
+from xpcs_assets.testing.faults import FailAt, Fault, FaultySyscalls
 
 BLOCK = 4096
 MANY = [bytes([number]) * 1000 for number in range(40)]  # pieces that end nowhere near a block's end
