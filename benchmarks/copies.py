@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 from copies_ledger import ledger
 from copies_scrub import measure_scrub
@@ -133,10 +134,10 @@ class Bench:
         os.sync()
 
     def measure(self, ways: dict[str, Callable[[], None]], cache: str, repeats: int) -> dict[str, Measured]:
-        """Every way in turn, ``repeats`` times."""
+        """Every way ``repeats`` times, each round in another order: what ran before leaves its traces in memory."""
         measured = {name: Measured() for name in ways}
-        for _ in range(repeats):
-            for name, way in ways.items():
+        for repeat in range(repeats):
+            for name, way in Random(repeat).sample(list(ways.items()), len(ways)):
                 self.clear()
                 set_cache(self.source, self.names, cache)
                 with timed(measured[name]):

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import and_, func, literal, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.copy_book import Copy, CopyState, Evidence
@@ -44,6 +44,9 @@ class Seen:
         Holds that stand on the run; leases of it that have not expired.
     archived
         Whether a copy in an archive that was read back is among the others.
+    taken_later
+        The version that was taken later from the very same path and is not gone from there: the names there are its
+        own now. None when there is none.
     """
 
     copy: Copy
@@ -51,6 +54,7 @@ class Seen:
     holds: tuple[Hold, ...]
     leases: tuple[Lease, ...]
     archived: bool
+    taken_later: int | None = None
 
 
 @dataclass(frozen=True)
@@ -179,12 +183,14 @@ def _around(session: Session, now: datetime, ids: Any, wanted: set[int]) -> list
     holds = _holds(session, page)
     leases = _leases(session, page, now)
     archives = _archives(session, page)
+    later = _taken_later(session, page)
     seen = []
     for copy in own:
         key = (copy.run_key, copy.version)
         others = tuple(other for other in copies[key] if (other.place, other.path) != (copy.place, copy.path))
         archived = any(other.place in archives[key] and other.state is CopyState.PRESENT for other in others)
-        seen.append(Seen(copy, others, tuple(holds[copy.run_key]), tuple(leases[copy.run_key]), archived))
+        after = later.get((*key, copy.place, copy.path))
+        seen.append(Seen(copy, others, tuple(holds[copy.run_key]), tuple(leases[copy.run_key]), archived, after))
     return seen
 
 
@@ -245,6 +251,28 @@ def _archives(session: Session, page: Any) -> dict[tuple[str, int], set[str]]:
     for key, places in weak.items():
         found[key] -= places
     return found
+
+
+def _taken_later(session: Session, page: Any) -> dict[tuple[str, int, str, str], int]:
+    """The version whose copy has the place and path of an earlier one's, by that one's run, version, place and path."""
+    later, of_later = aliased(CopyRow), aliased(VersionRow)
+    same_name = and_(
+        later.beamline == CopyRow.beamline,
+        later.run_key == CopyRow.run_key,
+        later.place == CopyRow.place,
+        later.path == CopyRow.path,
+        later.state != CopyState.REMOVED.value,
+    )
+    query = (
+        select(CopyRow.run_key, CopyRow.version, CopyRow.place, CopyRow.path, later.version)
+        .join(page, _same_version(CopyRow, page.c))
+        .join(VersionRow, _same_version(VersionRow, CopyRow))
+        .join(later, same_name)
+        .join(of_later, _same_version(of_later, later))
+        .where(of_later.taken_at > VersionRow.taken_at)
+        .distinct()
+    )
+    return {(run_key, version, place, path): after for run_key, version, place, path, after in session.execute(query)}
 
 
 def _same_version(one: Any, other: Any) -> Any:

@@ -172,7 +172,8 @@ class Record:
 
     def to_json(self) -> str:
         """The text to store beside the data."""
-        content = {"format": FORMAT, "complete": self.complete, **asdict(self)}
+        files = [entry.to_json() for entry in self.files]
+        content = {"format": FORMAT, "complete": self.complete, **asdict(self), "files": files}
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
@@ -190,7 +191,7 @@ class Record:
                 raise MetadataError("it is a record of another format", where=where, remedy=_REMAKE)
             del content["complete"]
             content["owner"] = Owner.of(content["owner"])
-            content["files"] = tuple(FileEntry(**entry) for entry in content["files"])
+            content["files"] = tuple(map(FileEntry.from_json, content["files"]))
             content["groups"] = {name: _entries(listed) for name, listed in content["groups"].items()}
             content["others"] = _entries(content["others"])
             content["missing"] = tuple(content["missing"])

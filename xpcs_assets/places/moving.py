@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,8 +17,15 @@ from xpcs_assets.runs.manifest import check_relative
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
-def move_file(root: int, root_path: Path, old: str, new: str, calls: Syscalls) -> None:
+def move_file(
+    root: int, root_path: Path, old: str, new: str, calls: Syscalls, allow: Callable[[], None] = lambda: None
+) -> None:
     """Move a file below an open root; done again after a crash, at whatever call that was, it finishes.
+
+    Parameters
+    ----------
+    allow
+        Called at the last moment before the file gets its new name: what it raises ends the move.
 
     Raises
     ------
@@ -38,6 +45,7 @@ def move_file(root: int, root_path: Path, old: str, new: str, calls: Syscalls) -
             open_below(root, above, calls) as folder,
             open_below(root, new_above, calls, make=True) as new_folder,
         ):
+            allow()
             if not give_name(name, new_name, folder, new_folder, calls):
                 _refuse_other_bytes((folder, root_path / old), (new_folder, root_path / new), calls)
                 calls.fsync(new_folder)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from xpcs_assets.errors import CopyError, NotFoundError
@@ -129,10 +130,10 @@ class PosixPlace:
     def remove(self, path: str, permit: RemovalPermit) -> bool:
         """Remove a file that the permit allows to go; folders that are empty then go with it."""
         *above, name = check_relative(path).parts
-        permit.allow(self.name, path)
         with self._available() as root, told_as_copy_error(self.root / path):
             removed = False
             with suppress(FileNotFoundError), open_below(root, above, self.calls) as folder:
+                permit.allow(self.name, path)  # at the last moment: whoever is stopped before it may wake up too late
                 self.calls.unlink(name, folder)
                 self.calls.fsync(folder)
                 removed = True
@@ -144,17 +145,16 @@ class PosixPlace:
     def set_aside(self, path: str, label: str, permit: RemovalPermit) -> str:
         """Move a file out of its name within this place, on the same file system and never over another."""
         aside_path = str(check_relative(f"{ASIDE_FOLDER}/{label}/{path}"))
-        permit.allow(self.name, path)
-        self._move(path, aside_path)
+        self._move(path, aside_path, partial(permit.allow, self.name, path))
         return aside_path
 
     def put_back(self, aside_path: str, path: str) -> None:
         """Give a file that was set aside its name again."""
         self._move(aside_path, path)
 
-    def _move(self, old: str, new: str) -> None:
+    def _move(self, old: str, new: str, allow: Callable[[], None] = lambda: None) -> None:
         with self._known() as root, told_as_copy_error(self.root / old):
-            move_file(root, self.root, old, new, self.calls)
+            move_file(root, self.root, old, new, self.calls, allow)
 
     def sweep(self, folder: str = "") -> int:
         """Remove the partials below a folder whose writers are dead; how many those were."""

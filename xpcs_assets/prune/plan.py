@@ -185,6 +185,7 @@ def situation_of(
         leases=tuple(lease for lease in seen.leases if own is None or lease.fencing != own.fencing),
         archived=seen.archived,
         catalogued=catalogued,
+        taken_later=seen.taken_later,
     )
 
 

@@ -35,6 +35,8 @@ class Situation:
         Leases of others that work on the run.
     archived, catalogued
         Whether the version's raw data were read back from an archive; whether its catalog entry stands.
+    taken_later
+        A version that was taken later from the very same path: a file that both have is that one's now.
     """
 
     copy: Copy
@@ -45,6 +47,7 @@ class Situation:
     leases: Sequence[Lease]
     archived: bool
     catalogued: bool
+    taken_later: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ def judge(situation: Situation) -> Eligible | Stays:
         return Stays((f"place {situation.copy.place!r} has no retention that can be read",))
     reasons = (
         *_not_there(situation.copy),
+        *_not_its_own(situation.taken_later),
         *_too_young(situation.copy, situation.now, retention),
         *_wanted(situation.holds, situation.leases),
         *_missing_steps(situation, retention),
@@ -115,6 +119,10 @@ def counting(copy: Copy, others: Sequence[Copy], now: datetime) -> tuple[Copy, .
 
 def _not_there(copy: Copy) -> list[str]:
     return [] if copy.state in _GOING else [f"the copy is {copy.state}"]
+
+
+def _not_its_own(taken_later: int | None) -> list[str]:
+    return [] if taken_later is None else [f"version {taken_later} was taken later from the same path: its files stay"]
 
 
 def _too_young(copy: Copy, now: datetime, retention: Retention) -> list[str]:

@@ -285,7 +285,8 @@ def test_a_permit_is_asked_before_anything_goes(disk: PosixPlace, root: Path) ->
     assert permit.asked == [("here", "a/x"), ("here", "a/x"), ("here", "a/y"), ("here", "a/y")]
     assert disk.list().files == ("a/y", "b/z")
     disk.remove("b/z", Permit("b/z"))
-    assert sorted(path.name for path in root.iterdir() if path.is_dir()) == ["a"]
+    assert not (root / "b").exists()
+    assert [path for path in (root / ASIDE_FOLDER).rglob("*") if not path.is_dir()] == []
 
 
 def test_what_is_set_aside_is_out_of_its_name_and_comes_back(disk: PosixPlace, root: Path) -> None:

@@ -130,6 +130,22 @@ def test_f48_versions_and_names_that_begin_alike_are_kept_apart(ledger: Ledger) 
     assert all(len(found[key].others) == 1 for key in ("112", "1200"))
 
 
+def test_a_copy_whose_path_a_later_version_has_says_so_until_that_one_is_gone(ledger: Ledger, clock: HandClock) -> None:
+    def later() -> dict[tuple[str, int], int | None]:
+        seen_now = ledger.copies_seen("b", "disk", until=ledger.clock() + FAR)
+        return {(seen.copy.run_key, seen.copy.version): seen.taken_later for seen in seen_now}
+
+    disk = {"disk": Evidence.READ_BACK}
+    put_run(ledger, "r", disk)
+    put_run(ledger, "rr", disk)
+    assert later() == {("r", 1): None, ("rr", 1): None}
+    clock.advance(1)
+    put_run(ledger, "r", disk, size_bytes=5)
+    assert later() == {("r", 1): 2, ("r", 2): None, ("rr", 1): None}
+    ledger.mark_copy("b", "r", 2, place="disk", path="b/r", state=CopyState.REMOVED, reason="")
+    assert later() == {("r", 1): None, ("rr", 1): None}
+
+
 def test_copies_are_counted_with_those_younger_than_a_time(ledger: Ledger, runs: list[str]) -> None:
     assert ledger.count_copies("b", "disk", after=ledger.copies("b", "r1")[0].recorded_at) == Counted(7, 5)
     assert ledger.count_copies("b", "nowhere", after=ledger.clock()) == Counted(0, 0)

@@ -9,7 +9,7 @@ import pytest
 
 from xpcs_assets.copies.ledger import CopyState
 from xpcs_assets.prune.limits import limit_of
-from xpcs_assets.prune.rules import Eligible, judge_emptying
+from xpcs_assets.prune.rules import Eligible, Stays, judge, judge_emptying
 from xpcs_assets.runs.retention import Retention
 from xpcs_assets_tests.unit.prune.test_rules import DUE, MICROSECOND, SITUATION
 
@@ -27,3 +27,8 @@ def test_the_share_is_of_the_copies_that_were_there_before_the_day_s_removals() 
     rule = Retention(keep_for_s=1, min_copies=1, at_most_share=0.2)
     removed = {("old", number, "path") for number in range(20)}
     assert limit_of(rule, 80, [], removed, frozenset()).at_most == 20
+
+
+def test_a_copy_whose_names_are_a_later_version_s_stays() -> None:
+    judgement = judge(replace(SITUATION, taken_later=2))
+    assert judgement == Stays(("version 2 was taken later from the same path: its files stay",))
