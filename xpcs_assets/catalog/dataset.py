@@ -62,7 +62,7 @@ class Dataset:
     @property
     def derived(self) -> bool:
         """Whether it was made from other data."""
-        return self.document["type"] == "derived"
+        return bool(self.document["type"] == "derived")
 
 
 @dataclass(frozen=True)
