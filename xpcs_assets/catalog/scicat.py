@@ -8,60 +8,20 @@ in SciCat (keys, keywords, publication) stays.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
 
+from xpcs_assets.catalog.dataset import Dataset, Lifecycle, Picture
 from xpcs_assets.catalog.scicat_calls import Calls, CallsV3, CallsV4
 from xpcs_assets.catalog.scicat_client import ScicatClient, ScicatConfig
 from xpcs_assets.catalog.scicat_compare import change, differs, holds, same
-from xpcs_assets.catalog.scicat_files import Picture, Plan, attachment_id, blocks, data_url, plan
+from xpcs_assets.catalog.scicat_files import Plan, attachment_id, blocks, data_url, plan
 from xpcs_assets.catalog.scicat_metadata import EXACT, sanitised
 from xpcs_assets.errors import CatalogError, CatalogUnavailableError
 from xpcs_assets.runs.manifest import FileEntry
 
 _ATTEMPTS = 3
 _TREES = ("scientificMetadata", "jobParameters")
-
-
-@dataclass(frozen=True)
-class Lifecycle:
-    """Where a dataset's data are. None leaves what SciCat says.
-
-    Attributes
-    ----------
-    archived
-        Whether there is a verified copy in an archive.
-    archive_location
-        Where that is.
-    on_disk
-        Whether there is a copy that can be opened at once.
-    pruned_at
-        When the last such copy was removed, aware.
-    kept_until
-        Until when the archive keeps it, aware.
-    """
-
-    archived: bool | None = None
-    archive_location: str | None = None
-    on_disk: bool | None = None
-    pruned_at: datetime | None = None
-    kept_until: datetime | None = None
-
-    def fields(self) -> dict[str, Any]:
-        """SciCat's fields of what is known."""
-        archived = self.archived
-        known = {
-            "archivable": None if archived is None else not archived,
-            "retrievable": archived,
-            "archiveStatusMessage": "datasetOnArchiveDisk" if archived else None,
-            "storageLocation": self.archive_location,
-            "isOnCentralDisk": self.on_disk,
-            "dateOfDiskPurging": self.pruned_at,
-            "archiveRetentionTime": self.kept_until,
-        }
-        return {name: value for name, value in known.items() if value is not None}
 
 
 class ScicatCatalog:
@@ -85,6 +45,16 @@ class ScicatCatalog:
         prefix = self.config.pid_prefix.strip("/")
         return pid if not prefix or pid.startswith(f"{prefix}/") else f"{prefix}/{pid}"
 
+    def check(self) -> None:
+        """Ask whether SciCat answers and knows the account; changes nothing.
+
+        Raises
+        ------
+        CatalogUnavailableError
+            It does not answer, is not well, or refuses the log-in.
+        """
+        self.client.check()
+
     def has(self, pid: str) -> bool:
         """Whether there is a dataset of this pid.
 
@@ -95,31 +65,25 @@ class ScicatCatalog:
         """
         return self._calls.read(self.pid(pid)) is not None
 
-    def put_raw(self, document: Mapping[str, Any], files: Sequence[FileEntry]) -> str:
-        """Put a raw dataset with its files, or bring it up to date; returns its pid.
+    def put(self, dataset: Dataset) -> str:
+        """Put a dataset with its files and plots, or bring it up to date; returns its pid.
 
         Raises
         ------
         CatalogUnavailableError
             SciCat does not answer, or not now: put it again later.
         CatalogError
-            It is refused, or the pid is taken by other data.
+            It is refused, the pid is taken by other data, or a plot cannot be attached.
         """
-        return self._put(document, files, (), immutable=True)
-
-    def put_derived(
-        self, document: Mapping[str, Any], files: Sequence[FileEntry], pictures: Sequence[Picture] = ()
-    ) -> str:
-        """Put a derived dataset with its files and plots, or bring it up to date; returns its pid.
-
-        Raises
-        ------
-        CatalogUnavailableError
-            SciCat does not answer, or not now: put it again later.
-        CatalogError
-            It is refused, or a plot cannot be attached.
-        """
-        return self._put(document, files, pictures, immutable=False)
+        body = self._calls.body(self._completed(dataset.document, dataset.files))
+        pid = str(body["pid"])
+        thumbnails = [(one, data_url(one, self.config.attachment_bytes)) for one in dataset.pictures]
+        self._surely(partial(self._calls.create, body), partial(self.has, pid))
+        self._put_files(pid, dataset.files, immutable=not dataset.derived)
+        for picture, thumbnail in thumbnails:
+            self._attach(pid, picture, thumbnail, body)
+        self._bring_up_to_date(pid, body)
+        return pid
 
     def put_lifecycle(self, pid: str, lifecycle: Lifecycle) -> None:
         """Tell where a dataset's data are; what else its lifecycle says stays.
@@ -132,7 +96,7 @@ class ScicatCatalog:
             There is no such dataset, or it is refused.
         """
         name = self.pid(pid)
-        wanted = lifecycle.fields()
+        wanted = _fields(lifecycle)
         differs = self._not_so(name, wanted)
         if differs:
             changes = {field: wanted[field] for field in differs}
@@ -144,19 +108,6 @@ class ScicatCatalog:
     def _not_so(self, pid: str, wanted: Mapping[str, Any]) -> list[str]:
         held = self._read(pid).get("datasetlifecycle") or {}
         return [field for field in wanted if not same(field, wanted[field], held.get(field))]
-
-    def _put(
-        self, document: Mapping[str, Any], files: Sequence[FileEntry], pictures: Sequence[Picture], *, immutable: bool
-    ) -> str:
-        body = self._calls.body(self._completed(document, files))
-        pid = str(body["pid"])
-        thumbnails = [(one, data_url(one, self.config.attachment_bytes)) for one in pictures]
-        self._surely(partial(self._calls.create, body), partial(self.has, pid))
-        self._put_files(pid, files, immutable=immutable)
-        for picture, thumbnail in thumbnails:
-            self._attach(pid, picture, thumbnail, body)
-        self._bring_up_to_date(pid, body)
-        return pid
 
     def _completed(self, document: Mapping[str, Any], files: Sequence[FileEntry]) -> dict[str, Any]:
         """The document with what SciCat needs beside it: pids with the prefix, contact, owner, groups, sums."""
@@ -264,6 +215,21 @@ class ScicatCatalog:
         except CatalogUnavailableError:
             if not written():
                 write()
+
+
+def _fields(lifecycle: Lifecycle) -> dict[str, Any]:
+    """SciCat's fields of what is known of a lifecycle."""
+    archived = lifecycle.archived
+    known = {
+        "archivable": None if archived is None else not archived,
+        "retrievable": archived,
+        "archiveStatusMessage": "datasetOnArchiveDisk" if archived else None,
+        "storageLocation": lifecycle.archive_location,
+        "isOnCentralDisk": lifecycle.on_disk,
+        "dateOfDiskPurging": lifecycle.pruned_at,
+        "archiveRetentionTime": lifecycle.kept_until,
+    }
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _is_told(path: str, look: Callable[[], Plan]) -> bool:

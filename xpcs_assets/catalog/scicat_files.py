@@ -15,31 +15,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from xpcs_assets.catalog.dataset import Picture
 from xpcs_assets.errors import CatalogError
 from xpcs_assets.runs.manifest import FileEntry
 
 ALGORITHM = "sha256"
 _SMALLEST_PX = 64
 _KINDS = {"PNG": "image/png", "JPEG": "image/jpeg"}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A plot to attach.
-
-    Attributes
-    ----------
-    name
-        Tells the pictures of a dataset apart; the same name later replaces it.
-    caption
-        What it shows.
-    content
-        PNG or JPEG.
-    """
-
-    name: str
-    caption: str
-    content: bytes
 
 
 @dataclass(frozen=True)

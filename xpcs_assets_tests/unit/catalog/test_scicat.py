@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from xpcs_assets.catalog.scicat import Lifecycle, ScicatCatalog
+from xpcs_assets.catalog.dataset import Dataset, Lifecycle
+from xpcs_assets.catalog.scicat import ScicatCatalog
 from xpcs_assets.catalog.scicat_files import attachment_id
 from xpcs_assets.errors import CatalogError, CatalogUnavailableError, SettingsError
 from xpcs_assets.testing.scicat_server import ScicatServer
@@ -38,9 +39,9 @@ def catalog(server: ScicatServer, tmp_path: Path) -> Iterator[ScicatCatalog]:
 
 def put_all(catalog: ScicatCatalog) -> None:
     """All that is put for a run, with a change at the end, so that every kind of request is made."""
-    catalog.put_raw(raw(), entries(10, 20))
-    catalog.put_derived(derived(), entries(5), [picture()])
-    catalog.put_raw(raw(description="changed"), entries(10, 20))
+    catalog.put(Dataset(raw(), files=entries(10, 20)))
+    catalog.put(Dataset(derived(), files=entries(5), pictures=(picture(),)))
+    catalog.put(Dataset(raw(description="changed"), files=entries(10, 20)))
     catalog.put_lifecycle(PID, Lifecycle(archived=True, archive_location="hpss:/A001.tar"))
 
 
@@ -113,9 +114,9 @@ def test_a_write_that_times_out_is_looked_for_before_it_is_made_again(
 
 
 def test_a_session_that_ends_in_the_middle_is_begun_anew(server: ScicatServer, catalog: ScicatCatalog) -> None:
-    catalog.put_raw(raw(), entries(10))
+    catalog.put(Dataset(raw(), files=entries(10)))
     server.tokens.expire()
-    catalog.put_derived(derived(), entries(5))
+    catalog.put(Dataset(derived(), files=entries(5)))
     assert len(server.store.datasets) == 2
     assert [request for request in server.seen if request[1].endswith("login")] == [
         ("POST", "/api/v3/auth/login", 201)
@@ -125,7 +126,7 @@ def test_a_session_that_ends_in_the_middle_is_begun_anew(server: ScicatServer, c
 def test_what_the_backend_refuses_is_told_and_nothing_is_stored(server: ScicatServer, tmp_path: Path) -> None:
     catalog = ScicatCatalog(config_for(server, tmp_path, contact_email="a@b.c"))
     with pytest.raises(CatalogError, match="contactEmail") as raised:
-        catalog.put_raw(raw(), entries(10))
+        catalog.put(Dataset(raw(), files=entries(10)))
     assert not isinstance(raised.value, CatalogUnavailableError)
     assert server.store.datasets == {}
     catalog.client.close()
@@ -138,7 +139,7 @@ def test_a_wrong_document_is_refused_before_it_is_sent(
     server: ScicatServer, catalog: ScicatCatalog, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(CatalogError):
-        catalog.put_raw(raw(**wrong), entries(10))
+        catalog.put(Dataset(raw(**wrong), files=entries(10)))
     assert server.seen == []
 
 
@@ -147,7 +148,7 @@ def test_an_account_without_the_right_is_told_so(server: ScicatServer, tmp_path:
     (tmp_path / "scicat-password").write_text(USER.password, encoding="utf-8")
     catalog = ScicatCatalog(config)
     with pytest.raises(CatalogError, match="403") as raised:
-        catalog.put_raw(raw(), entries(10))
+        catalog.put(Dataset(raw(), files=entries(10)))
     assert not isinstance(raised.value, CatalogUnavailableError)
     assert "right to write" in raised.value.remedy
     catalog.client.close()
@@ -166,56 +167,56 @@ def test_a_catalog_that_is_down_is_unavailable_and_takes_all_afterwards(
 
 
 def test_blocks_that_were_stored_late_and_twice_are_removed(server: ScicatServer, catalog: ScicatCatalog) -> None:
-    catalog.put_raw(raw(), entries(10, 20))
+    catalog.put(Dataset(raw(), files=entries(10, 20)))
     (block,) = server.store.blocks.values()
     for number in range(2):
         late = {**block, "_id": f"late {number}", "createdAt": "2027-01-01T00:00:00.000Z"}
         server.store.blocks[late["_id"]] = late
     server.store.datasets[PID].update(size=90, numberOfFiles=6)
-    catalog.put_raw(raw(), entries(10, 20))
+    catalog.put(Dataset(raw(), files=entries(10, 20)))
     assert list(server.store.blocks.values()) == [block]
     assert (server.store.datasets[PID]["size"], server.store.datasets[PID]["numberOfFiles"]) == (30, 2)
 
 
 def test_a_block_without_checksums_is_replaced(server: ScicatServer, catalog: ScicatCatalog) -> None:
-    catalog.put_raw(raw(), entries(10))
+    catalog.put(Dataset(raw(), files=entries(10)))
     (block,) = server.store.blocks.values()
     block.pop("chkAlg")
     del block["dataFileList"][0]["chk"]
-    catalog.put_raw(raw(), entries(10))
+    catalog.put(Dataset(raw(), files=entries(10)))
     (block,) = server.store.blocks.values()
     assert (block["chkAlg"], block["dataFileList"][0]["chk"]) == ("sha256", f"{0:064x}")
 
 
 def test_a_file_of_somebody_else_is_told_and_left(server: ScicatServer, catalog: ScicatCatalog) -> None:
-    catalog.put_raw(raw(), entries(10))
+    catalog.put(Dataset(raw(), files=entries(10)))
     (block,) = server.store.blocks.values()
     block["dataFileList"][0]["path"] = "other.h5"
     with pytest.raises(CatalogError, match=r"other\.h5"):
-        catalog.put_raw(raw(), entries(10))
+        catalog.put(Dataset(raw(), files=entries(10)))
     assert len(server.store.blocks) == 1
 
 
 def test_a_pid_of_another_type_of_dataset_is_refused(server: ScicatServer, catalog: ScicatCatalog) -> None:
-    catalog.put_raw(raw(), entries(10))
+    catalog.put(Dataset(raw(), files=entries(10)))
     with pytest.raises(CatalogError, match="type raw"):
-        catalog.put_derived(derived("xpcs-assets/b/A001/v1"), entries(10))
+        catalog.put(Dataset(derived("xpcs-assets/b/A001/v1"), files=entries(10)))
     assert server.store.datasets[PID]["type"] == "raw"
 
 
 def test_a_published_dataset_stays_published_with_its_sizes(server: ScicatServer, catalog: ScicatCatalog) -> None:
-    catalog.put_raw(raw(), entries(10))
+    catalog.put(Dataset(raw(), files=entries(10)))
     server.store.datasets[PID].update(isPublished=True, packedSize=7, numberOfFilesArchived=1)
-    catalog.put_raw(raw(description="new"), entries(10))
+    catalog.put(Dataset(raw(description="new"), files=entries(10)))
     held = server.store.datasets[PID]
     assert (held["isPublished"], held["description"], held["size"]) == (True, "new", 10)
     assert held["numberOfFilesArchived"] == 1
 
 
 def test_archived_sizes_stay(server: ScicatServer, catalog: ScicatCatalog) -> None:
-    catalog.put_raw(raw(), entries(10))
+    catalog.put(Dataset(raw(), files=entries(10)))
     server.store.datasets[PID]["packedSize"] = 7
-    catalog.put_raw(raw(description="new"), entries(10))
+    catalog.put(Dataset(raw(description="new"), files=entries(10)))
     assert server.store.datasets[PID]["packedSize"] == 7
 
 
@@ -223,7 +224,7 @@ def test_archived_sizes_stay(server: ScicatServer, catalog: ScicatCatalog) -> No
 def test_a_change_by_somebody_else_meanwhile_is_kept(
     server: ScicatServer, catalog: ScicatCatalog, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    catalog.put_raw(raw(), entries(10))
+    catalog.put(Dataset(raw(), files=entries(10)))
     read, changed = catalog._calls.read, []
 
     def read_then_change(pid: str) -> dict[str, Any] | None:
@@ -234,7 +235,7 @@ def test_a_change_by_somebody_else_meanwhile_is_kept(
         return found
 
     monkeypatch.setattr(catalog._calls, "read", read_then_change)
-    catalog.put_raw(raw(description="ours"), entries(10))
+    catalog.put(Dataset(raw(description="ours"), files=entries(10)))
     held = server.store.datasets[PID]
     assert (held["comment"], held["description"]) == ("theirs", "ours")
     assert [status for method, _, status in server.seen if method == "PATCH"] == [412] * times + [200]
@@ -243,7 +244,7 @@ def test_a_change_by_somebody_else_meanwhile_is_kept(
 def test_a_dataset_that_others_change_all_the_time_has_to_wait(
     server: ScicatServer, catalog: ScicatCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalog.put_raw(raw(), entries(10))
+    catalog.put(Dataset(raw(), files=entries(10)))
     server.backend.store.now = datetime(2026, 6, 1, tzinfo=UTC)
     update = server.backend.datasets_v4_controller_find_by_id_and_update_v4
 
@@ -253,11 +254,11 @@ def test_a_dataset_that_others_change_all_the_time_has_to_wait(
 
     monkeypatch.setattr(server.backend, "datasets_v4_controller_find_by_id_and_update_v4", changed_first)
     with pytest.raises(CatalogUnavailableError, match="keep changing"):
-        catalog.put_raw(raw(description="ours"), entries(10))
+        catalog.put(Dataset(raw(description="ours"), files=entries(10)))
 
 
 def test_a_block_that_is_gone_already_needs_no_removal(server: ScicatServer, catalog: ScicatCatalog) -> None:
-    catalog.put_raw(raw(), entries(10))
+    catalog.put(Dataset(raw(), files=entries(10)))
     catalog._calls.remove_block(PID, "gone")
     assert len(server.store.blocks) == 1
 
@@ -275,13 +276,31 @@ def test_a_backend_that_keeps_something_else_is_found_out(
     monkeypatch.setattr(server.backend, "datasets_v4_controller_create_v4", shortened)
     monkeypatch.setattr(server.backend.store, "change", lambda *_: None)
     with pytest.raises(CatalogError, match="something else in description"):
-        catalog.put_raw(raw(), ())
+        catalog.put(Dataset(raw()))
 
 
 def test_a_plot_is_replaced_when_it_changed(server: ScicatServer, catalog: ScicatCatalog) -> None:
-    catalog.put_derived(derived(), entries(5), [picture(), picture("saxs.png")])
+    catalog.put(
+        Dataset(
+            derived(),
+            files=entries(5),
+            pictures=(
+                picture(),
+                picture("saxs.png"),
+            ),
+        )
+    )
     before = {name: one["thumbnail"] for name, one in server.store.attachments.items()}
-    catalog.put_derived(derived(), entries(5), [picture(side_px=50), picture("saxs.png")])
+    catalog.put(
+        Dataset(
+            derived(),
+            files=entries(5),
+            pictures=(
+                picture(side_px=50),
+                picture("saxs.png"),
+            ),
+        )
+    )
     after = server.store.attachments
     assert list(after) == list(before)
     assert [one["isPublished"] for one in after.values()] == [False, False]
@@ -292,7 +311,7 @@ def test_a_plot_is_replaced_when_it_changed(server: ScicatServer, catalog: Scica
 def test_a_lifecycle_needs_its_dataset_and_says_nothing_twice(server: ScicatServer, catalog: ScicatCatalog) -> None:
     with pytest.raises(CatalogError, match="no such dataset"):
         catalog.put_lifecycle(PID, Lifecycle(archived=True))
-    catalog.put_raw(raw(), entries(10))
+    catalog.put(Dataset(raw(), files=entries(10)))
     for _ in range(2):
         catalog.put_lifecycle(PID, Lifecycle(archived=True, on_disk=False, pruned_at=PRUNED))
     assert sum(method == "PATCH" for method, _, _ in server.seen) == 1
@@ -309,8 +328,8 @@ def test_owner_access_and_place_follow_the_rules(server: ScicatServer, tmp_path:
         creation_location="/APS/{beamline}",
     )
     catalog = ScicatCatalog(config)
-    catalog.put_raw(raw(), entries(10))
-    catalog.put_raw(raw("other/1", proposalIds=[]), entries(10))
+    catalog.put(Dataset(raw(), files=entries(10)))
+    catalog.put(Dataset(raw("other/1", proposalIds=[]), files=entries(10)))
     one, other = server.store.datasets.values()
     assert (one["ownerGroup"], other["ownerGroup"]) == ("P-1234", "p1234")
     assert one["accessGroups"] == ["aps-8-id-i-staff", "staff"]

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from xpcs_assets.catalog.scicat_files import Picture, blocks, data_url, plan
+from xpcs_assets.catalog.dataset import Picture
+from xpcs_assets.catalog.scicat_files import blocks, data_url, plan
 from xpcs_assets.errors import CatalogError
 from xpcs_assets.runs.manifest import FileEntry
 from xpcs_assets_tests.scicat import entries, picture
