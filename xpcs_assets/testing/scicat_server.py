@@ -14,18 +14,16 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from xpcs_assets.testing.loopback import LoopbackServer
 from xpcs_assets.testing.scicat_datasets import Account, Request, Store, checked
-from xpcs_assets.testing.scicat_faults import Faults, Tokens
 from xpcs_assets.testing.scicat_related import Related
 from xpcs_assets.testing.scicat_routes import routes
 from xpcs_assets.testing.scicat_rules import RefusedByRule, parse
+from xpcs_assets.testing.server_faults import Tokens
 
 BODY_LIMIT = 16 * 2**20
 SECONDS_OF = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -73,8 +71,8 @@ class Backend(Related):
         return {"status": "ok", "info": up, "error": {}, "details": up}
 
 
-class ScicatServer:
-    """The server; a context manager.
+class ScicatServer(LoopbackServer):
+    """The server; its ``url`` is without ``/api``.
 
     Parameters
     ----------
@@ -87,74 +85,17 @@ class ScicatServer:
     ----------
     store
         What it holds.
-    faults
-        What is to go wrong.
-    tokens
-        To expire them.
-    seen
-        Method, path and status of each request so far; 0 where no answer was given.
     """
 
     def __init__(self, *, sdk: str = "5.3", accounts: tuple[Account, ...] = ACCOUNTS) -> None:
+        super().__init__()
         self.store = Store()
-        self.faults = Faults()
-        self.tokens = Tokens()
-        self.seen: list[tuple[str, str, int]] = []
         self.backend = Backend(self.store, self.tokens, accounts, older=sdk == "4.27")
-        self.port = 0
         self._lock = threading.Lock()
-        self._ending = threading.Event()
-        self._http: ThreadingHTTPServer | None = None
-        self._thread: threading.Thread | None = None
 
-    @property
-    def url(self) -> str:
-        """Where it is, without ``/api``."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Listen, on the same port as before when it was started before."""
-        self._ending.clear()
-        server = self
-
-        class Handler(_Handler):
-            scicat = server
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self._http.daemon_threads = False  # so that closing waits for them
-        self.port = self._http.server_address[1]
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), name="scicat")
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Listen no more, and let waiting answers go."""
-        self._ending.set()
-        if self._http is not None and self._thread is not None:
-            self._http.shutdown()
-            self._thread.join()
-            self._http.server_close()
-
-    @contextmanager
-    def down(self) -> Iterator[None]:
-        """Connections are refused meanwhile; what it holds stays."""
-        self.stop()
-        try:
-            yield
-        finally:
-            self.start()
-
-    def wait(self, seconds: float) -> None:
-        """Wait, but not beyond the server's end."""
-        self._ending.wait(seconds)
+    def failure(self, status: int) -> Any:
+        """What the backend says with a status."""
+        return {"statusCode": status, "message": "Internal server error" if status >= 500 else "Forbidden resource"}
 
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Any]:
         """Status and content of the answer to a request."""
@@ -186,52 +127,6 @@ class ScicatServer:
         if _NO_TOKEN.search(path):
             return Account("nobody", "")
         raise RefusedByRule(403, "Forbidden resource")
-
-
-class _Handler(BaseHTTPRequestHandler):
-    scicat: ScicatServer
-
-    def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        path = urlsplit(self.path).path
-        fault = self.scicat.faults.next(self.command, path)
-        status: int = 0
-        content: Any = None
-        if fault in {"401", "403"}:
-            status, content = int(fault), {"statusCode": int(fault), "message": "Forbidden resource"}
-        elif fault == "500 before":
-            status, content = 500, {"statusCode": 500, "message": "Internal server error"}
-        elif fault.endswith("proxy"):
-            status, content = (502 if fault.startswith("502") else 200), "<html>"
-        elif fault not in {"reset", "time-out before"}:
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            status, content = self.scicat.answer(self.command, self.path, headers, body)
-        if fault == "500 after":
-            status, content = 500, {"statusCode": 500, "message": "Internal server error"}
-        silent = fault.startswith(("reset", "time-out"))
-        self.scicat.seen.append((self.command, path, 0 if silent else status))
-        self._end(fault, status, content, silent=silent)
-
-    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _serve  # noqa: N815 - named by http.server
-
-    def _end(self, fault: str, status: int, content: Any, *, silent: bool) -> None:
-        if fault.startswith("time-out"):
-            self.scicat.wait(30)
-        if fault == "slow":
-            self.scicat.wait(self.scicat.faults.slow_s)
-        if silent:
-            self.close_connection = True
-            return
-        html = fault.endswith("proxy")
-        payload = (content if html else json.dumps(content)).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/html" if html else "application/json; charset=utf-8")
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing on the console."""
 
 
 def _parsed(body: bytes) -> Any:

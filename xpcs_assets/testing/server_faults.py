@@ -1,4 +1,4 @@
-"""What a test may do to the contract server from outside: order faults, and make its tokens worthless."""
+"""What a test may do to a server on loopback from outside: order faults, and make its tokens worthless."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ import json
 import re
 import time
 from dataclasses import dataclass, field
-
-from xpcs_assets.testing.scicat_datasets import Account
+from typing import Protocol
 
 KINDS = (
-    *("401", "403", "500 before", "500 after", "time-out before", "time-out after", "reset", "reset after", "slow"),
+    *("401", "403", "404", "409", "429", "500 before", "500 after"),
+    *("time-out before", "time-out after", "reset", "reset after", "slow"),
     *("502 of a proxy", "page of a proxy"),  # HTML, with status 502 or 200
 )
+
+
+class Named(Protocol):
+    """An account, as far as tokens go."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from others."""
 
 
 @dataclass
@@ -67,7 +75,7 @@ class Tokens:
         """Refuse every token given out so far."""
         self.generation += 1
 
-    def give(self, account: Account, seconds: float) -> str:
+    def give(self, account: Named, seconds: float) -> str:
         """A token for an account."""
         content = {"username": account.name, "iat": time.time(), "exp": time.time() + seconds}
         parts = [_base64(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, content)]
