@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,9 +44,12 @@ class ScicatClient:
     ----------
     config
         The backend and the account.
+    before_write
+        Called before each request that may change something; what it raises keeps the request from being made.
     """
 
     config: ScicatConfig
+    before_write: Callable[[], object] = field(default=lambda: None, repr=False)
     _api: Any = field(init=False, repr=False)
     _logged_in: bool = field(init=False, default=False, repr=False)
 
@@ -113,18 +116,24 @@ class ScicatClient:
         size = len(json.dumps(body, allow_nan=False)) if body is not None else 0
         if size >= BODY_LIMIT:
             raise CatalogError(f"{size} bytes are more than SciCat takes at once", where=f"{method} {path}")
+        self.before_write()
         answer = self._with_login(method, path, values or {}, body=body, headers=headers)
         if answer.status not in accept:
             self._content(answer, f"{method} {path}")
         return answer
 
-    def healthy(self) -> bool:
-        """Whether the backend answers that it is well."""
-        try:
-            answer = self._request("GET", _HEALTH, {})
-        except CatalogUnavailableError:
-            return False
-        return answer.status == 200
+    def check(self) -> None:
+        """Ask whether the backend is well and knows the account; changes nothing.
+
+        Raises
+        ------
+        CatalogUnavailableError
+            No answer, it is not well, or the log-in is refused.
+        """
+        status = self._request("GET", _HEALTH, {}).status
+        if status not in {200, 404}:  # backends before version 4 have no health to ask
+            raise self._unavailable(f"GET {_HEALTH}: HTTP {status}")
+        self._content(self._with_login("GET", _WHO_AM_I, {}), f"GET {_WHO_AM_I}")
 
     def _with_login(self, method: str, path: str, values: Mapping[str, str], **parts: Any) -> Answer:
         """Make a request; refused as unknown or forbidden, log in and make it once more."""

@@ -20,8 +20,9 @@ import pytest
 import scitacean
 from scitacean.transfer.copy import CopyFileTransfer
 
+from xpcs_assets.catalog.dataset import Dataset, Lifecycle
 from xpcs_assets.catalog.documents import derived_document, raw_document
-from xpcs_assets.catalog.scicat import Lifecycle, ScicatCatalog
+from xpcs_assets.catalog.scicat import ScicatCatalog
 from xpcs_assets.catalog.scicat_client import ScicatConfig
 from xpcs_assets.catalog.scicat_compare import as_meant
 from xpcs_assets.catalog.scicat_links import put_proposal, put_sample
@@ -70,7 +71,7 @@ def held(catalog: ScicatCatalog, pid: str) -> dict[str, Any]:
 
 def test_a_raw_dataset_is_held_as_it_was_meant(catalog: ScicatCatalog) -> None:
     assert not catalog.has(raw()["pid"])
-    pid = catalog.put_raw(raw(), entries(10, 20, 30))
+    pid = catalog.put(Dataset(raw(), files=entries(10, 20, 30)))
     assert catalog.has(pid)
     assert catalog.has(raw()["pid"])
     found = held(catalog, pid)
@@ -90,19 +91,19 @@ def test_a_raw_dataset_is_held_as_it_was_meant(catalog: ScicatCatalog) -> None:
 
 def test_putting_again_changes_nothing(catalog: ScicatCatalog) -> None:
     plots = [picture()]
-    pid = catalog.put_derived(derived(), entries(10), plots)
+    pid = catalog.put(Dataset(derived(), files=entries(10), pictures=tuple(plots)))
     before = held(catalog, pid)
-    assert catalog.put_derived(derived(), entries(10), plots) == pid
+    assert catalog.put(Dataset(derived(), files=entries(10), pictures=tuple(plots))) == pid
     assert held(catalog, pid) == before
 
 
 def test_what_changed_is_brought_up_to_date_and_nothing_else(catalog: ScicatCatalog) -> None:
-    pid = catalog.put_raw(raw(), entries(10, 20))
+    pid = catalog.put(Dataset(raw(), files=entries(10, 20)))
     metadata = {
         "sample": {"entry/sample/temperature": {"value": 300.5, "unit": "K"}, "a.b": {"value": 1, "unit": ""}},
         "acquisition": {"entry/instrument/detector_1/frame_time": {"value": 0.25, "unit": "ms"}},
     }
-    catalog.put_raw(raw(description="better", scientificMetadata=metadata), entries(10, 20))
+    catalog.put(Dataset(raw(description="better", scientificMetadata=metadata), files=entries(10, 20)))
     found = held(catalog, pid)
     assert (found["description"], found["size"], found["numberOfFiles"]) == ("better", 30, 2)
     sample = as_meant(found["scientificMetadata"])["sample"]
@@ -112,13 +113,13 @@ def test_what_changed_is_brought_up_to_date_and_nothing_else(catalog: ScicatCata
 
 
 def test_what_people_add_stays(catalog: ScicatCatalog) -> None:
-    pid = catalog.put_raw(raw(), entries(10))
+    pid = catalog.put(Dataset(raw(), files=entries(10)))
     change = {"keywords": ["XPCS", "colloid"], "scientificMetadata": {"remark": {"value": "nice", "unit": ""}}}
     path, merge = "/api/v4/datasets/{pid}", {"Content-Type": "application/merge-patch+json"}
     counts = {"size": 10, "packedSize": 0, "numberOfFiles": 1}
     catalog.client.send("PATCH", path, {**change, **counts}, {"pid": pid}, headers=merge)
     new = {"sample": {"entry/sample/name": {"value": "silica", "unit": ""}}}
-    catalog.put_raw(raw(keywords=["XPCS", "APS"], scientificMetadata=new), entries(10))
+    catalog.put(Dataset(raw(keywords=["XPCS", "APS"], scientificMetadata=new), files=entries(10)))
     found = held(catalog, pid)
     assert as_meant(found["scientificMetadata"])["sample"]["entry/sample/name"]["value"] == "silica"
     assert sorted(found["keywords"]) == ["APS", "XPCS", "colloid"]
@@ -128,7 +129,7 @@ def test_what_people_add_stays(catalog: ScicatCatalog) -> None:
 def test_many_files_make_several_blocks_and_the_right_sums(config: ScicatConfig) -> None:
     catalog = ScicatCatalog(replace(config, files_in_block=3))
     files = entries(*range(1, 41))
-    pid = catalog.put_raw(raw(), files)
+    pid = catalog.put(Dataset(raw(), files=files))
     found = held(catalog, pid)
     assert (found["size"], found["numberOfFiles"]) == (sum(range(1, 41)), 40)
     listed = [one for block in found["origdatablocks"] for one in block["dataFileList"]]
@@ -141,9 +142,9 @@ def test_many_files_make_several_blocks_and_the_right_sums(config: ScicatConfig)
 
 
 def test_a_result_made_anew_replaces_its_files(catalog: ScicatCatalog) -> None:
-    pid = catalog.put_derived(derived(), entries(10))
+    pid = catalog.put(Dataset(derived(), files=entries(10)))
     anew = (replace(entries(10)[0], size_bytes=12, sha256="f" * 64),)
-    catalog.put_derived(derived(), anew)
+    catalog.put(Dataset(derived(), files=anew))
     found = held(catalog, pid)
     assert [(one["size"], one["chk"]) for block in found["origdatablocks"] for one in block["dataFileList"]] == [
         (12, "f" * 64)
@@ -152,14 +153,14 @@ def test_a_result_made_anew_replaces_its_files(catalog: ScicatCatalog) -> None:
 
 
 def test_a_raw_datasets_bytes_never_change_under_its_pid(catalog: ScicatCatalog) -> None:
-    catalog.put_raw(raw(), entries(10))
+    catalog.put(Dataset(raw(), files=entries(10)))
     other = (replace(entries(10)[0], sha256="f" * 64),)
     with pytest.raises(CatalogError, match="other bytes under f0"):
-        catalog.put_raw(raw(), other)
+        catalog.put(Dataset(raw(), files=other))
 
 
 def test_a_lifecycle_changes_alone(catalog: ScicatCatalog) -> None:
-    pid = catalog.put_raw(raw(), entries(10))
+    pid = catalog.put(Dataset(raw(), files=entries(10)))
     catalog.put_lifecycle(pid, Lifecycle(archived=True, archive_location="hpss:/als/A001.tar"))
     catalog.put_lifecycle(pid, Lifecycle(on_disk=False, pruned_at=PRUNED))
     found = held(catalog, pid)
@@ -188,8 +189,10 @@ def reader_of(catalog: ScicatCatalog) -> scitacean.Client:
 
 def test_another_client_reads_what_was_written(catalog: ScicatCatalog) -> None:
     record = made.described()
-    pid = catalog.put_raw(raw_document(record, "/staged/A001"), record.files)
-    derived_pid = catalog.put_derived(derived_document(made.derived(record)), entries(5000), [picture()])
+    pid = catalog.put(Dataset(raw_document(record, "/staged/A001"), files=tuple(record.files)))
+    derived_pid = catalog.put(
+        Dataset(derived_document(made.derived(record)), files=entries(5000), pictures=(picture(),))
+    )
     reader = reader_of(catalog)
     found = reader.get_dataset(pid)
     assert (found.name, found.source_folder) == ("A001", scitacean.RemotePath("/staged/A001"))
@@ -209,7 +212,7 @@ def test_another_client_downloads_the_files_and_verifies_their_checksums(
     content = b"frames" * 100
     (folder / "A001.imm").write_bytes(content)
     files = [FileEntry("A001.imm", len(content), hashlib.sha256(content).hexdigest(), 10**18)]
-    pid = catalog.put_raw(raw(sourceFolder=str(folder)), files)
+    pid = catalog.put(Dataset(raw(sourceFolder=str(folder)), files=files))
     reader = reader_of(catalog)
     reader.download_files(reader.get_dataset(pid), target=tmp_path / "got")
     assert (tmp_path / "got" / "A001.imm").read_bytes() == content

@@ -12,7 +12,7 @@ import pytest
 from xpcs_assets.catalog import scicat_client
 from xpcs_assets.catalog.scicat_client import ScicatClient
 from xpcs_assets.catalog.secret import SecretReference
-from xpcs_assets.errors import CatalogError, CatalogUnavailableError, SettingsError
+from xpcs_assets.errors import CatalogError, CatalogUnavailableError, RefusedError, SettingsError
 from xpcs_assets.testing.scicat_server import ScicatServer
 from xpcs_assets_tests.scicat import INGESTOR, config_for, dataset
 
@@ -130,13 +130,41 @@ def test_a_body_beyond_the_limit_is_not_sent(server: ScicatServer, client: Scica
     assert server.seen == []
 
 
-def test_nobody_listening_is_unavailable_and_not_healthy(server: ScicatServer, client: ScicatClient) -> None:
-    assert client.healthy()
+def test_nobody_listening_is_unavailable_and_the_check_says_so(server: ScicatServer, client: ScicatClient) -> None:
+    client.check()
     with server.down():
-        assert not client.healthy()
+        with pytest.raises(CatalogUnavailableError, match=server.url):
+            client.check()
         with pytest.raises(CatalogUnavailableError, match=server.url):
             client.get(DATASETS)
-    assert client.healthy()
+    client.check()
+
+
+@pytest.mark.parametrize("fault", ["500 before", "time-out before", "502 of a proxy", "page of a proxy"])
+def test_a_backend_that_is_not_well_is_unavailable(server: ScicatServer, client: ScicatClient, fault: str) -> None:
+    server.faults.add("GET", "/health$", fault, times=9)
+    with pytest.raises(CatalogUnavailableError):
+        client.check()
+
+
+def test_a_check_asks_whether_the_account_may_log_in_and_changes_nothing(server: ScicatServer, tmp_path: Path) -> None:
+    made = ScicatClient(config_for(server, tmp_path, username="stranger"))
+    with pytest.raises(CatalogUnavailableError, match="log-in of stranger is refused"):
+        made.check()
+    made.close()
+    assert {method for method, path, _ in server.seen if "login" not in path} == {"GET"}
+
+
+def test_what_is_called_before_a_write_may_keep_it_from_being_made(server: ScicatServer, tmp_path: Path) -> None:
+    def lost() -> None:
+        raise RefusedError("another sends")
+
+    made = ScicatClient(config_for(server, tmp_path), before_write=lost)
+    assert made.get(DATASETS) == []
+    with pytest.raises(RefusedError, match="another sends"):
+        made.send("POST", DATASETS, dataset())
+    made.close()
+    assert not server.store.datasets
 
 
 def test_no_secret_is_told(
