@@ -110,6 +110,7 @@ def begin(session: Session, journal: Journal) -> None:
     LedgerError
         The database is another ledger's, or the journal cannot be read or written: nothing is done.
     """
+    session.connection()  # the database before the journal, as at the commit: else two writers wait for each other
     with journal.locked():
         _catch_up(session, journal)
     facts: list[_Fact] = []

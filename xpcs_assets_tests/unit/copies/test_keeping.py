@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,9 +15,9 @@ from sqlalchemy import event, select, text
 
 from xpcs_assets.copies.database import open_database, reading, writing
 from xpcs_assets.copies.journal import Journal, Line
-from xpcs_assets.copies.keeping import replay
+from xpcs_assets.copies.keeping import keep, replay
 from xpcs_assets.copies.ledger import CopyState, Evidence, Ledger
-from xpcs_assets.copies.tables import LedgerRow
+from xpcs_assets.copies.tables import EventRow, LedgerRow
 from xpcs_assets.errors import LedgerError, RefusedError
 from xpcs_assets.runs.manifest import FileEntry, Manifest
 from xpcs_assets.testing.faults import in_children
@@ -218,6 +220,20 @@ def test_a_copy_that_comes_back_takes_a_free_number(ledger: Ledger) -> None:
     record_copy(ledger, "another")
     found = [(copy.place, copy.evidence) for copy in ledger.copies("b", "r")]
     assert found == [("p", Evidence.READ_BACK), ("q", Evidence.SIZE), ("another", Evidence.READ_BACK)]
+
+
+def test_a_writer_that_waits_for_the_database_does_not_hold_the_journal(kept: Ledger, journal: Journal) -> None:
+    kept.note("b", "r", "step", "begun")
+    waiter = threading.Thread(target=kept.note, args=("b", "r", "step", "second"))
+    with writing(kept.engine) as session:
+        keep(session, EventRow(beamline="b", run_key="r", at=kept.clock(), step="step", what="first", detail={}))
+        waiter.start()
+        for _ in range(30):
+            with (journal.folder / "lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            time.sleep(0.01)
+    waiter.join(10)
+    assert not waiter.is_alive()
 
 
 def test_f16_two_processes_that_record_one_copy_at_once_make_one_record(url: str, ledger: Ledger) -> None:
