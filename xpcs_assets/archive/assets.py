@@ -5,10 +5,12 @@ with a materialisation of its own; the asset itself serves a single run that is 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from dagster import (
+    AssetCheckResult,
     AssetExecutionContext,
     AssetsDefinition,
     Config,
@@ -24,7 +26,7 @@ from dagster import (
 from pydantic import Field
 
 from xpcs_assets.archive.archiving import Archived, archive, archive_results
-from xpcs_assets.archive.gather import WAITS, gather_runs, waits
+from xpcs_assets.archive.gather import WAITS, Gathered, gather_runs, waits
 from xpcs_assets.copies.ledger import Evidence
 from xpcs_assets.errors import XpcsAssetsError
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, log_materialised, report_failed_check
@@ -54,8 +56,7 @@ def build(bound: Bound) -> list[AssetsDefinition]:
     )
     def archived(context: AssetExecutionContext) -> MaterializeResult:
         done = _archive(bound, context.instance, context.partition_key)
-        result = check(CHECK, _damaged(done), _verified(done), warn=True)
-        return materialised(_facts(done), digest=done.version.manifest_digest, checks=[result])
+        return materialised(_facts(done), digest=done.version.manifest_digest, checks=[_check(done)])
 
     return [archived]
 
@@ -66,12 +67,12 @@ def build_job(bound: Bound) -> JobDefinition:
     @op(name=f"{bound.beamline.settings.dagster_name}_archive_runs")
     def archive_runs(context: OpExecutionContext, config: WhichRuns) -> None:
         failed = []
-        for run_key, error in _gathered(bound, config):
+        for run_key, gathered in _gathered(bound, config):
             try:
-                if error is None and _waits(bound, run_key):
+                if gathered.error is None and _waits(bound, run_key):
                     _archive_results(bound, run_key)
                     continue
-                done = _archive(bound, context.instance, run_key, error)
+                done = _archive(bound, context.instance, run_key, gathered.error)
             except (Failure, XpcsAssetsError) as failure:
                 context.log.error("%s: %s", run_key, getattr(failure, "description", failure))  # noqa: TRY400
                 failed.append(run_key)
@@ -81,12 +82,9 @@ def build_job(bound: Bound) -> JobDefinition:
                 bound.key("archive"),
                 run_key,
                 data_version=done.version.manifest_digest,
-                metadata=_facts(done),
-                check=CHECK,
-                check_metadata=_verified(done),
+                metadata=_facts(done, gathered.damaged),
+                check=_check(done, gathered.damaged),
             )
-            for told in _damaged(done):
-                context.log.warning("%s: %s", run_key, told)
         if failed:
             asked = len({*config.run_keys, *chain.from_iterable(config.together)})
             told = f"{len(failed)} of {asked} runs were not archived: {', '.join(failed)}"
@@ -103,17 +101,26 @@ def build_job(bound: Bound) -> JobDefinition:
     return archive_job
 
 
-def _gathered(bound: Bound, config: WhichRuns) -> Iterator[tuple[str, XpcsAssetsError | None]]:
-    """Gather what goes together, then give each run once, with the error that kept it from being gathered."""
+@dataclass(frozen=True)
+class _OfGathering:
+    """What came of gathering for one run: the error that kept it out, the bundles of it that were found damaged."""
+
+    error: XpcsAssetsError | None = None
+    damaged: tuple[str, ...] = ()
+
+
+def _gathered(bound: Bound, config: WhichRuns) -> Iterator[tuple[str, _OfGathering]]:
+    """Gather what goes together, then give each run once, with what came of that."""
     seen: set[str] = set()
     for together in config.together:
         try:
-            errors = gather_runs(bound.beamline, together)
+            done = gather_runs(bound.beamline, together)
         except XpcsAssetsError as error:
-            errors = dict.fromkeys(together, error)
+            done = Gathered(failed=dict.fromkeys(together, error))
         seen.update(together)
-        yield from ((run_key, errors.get(run_key)) for run_key in together)
-    yield from ((run_key, None) for run_key in dict.fromkeys(config.run_keys) if run_key not in seen)
+        for run_key in together:
+            yield run_key, _OfGathering(done.failed.get(run_key), tuple(done.damaged.get(run_key, ())))
+    yield from ((run_key, _OfGathering()) for run_key in dict.fromkeys(config.run_keys) if run_key not in seen)
 
 
 def _waits(bound: Bound, run_key: str) -> bool:
@@ -147,7 +154,7 @@ def _archive_results(bound: Bound, run_key: str) -> None:
     ledger.note(bound.beamline.name, run_key, "archive", f"{done.written} bundles of results; the run {WAITS}")
 
 
-def _facts(done: Archived) -> dict[str, Any]:
+def _facts(done: Archived, damaged: tuple[str, ...] = ()) -> dict[str, Any]:
     rows = [
         {
             "bundle": bundle.name.rsplit("/", 1)[1],
@@ -165,7 +172,7 @@ def _facts(done: Archived) -> dict[str, Any]:
         "results": len(done.results),
         "bundles_written": done.written,
         "read_bytes": done.read_bytes,
-        "damaged_bundles": list(done.damaged),
+        "damaged_bundles": [*damaged, *done.damaged],
         "bundles": table(rows),
         **_verified(done),
     }
@@ -180,5 +187,10 @@ def _verified(done: Archived) -> dict[str, str | int]:
     }
 
 
-def _damaged(done: Archived) -> list[str]:
-    return [f"bundle {name} is damaged; its files were archived again under another name" for name in done.damaged]
+def _check(done: Archived, damaged: tuple[str, ...] = ()) -> AssetCheckResult:
+    """What reading back has shown; ``damaged`` are bundles that were found so while the run was gathered."""
+    told = [
+        f"bundle {name} is damaged; its files were archived again under another name"
+        for name in (*damaged, *done.damaged)
+    ]
+    return check(CHECK, told, _verified(done), warn=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -83,14 +83,26 @@ def due(beamline: OpenBeamline, is_free: Callable[[str], bool] = lambda run_key:
     return together
 
 
-def gather_runs(beamline: OpenBeamline, run_keys: Iterable[str]) -> dict[str, XpcsAssetsError]:
+@dataclass(frozen=True)
+class Gathered:
+    """What came of gathering, by run key.
+
+    Attributes
+    ----------
+    failed
+        Why a run was left out.
+    damaged
+        Paths of bundles with files of a run that were there, unknown to the ledger, and could not be read back.
+    """
+
+    failed: dict[str, XpcsAssetsError] = field(default_factory=dict)
+    damaged: dict[str, list[str]] = field(default_factory=dict)
+
+
+def gather_runs(beamline: OpenBeamline, run_keys: Iterable[str]) -> Gathered:
     """Put the waiting raw data of runs into the archive, those alike in one bundle, and read it back.
 
     A run that another works on, or whose own file is not what its manifest says, is left out and keeps nobody else.
-
-    Returns
-    -------
-    Why, for each run that was left out.
 
     Raises
     ------
@@ -102,9 +114,9 @@ def gather_runs(beamline: OpenBeamline, run_keys: Iterable[str]) -> dict[str, Xp
     work = Archivist.of(beamline)
     settings = beamline.settings.pipeline.archive
     gather = settings.bundle.gather if settings is not None else None
-    failed: dict[str, XpcsAssetsError] = {}
+    gathered = Gathered()
     if gather is None:
-        return failed
+        return gathered
     with ExitStack() as leases:
         renew: list[Callable[[int], None]] = []
         held: set[str] = set()
@@ -112,7 +124,7 @@ def gather_runs(beamline: OpenBeamline, run_keys: Iterable[str]) -> dict[str, Xp
             try:
                 renew.append(leases.enter_context(beamline.working(run_key, "archive")))
             except RefusedError as error:
-                failed[run_key] = error
+                gathered.failed[run_key] = error
             else:
                 held.add(run_key)
 
@@ -123,8 +135,11 @@ def gather_runs(beamline: OpenBeamline, run_keys: Iterable[str]) -> dict[str, Xp
         work.on_bytes = on_bytes
         ready = (each for each in waiting(beamline) if each.version.run_key in held)
         for by, alike in _alike(beamline, gather, ready).items():
-            failed |= _bundle(work, by, [each.version for each in alike])
-    return failed
+            gathered.failed.update(_bundle(work, by, [each.version for each in alike]))
+    for done in work.done:
+        for run_key in {run.run_key for bundle in done.bundles for run in bundle.plan.runs}:
+            gathered.damaged.setdefault(run_key, []).extend(done.damaged)
+    return gathered
 
 
 def _bundle(work: Archivist, by: tuple[str, ...], alike: Sequence[RunVersion]) -> dict[str, XpcsAssetsError]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dagster import (
     AssetCheckEvaluation,
+    AssetCheckResult,
     AssetKey,
     AssetMaterialization,
     AssetRecordsFilter,
@@ -101,10 +102,9 @@ def log_materialised(
     *,
     data_version: str,
     metadata: Mapping[str, RawMetadataValue],
-    check: str,
-    check_metadata: Mapping[str, RawMetadataValue],
+    check: AssetCheckResult,
 ) -> None:
-    """Report from an op that it made one partition of an asset, and that a check of it passed."""
+    """Report from an op that it made one partition of an asset, and what a check of it found."""
     context.log_event(
         AssetMaterialization(key, partition=partition, metadata=metadata, tags={DATA_VERSION_TAG: data_version})
     )
@@ -112,9 +112,11 @@ def log_materialised(
         context.instance,
         AssetCheckEvaluation(
             asset_key=key,
-            check_name=check,
-            passed=True,
-            metadata={name: normalize_metadata_value(value) for name, value in check_metadata.items()},
+            check_name=str(check.check_name),
+            passed=check.passed,
+            severity=check.severity,
+            description=check.description,
+            metadata={name: normalize_metadata_value(value) for name, value in (check.metadata or {}).items()},
             partition=partition,
         ),
     )

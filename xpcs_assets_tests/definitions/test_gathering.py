@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from xpcs_assets.archive.gather import WAITS
+from xpcs_assets.archive.gather import WAITS, gather_runs
 from xpcs_assets.follow import Step, state_of
 from xpcs_assets.orchestrate import adapter
 from xpcs_assets_tests.definitions.conftest import Pipeline, edit
@@ -69,6 +70,26 @@ def test_one_that_rotted_fails_alone(pipeline: Pipeline) -> None:
     assert not archive_job(pipeline, [], [keys]).success
     assert made(pipeline, keys) == [True, False, True]
     assert [step.state for step in _archive_steps(pipeline, keys[1])] == ["failed"]
+
+
+def test_f37_a_gathered_bundle_of_a_killed_attempt_that_rots_fails_the_check_of_each_run_in_it(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = staged(pipeline, 1, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr("xpcs_assets.archive.archiving.record_deposit", lambda ledger, deposited: sys.exit(9))
+        with pytest.raises(SystemExit):
+            gather_runs(pipeline.beamline, keys)
+    (left,) = pipeline.beamline.root("tape").rglob("*.tar")
+    left.chmod(0o644)
+    left.write_bytes(left.read_bytes()[:-3000])
+    assert archive_job(pipeline, [], [keys]).success
+    checks = [pipeline.check("archive", "archive_read_back", key) for key in keys]
+    assert [(check.passed, left.name in str(check.description)) for check in checks] == [(False, True)] * 2
+    assert made(pipeline, keys) == [True, True]
+    assert left.name not in {
+        bundle.name.rsplit("/", 1)[1] for bundle in pipeline.beamline.ledger.bundles("xpcs", keys[0])
+    }
 
 
 @pytest.mark.parametrize(("wait", "asked"), [("1 day", False), ("0.001 s", True)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 
 import xpcs_assets
+from xpcs_assets.archive.archiving import archive
 from xpcs_assets.catalog.embedded import EmbeddedCatalog, raw_pid
 from xpcs_assets.errors import NotFoundError
 from xpcs_assets.follow import state_of
 from xpcs_assets.orchestrate import adapter
+from xpcs_assets.places.tape import TapePlace
 from xpcs_assets.results.fit_file import fits_path, stored_fits
 from xpcs_assets_tests.definitions.conftest import TO_CATALOG, TO_G2, Pipeline, edit, open_pipeline
 
@@ -254,6 +257,66 @@ def test_runs_are_archived_together_and_one_that_fails_does_not_keep_the_others(
     assert made == [keys[0], keys[2]]
     assert [step.asset for step in state_of(pipeline.beamline, keys[1]).failed] == ["archive"]
     assert [pipeline.check("archive", "archive_read_back", key).passed for key in keys] == [True, False, True]
+
+
+def test_f37_a_bundle_of_a_killed_attempt_that_rots_fails_the_check_and_is_archived_under_another_name(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attempt dies after the tape has the bundle and before the ledger does; then the tape loses its last bytes."""
+    key = pipeline.drop(pipeline.simulated(frames=20).folder)
+    pipeline.run("ingest", key, only=("raw_file", "staged_copy"))
+    with monkeypatch.context() as patch:
+        patch.setattr("xpcs_assets.archive.archiving.record_deposit", lambda ledger, deposited: sys.exit(9))
+        with pytest.raises(SystemExit):
+            archive(pipeline.beamline, key)
+    (left,) = pipeline.beamline.root("tape").rglob("*.tar")
+    left.chmod(0o644)
+    left.write_bytes(left.read_bytes()[:-3000])
+    assert pipeline.archive(key).success
+    found = pipeline.check("archive", "archive_read_back", key)
+    assert not found.passed
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    assert left.name in str(found.description)
+    bundles = pipeline.beamline.ledger.bundles("xpcs", key)
+    assert [bundle.name.rsplit("/", 1)[1] != left.name for bundle in bundles] == [True]
+    assert pipeline.archive(key).success
+    assert pipeline.check("archive", "archive_read_back", key).passed
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_f37_what_comes_back_from_the_tape_as_something_else_fails_the_check_and_is_no_archive(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, by_hand: bool
+) -> None:
+    key = pipeline.drop(pipeline.simulated(frames=20).folder)
+    pipeline.run("ingest", key, only=("raw_file", "staged_copy"))
+    sound = TapePlace.read
+
+    def rotten(place: TapePlace, path: str, offset_bytes: int = 0) -> Iterator[bytes]:
+        data = bytearray(b"".join(sound(place, path, offset_bytes)))
+        data[600] ^= 1
+        yield bytes(data)
+
+    def archived() -> dg.ExecuteInProcessResult:
+        if not by_hand:
+            return pipeline.archive(key)
+        everything = pipeline.repository.get_implicit_global_asset_job_def()
+        return everything.execute_in_process(
+            instance=pipeline.instance,
+            partition_key=key,
+            asset_selection=[dg.AssetKey(["xpcs", "archive"])],
+            raise_on_error=False,
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TapePlace, "read", rotten)
+        assert not archived().success
+    found = pipeline.check("archive", "archive_read_back", key)
+    assert not found.passed
+    assert "tape:" in str(found.description)
+    assert adapter.newest(pipeline.instance, dg.AssetKey(["xpcs", "archive"]), key) is None
+    assert pipeline.beamline.ledger.bundles("xpcs", key) == ()
+    assert archived().success
+    assert pipeline.check("archive", "archive_read_back", key).passed
 
 
 def test_a_copy_that_holds_other_bytes_fails_its_check_and_nothing_is_overwritten(pipeline: Pipeline) -> None:

@@ -62,7 +62,7 @@ def archive_run(hands: Hands, run: str) -> None:
     """All staged versions and their results are archived; a small run with others, where runs are gathered."""
     archive(hands, run)
     for together in due(hands):
-        for error in gather_runs(hands, together).values():
+        for error in gather_runs(hands, together).failed.values():
             raise error
 
 

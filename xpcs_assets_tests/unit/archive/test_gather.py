@@ -70,7 +70,7 @@ def test_a_run_that_is_not_under_the_size_is_archived_at_once(gathering: Gatheri
 def test_gathered_runs_are_one_bundle_and_every_run_has_its_copy_in_it(gathering: Gathering) -> None:
     beamline = gathering()
     staged(beamline, "A002", "A001")
-    assert gather_runs(beamline, ["A001", "A002"]) == {}
+    assert gather_runs(beamline, ["A001", "A002"]).failed == {}
     (bundle,) = beamline.ledger.bundles("xpcs", "A001")
     assert beamline.ledger.bundles("xpcs", "A002") == (bundle,)
     assert [(run.run_key, run.version, run.prefix) for run in bundle.runs] == [
@@ -164,7 +164,7 @@ def test_a_run_whose_file_rotted_is_left_out_and_keeps_nobody(gathering: Gatheri
     beamline = gathering()
     staged(beamline, "A001", "A002", "A003")
     (beamline.staged(beamline.latest("A002")).raw / "A002.imm").write_bytes(b"rotten")
-    failed = gather_runs(beamline, ["A001", "A002", "A003"])
+    failed = gather_runs(beamline, ["A001", "A002", "A003"]).failed
     assert list(failed) == ["A002"]
     assert isinstance(failed["A002"], SourceDiffersError)
     assert copy_on_tape(beamline, "A002") is None
@@ -176,7 +176,7 @@ def test_a_run_that_another_works_on_is_left_out(gathering: Gathering) -> None:
     beamline = gathering()
     staged(beamline, "A001", "A002")
     with beamline.ledger.lease("xpcs", "A001", "prune", "another", 60.0):
-        failed = gather_runs(beamline, ["A001", "A002"])
+        failed = gather_runs(beamline, ["A001", "A002"]).failed
     assert isinstance(failed["A001"], RefusedError)
     assert copy_on_tape(beamline, "A001") is None
     assert copy_on_tape(beamline, "A002") is not None
@@ -243,6 +243,6 @@ def test_without_gathering_nothing_waits(beamline: OpenBeamline) -> None:
     stage(beamline, "A001")
     assert waiting(beamline) == ()
     assert due(beamline) == []
-    assert gather_runs(beamline, ["A001"]) == {}
+    assert gather_runs(beamline, ["A001"]).failed == {}
     assert not waits(beamline, beamline.latest("A001"))
     assert to_archive(beamline, 10) == ["A001"]
