@@ -1,8 +1,10 @@
 """Dagster binding of step 1: the sensor that watches a beamline's folder and asks for an ingest run per arrival."""
 
 import time
+from dataclasses import replace
 
 from dagster import (
+    DagsterInstance,
     DefaultSensorStatus,
     RunRequest,
     SensorDefinition,
@@ -13,7 +15,7 @@ from dagster import (
 )
 
 from xpcs_assets.arrive.watch import Ready, Watch
-from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, PRIORITY_TAG
+from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, PRIORITY_TAG, runs_of_partition, was_requested
 from xpcs_assets.orchestrate.bindings import Bound
 
 REQUESTS_PER_TICK = 20
@@ -39,6 +41,7 @@ def build(bound: Bound, job_name: str) -> list[SensorDefinition]:
         ready, told = _stay(watches[0])
         for line in told:
             context.log.warning(line)
+        ready = [new for item in ready if (new := _unless_asked(bound, context.instance, item)) is not None]
         if not ready:
             return SkipReason("; ".join(told) or "no new run is complete")
         return SensorResult(
@@ -59,10 +62,29 @@ def _stay(watch: Watch) -> tuple[list[Ready], list[str]]:
         time.sleep(LOOK_EVERY_S)
 
 
+def _unless_asked(bound: Bound, instance: DagsterInstance, ready: Ready) -> Ready | None:
+    """What is ready, as a new attempt if the Dagster run of the one before failed; None while that stands.
+
+    A run that fails before it could write the ledger leaves the attempt as it was, and Dagster drops a request that it
+    has had. What a person has cancelled is left alone.
+    """
+    if not was_requested(instance, _run_key(bound, ready)):
+        return ready
+    newest = runs_of_partition(instance, bound.beamline.name, ready.key, limit=1)
+    if [run.status for run in newest] != ["FAILURE"]:
+        return None
+    arrival = bound.beamline.ledger.retake(bound.beamline.name, ready.key, "the Dagster run that was to take it failed")
+    return replace(ready, attempt=arrival.attempt)
+
+
+def _run_key(bound: Bound, ready: Ready) -> str:
+    return f"{bound.beamline.name}:{ready.key}:{ready.fingerprint}:{ready.attempt}"
+
+
 def _request(bound: Bound, ready: Ready) -> RunRequest:
     queue = bound.beamline.settings.queue
     return RunRequest(
         partition_key=ready.key,
-        run_key=f"{bound.beamline.name}:{ready.key}:{ready.fingerprint}:{ready.attempt}",
+        run_key=_run_key(bound, ready),
         tags={BEAMLINE_TAG: bound.beamline.name, PRIORITY_TAG: str(queue.priority)},
     )
