@@ -20,6 +20,7 @@ from xpcs_assets.copies.database import migrate, open_database, writing
 from xpcs_assets.errors import LedgerError
 
 _BESIDE = "xpcs_rebuilding"
+_FUNCTIONS = ("append_only", "catalog_state_of_run", "catalog_state_of_bundle")  # what the migrations make
 _SIDE_FILES = ("-wal", "-shm")
 
 
@@ -147,11 +148,13 @@ class _SecondSchema(SecondDatabase):
                 connection.exec_driver_sql(f"CREATE SCHEMA {kept}")
             for table in there:
                 connection.exec_driver_sql(f'ALTER TABLE "{own}"."{table}" SET SCHEMA {kept}')
-            if connection.exec_driver_sql(f"SELECT to_regproc('{own}.append_only')").scalar() is not None:
-                connection.exec_driver_sql(f'ALTER FUNCTION "{own}".append_only() SET SCHEMA {kept}')
+            for function in _FUNCTIONS:
+                if connection.exec_driver_sql(f"SELECT to_regproc('{own}.{function}')").scalar() is not None:
+                    connection.exec_driver_sql(f'ALTER FUNCTION "{own}".{function}() SET SCHEMA {kept}')
             for table in sorted(ours):
                 connection.exec_driver_sql(f'ALTER TABLE {_BESIDE}."{table}" SET SCHEMA "{own}"')
-            connection.exec_driver_sql(f'ALTER FUNCTION {_BESIDE}.append_only() SET SCHEMA "{own}"')
+            for function in _FUNCTIONS:
+                connection.exec_driver_sql(f'ALTER FUNCTION {_BESIDE}.{function}() SET SCHEMA "{own}"')
             connection.exec_driver_sql(f"DROP SCHEMA {_BESIDE}")
         return f"schema {kept} of the database" if there else ""
 

@@ -360,3 +360,22 @@ class NoteRow(Base):
     text: Mapped[str] = mapped_column(Words)
     written_by: Mapped[str] = mapped_column(Words)
     written_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class LabelRow(Base):
+    """A tag or mark that a person gave a dataset; it stands until it is ended."""
+
+    __tablename__ = "catalog_labels"
+    __table_args__ = (
+        Index("catalog_labels_by_pid", "pid", "id"),
+        Index("catalog_labels_by_word", "kind", "word", "pid"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    pid: Mapped[str] = mapped_column(Pid)
+    kind: Mapped[str] = mapped_column(String(16))
+    word: Mapped[str] = mapped_column(Words)
+    set_by: Mapped[str] = mapped_column(Words)
+    set_at: Mapped[datetime] = mapped_column(Moment)
+    ended_by: Mapped[str | None] = mapped_column(Words)
+    ended_at: Mapped[datetime | None] = mapped_column(Moment)
