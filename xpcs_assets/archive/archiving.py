@@ -5,7 +5,7 @@ What the ledger has as read back is neither written nor read again; the archive 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from xpcs_assets.archive.fixity import check_there, folder_of, holds, reread_bun
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.beside import write_note
 from xpcs_assets.copies.ledger import Bundle, CopyState, RunVersion
-from xpcs_assets.errors import NotFoundError, SettingsError
+from xpcs_assets.errors import NotFoundError, NotVerifiedError, SettingsError
 from xpcs_assets.places.tape import TapePlace
 from xpcs_assets.runs.folders import PARTIAL_SUFFIX, VersionFolder
 from xpcs_assets.runs.manifest import Manifest
@@ -187,12 +187,21 @@ class Archivist:
         self.done.append(deposited)
 
     def put_results(self, version: RunVersion) -> None:
-        """Put what the archive lacks of a version's results into it."""
-        sound = self._sound(version, RESULTS)
+        """Put what the archive lacks of a version's results into it.
+
+        Raises
+        ------
+        NotVerifiedError
+            A result file is not the one that was recorded, or is gone and was never archived.
+        """
+        ledger, sound = self.beamline.ledger, self._sound(version, RESULTS)
         for bundle in sound:
-            check_there(self.beamline.ledger, self.place, bundle)
-        for manifest, root in _results(self.beamline, version):
-            if not holds(self.beamline.ledger, sound, version.run_key, version.version, manifest):
+            check_there(ledger, self.place, bundle)
+        archived = {member.sha256 for bundle in sound for member in ledger.members(bundle.place, bundle.name)}
+        for root, recorded in _results(self.beamline, version).items():
+            manifest = _manifest_of(version, root)
+            _refuse_other_results(manifest, root, recorded, archived)
+            if not holds(ledger, sound, version.run_key, version.version, manifest):
                 self.put(version, RESULTS, manifest, root)
 
     def spoilt(self, version: RunVersion, content: str) -> list[str]:
@@ -259,11 +268,35 @@ def _files_of(beamline: OpenBeamline, bundle: Bundle, run_key: str) -> int:
     return sum(len(beamline.ledger.members(bundle.place, bundle.name, prefix)) for prefix in prefixes)
 
 
-def _results(beamline: OpenBeamline, version: RunVersion) -> Iterator[tuple[Manifest, Path]]:
-    """Each recipe's folder that the ledger knows a result in, with what is in it now."""
+def _results(beamline: OpenBeamline, version: RunVersion) -> dict[Path, dict[str, str]]:
+    """Each recipe's folder that the ledger knows a result in: sha256 of the newest one under each file name."""
     folder = beamline.staged(version)
-    known = beamline.ledger.results(beamline.name, version.run_key, version=version.version)
-    for root in sorted({(folder.root / result.path).parent for result in known}):
-        names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
-        kept = [name for name in names if not name.endswith((".lock", PARTIAL_SUFFIX))]
-        yield take_manifest(version.run_key, root, sorted(kept)), root
+    found: dict[Path, dict[str, str]] = {}
+    for result in beamline.ledger.results(beamline.name, version.run_key, version=version.version):  # the newest first
+        path = folder.root / result.path
+        found.setdefault(path.parent, {}).setdefault(path.name, result.result_digest.removeprefix("sha256:"))
+    return dict(sorted(found.items()))
+
+
+def _manifest_of(version: RunVersion, root: Path) -> Manifest:
+    """What is in a recipe's folder now."""
+    names = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
+    kept = [name for name in names if not name.endswith((".lock", PARTIAL_SUFFIX))]
+    return take_manifest(version.run_key, root, sorted(kept))
+
+
+def _refuse_other_results(
+    manifest: Manifest, root: Path, recorded: Mapping[str, str], archived: Collection[str]
+) -> None:
+    """Refuse to archive a result file that rotted since it was recorded, or to pass over one that was lost."""
+    found = {entry.path: entry.sha256 for entry in manifest.files}
+    for name, digest in recorded.items():
+        if name in found and found[name] != digest:
+            what = "the result file is not the one that was recorded"
+        elif name not in found and digest not in archived:
+            what = "the result file is gone, and was not archived"
+        else:
+            continue
+        raise NotVerifiedError(
+            what, where=root / name, remedy="Move away what is there and materialise correlation again"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, and_, exists, func, literal, select, union_all
+from sqlalchemy import Engine, and_, exists, func, literal, select, tuple_, union_all
 
 from xpcs_assets.copies.copy_book import CopyState, Evidence
 from xpcs_assets.copies.database import reading
@@ -50,10 +50,19 @@ def unarchived(engine: Engine, beamline: str, *, staged_in: str, archive: str) -
         BundleRow.name == MemberRow.bundle,
         BundleRow.evidence.in_([evidence.value for evidence in Evidence if evidence.counts]),
     )
+    anew = ResultRow.__table__.alias("anew")
+    made_anew = exists().where(
+        anew.c.beamline == ResultRow.beamline,
+        anew.c.run_key == ResultRow.run_key,
+        anew.c.version == ResultRow.version,
+        anew.c.path == ResultRow.path,
+        tuple_(anew.c.recorded_at, anew.c.id) > tuple_(ResultRow.recorded_at, ResultRow.id),
+    )
     of_result = and_(
         ResultRow.beamline == CopyRow.beamline,
         ResultRow.run_key == CopyRow.run_key,
         ResultRow.version == CopyRow.version,
+        ~made_anew,  # under its very name: the file before is no more
     )
     query = union_all(
         select(CopyRow.run_key, CopyRow.version, literal("").label("result_digest"), CopyRow.recorded_at).where(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import CopyState, Evidence
+from xpcs_assets.copies.pending import unarchived
 from xpcs_assets.errors import CopyError, NotFoundError, NotVerifiedError, RefusedError
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.places.tape import TapePlace
@@ -33,7 +35,7 @@ def result(beamline: OpenBeamline, recipe: str, content: bytes) -> Path:
     """A result that the ledger knows, with files beside it that are not to be kept."""
     folder = beamline.staged(beamline.latest("A001"))
     path = folder.result(recipe)
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     for name in (path.name + ".lock", path.name + PARTIAL_SUFFIX):
         (path.parent / name).write_bytes(b"for a while")
@@ -44,7 +46,7 @@ def result(beamline: OpenBeamline, recipe: str, content: bytes) -> Path:
         version=1,
         recipe_digest=f"sha256:{recipe}",
         path=str(path.relative_to(folder.root)),
-        result_digest=f"sha256:{recipe}",
+        result_digest=f"sha256:{sha256(content).hexdigest()}",
         report={},
     )
     return path
@@ -110,6 +112,43 @@ def test_a_result_folder_that_the_ledger_does_not_know_is_left_alone(beamline: O
     stranger.parent.mkdir(parents=True)
     stranger.write_bytes(b"half a result")
     assert archive(beamline, run).results == ()
+
+
+@pytest.mark.parametrize("archived_before", [False, True])
+def test_f25_a_result_that_rotted_since_it_was_recorded_is_never_archived(
+    beamline: OpenBeamline, run: str, archived_before: bool
+) -> None:
+    path = result(beamline, "aaaa", b"a result")
+    if archived_before:
+        archive(beamline, run)
+    path.write_bytes(b"A result")
+    with pytest.raises(NotVerifiedError, match="not the one that was recorded"):
+        archive(beamline, run)
+    assert not any(b"A result" in content for content in tape(beamline).values())
+    assert run in {copy.run_key for copy in beamline.ledger.copies("xpcs", run) if copy.place == "tape"}
+
+
+def test_a_result_that_is_gone_before_it_was_archived_is_an_error_and_none_afterwards(
+    beamline: OpenBeamline, run: str
+) -> None:
+    path = result(beamline, "aaaa", b"a result")
+    path.unlink()
+    with pytest.raises(NotVerifiedError, match="gone"):
+        archive(beamline, run)
+    path.write_bytes(b"a result")
+    archive(beamline, run)
+    path.unlink()
+    assert archive(beamline, run).written == 0
+
+
+def test_a_result_that_was_made_anew_under_its_name_is_archived_and_the_one_before_not_asked_for(
+    beamline: OpenBeamline, run: str
+) -> None:
+    result(beamline, "aaaa", b"a result")
+    result(beamline, "aaaa", b"a better result")
+    done = archive(beamline, run)
+    assert len(done.results) == 1
+    assert unarchived(beamline.engine, "xpcs", staged_in="store", archive="tape") == ()
 
 
 def test_a_run_that_is_not_staged_is_not_archived(beamline: OpenBeamline) -> None:
