@@ -136,7 +136,8 @@ def _compare_place(
     lost = [each for each in missing if each.kind is FindingKind.LOST]
     found.counts = {
         "listed": len(after.files), "expected": expected + bundles, "lost": len(lost) + len(lost_bundles),
-        "dark": len(odd.dark), "unrecorded": len(odd.unrecorded), "size differs": len(missing) - len(lost),
+        "dark": len(odd.dark), "unclaimed": len(odd.unclaimed), "unrecorded": len(odd.unrecorded),
+        "size differs": len(missing) - len(lost),
     }  # fmt: skip
     dark = len(odd.dark) + odd.unrecorded_files
     stops = (
@@ -200,7 +201,8 @@ def _too_many(word: str, count: int, of: int, share: float) -> tuple[str, ...]:
 
 def _record(scope: Scope, place: Place, limits: Limits, odd: Odd, lost_bundles: list[tuple[Bundle, str]]) -> None:
     see = scope.ledger.see_finding
-    for path, (kind, reason) in odd.dark.items():
+    unclaimed = {path: (FindingKind.DARK, reason) for path, reason in odd.unclaimed.items()}
+    for path, (kind, reason) in (odd.dark | unclaimed).items():
         see(scope.beamline, kind, place=place.name, path=path, reason=reason, open_after_s=limits.dark_after_s)
     for path, (run_key, version, reason) in odd.unrecorded.items():
         of = {"run_key": run_key, "version": version}

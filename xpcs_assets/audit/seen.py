@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from xpcs_assets.audit.scope import Scope
@@ -10,7 +9,7 @@ from xpcs_assets.copies.ledger import CopyState, FindingKind
 from xpcs_assets.copies.standing import Standing, aside_paths, bundle_names, result_folders, versions_known
 from xpcs_assets.places.place import Place, Presence
 from xpcs_assets.runs.folders import ASIDE_FOLDER
-from xpcs_assets.runs.manifest import FILE_NAME, FileEntry
+from xpcs_assets.runs.manifest import FILE_NAME
 
 _OF_A_VERSION = frozenset({FILE_NAME, "record.json", "copy.json"})
 _RUN_SETS = "_run_sets"
@@ -35,6 +34,9 @@ class Odd:
     ----------
     dark
         Kind and reason by path.
+    unclaimed
+        Reason by path, of files that a manifest names and of which no copy is there: some files of a removed copy that
+        were retrieved, what a killed retrieval left. They are nothing strange.
     unrecorded
         Run key, version and reason of each copy without a row, by its folder.
     unrecorded_files
@@ -42,6 +44,7 @@ class Odd:
     """
 
     dark: dict[str, tuple[FindingKind, str]] = field(default_factory=dict)
+    unclaimed: dict[str, str] = field(default_factory=dict)
     unrecorded: dict[str, tuple[str, int, str]] = field(default_factory=dict)
     unrecorded_files: int = 0
 
@@ -72,17 +75,30 @@ def dark_files(scope: Scope, place: Place, known: tuple[Standing, ...], before: 
         return odd
     versions, folders = versions_known(engine, scope.beamline), result_folders(engine, scope.beamline)
     _unrecorded(scope, known, both, versions, odd)
-    accounted = {item.path(entry) for item in known for entry in _entries(item)}
+    accounted: set[str] = set()
+    named: dict[str, Standing] = {}
+    for item in known:
+        paths = {item.path(entry) for entry in item.manifest.files} if item.manifest is not None else set()
+        if item.copy.state in _HERE:
+            accounted |= paths
+        else:
+            named |= dict.fromkeys(paths, item)
     for path in sorted(both - accounted):
+        if path in named:
+            odd.unclaimed[path] = _why_unclaimed(named[path])
+            continue
         reason = _why_dark(path, versions, folders)
         if reason and not any(path.startswith(f"{folder}/") for folder in _above(path) & set(odd.unrecorded)):
             odd.dark[path] = (FindingKind.DARK, reason)
     return odd
 
 
-def _entries(item: Standing) -> Iterator[FileEntry]:
-    if item.manifest is not None and item.copy.state in _HERE:
-        yield from item.manifest.files
+def _why_unclaimed(item: Standing) -> str:
+    copy = item.copy
+    return (
+        f"it is a file of {copy.run_key} v{copy.version} where the copy is {copy.state}: some of its files came back; "
+        "with all of them it is a copy again"
+    )
 
 
 def _above(path: str) -> set[str]:
@@ -120,7 +136,7 @@ def _why_dark(path: str, versions: frozenset[tuple[str, int]], folders: frozense
         return ""
     if parts[3] == "results":
         return "" if _above(path) & folders else "it lies in the folder of a result that the ledger does not know"
-    return "no manifest names it"
+    return "no copy that the ledger has there names it"
 
 
 def _number(text: str) -> int | None:

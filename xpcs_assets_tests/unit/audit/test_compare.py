@@ -71,6 +71,29 @@ def test_a_file_that_nothing_knows_of_is_dark_once_it_was_seen_twice_a_week_apar
     assert kinds(storage) == []
 
 
+def test_some_files_of_a_removed_copy_that_came_back_are_told_as_such_and_never_stop_the_audit(
+    scope: Scope, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xpcs_assets.audit.compare.FEW", 0)
+    storage.prune("disk")
+    for path in ("A001.imm", "sub/notes é.txt"):
+        file = storage.target.raw / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(FILES[path])
+    strict = Limits(dark_after_s=WEEK_S, at_most_dark=0.0, at_most_lost=0.0)
+    done = compared(scope, limits=strict)
+    assert (done.outcome, done.counts["unclaimed"], done.counts["dark"]) == (AuditOutcome.DONE, 2, 0)
+    storage.clock.advance(WEEK_S)
+    compared(scope, limits=strict)
+    findings = storage.ledger.findings(BEAMLINE)
+    assert {each.path.rsplit("/raw/", 1)[1] for each in findings} == {"A001.imm", "sub/notes é.txt"}
+    assert all("where the copy is removed" in each.reason for each in findings)
+    storage.stage()
+    storage.clock.advance(1)
+    compared(scope)
+    assert kinds(storage) == []
+
+
 def test_one_look_long_ago_and_one_after_the_file_was_away_are_no_two(scope: Scope, storage: Storage) -> None:
     file = storage.disk.root / BEAMLINE / "stray"
     for present in (True, False, True):
