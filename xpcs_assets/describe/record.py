@@ -16,7 +16,8 @@ from xpcs_assets import __version__
 from xpcs_assets.describe.groups import GROUPS, group_of, order, usual_unit
 from xpcs_assets.errors import InputError, MetadataError
 from xpcs_assets.places.files import write_file_safely
-from xpcs_assets.readers.fields import Field, plain, read_fields
+from xpcs_assets.readers.field import Field, plain
+from xpcs_assets.readers.fields import read_fields
 from xpcs_assets.readers.metadata import COUNT_TIME, DETECTOR_NAME, ENERGY, FRAME_TIME, START_TIME
 from xpcs_assets.runs.manifest import FileEntry
 

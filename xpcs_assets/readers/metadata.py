@@ -17,7 +17,7 @@ import numpy as np
 
 from xpcs_assets.errors import InputError, MetadataError, RawDataError
 from xpcs_assets.readers import rigaku3m, sidecar
-from xpcs_assets.readers.fields import Field as Field
+from xpcs_assets.readers.field import Field as Field
 from xpcs_assets.readers.fields import read_fields as read_fields
 from xpcs_assets.readers.h5file import H5_ERRORS, damage, is_plain, open_companion, open_hdf5
 from xpcs_assets.readers.h5items import Items
@@ -64,6 +64,8 @@ class Acquisition:
         What the file calls the detector; may be empty.
     start_time
         As written in the file; may be empty.
+    count_time_told
+        Whether the file says the exposure; False where the frame time stands for it.
     """
 
     frame_time_s: float
@@ -73,6 +75,7 @@ class Acquisition:
     energy_kev: float | None
     detector_name: str
     start_time: str
+    count_time_told: bool = True
 
 
 def read_acquisition(path: Path, *, frames_field: str = "") -> Acquisition:
@@ -97,18 +100,19 @@ def read_acquisition(path: Path, *, frames_field: str = "") -> Acquisition:
         return _of_raw(path, frames_field)
     with open_companion(path, MetadataError, _COPY) as file, damage(path, "it cannot be read", MetadataError, _COPY):
         fields = _Fields(file, path)
-        frame_time_s = fields.positive(FRAME_TIME)
+        frame_time_s, count_time_s = fields.positive(FRAME_TIME), fields.number(COUNT_TIME)
         if frame_time_s is None:
             what = "there is no frame time"
             raise MetadataError(what, where=f"{path}:{FRAME_TIME[0]}", remedy=_COPY)
         return Acquisition(
             frame_time_s=frame_time_s,
-            count_time_s=fields.number(COUNT_TIME) or frame_time_s,
+            count_time_s=count_time_s or frame_time_s,
             n_frames=_n_frames(fields, frames_field),
             dark_frames=_dark_frames(fields),
             energy_kev=fields.positive(ENERGY),
             detector_name=fields.text(DETECTOR_NAME),
             start_time=fields.text(START_TIME),
+            count_time_told=bool(count_time_s),
         )
 
 
@@ -122,6 +126,7 @@ def _of_sidecar(path: Path) -> Acquisition:
         energy_kev=told.energy_kev,
         detector_name=told.detector_name,
         start_time=told.start_time,
+        count_time_told=bool(told.count_time_s),
     )
 
 
@@ -158,6 +163,7 @@ def _of_raw(path: Path, frames_field: str) -> Acquisition:
         energy_kev=None if energy_kev is None else float(energy_kev),
         detector_name=str(info.extra.get("detector_name", "")),
         start_time=str(info.extra.get("start_time", "")),
+        count_time_told=bool(count_time_s),
     )
 
 
