@@ -102,28 +102,36 @@ def _tables(prefix: str, model: type[BaseModel]) -> Iterator[str]:
     below: list[tuple[str, type[BaseModel]]] = []
     for name, info in model.model_fields.items():
         key = info.alias or name
-        inner, path = _inner(info.annotation)
-        if inner is not None:
-            below.append((".".join(filter(None, [prefix, key])) + path, inner))
+        inner = list(_inner(info.annotation))
+        below += [(".".join(filter(None, [prefix, key])) + path, one) for path, one in inner]
         meaning = (info.description or "").replace("|", "\\|")
-        rows.append(f"| `{key}` | {_kind(info, inner)} | {_default(info)} | {meaning} |")
+        rows.append(f"| `{key}` | {'table below' if inner else _kind(info)} | {_default(info)} | {meaning} |")
     yield "\n".join(rows)
-    for path, inner in below:
-        yield from _tables(path, inner)
+    for path, one in below:
+        yield from _tables(path, one)
 
 
-def _inner(annotation: Any) -> tuple[type[BaseModel] | None, str]:
-    """The model that a key holds, and what stands between for a mapping of names to models."""
+def _inner(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The models that a key holds, and what stands between for a mapping of names to models."""
     if typing.get_origin(annotation) is dict:
-        return typing.get_args(annotation)[1], ".<place>"
+        for path, one in _inner(typing.get_args(annotation)[1]):
+            kind = one.model_fields.get("kind")
+            several = kind is not None and _one_kind(kind)
+            yield (f".<{several}>" if several else ".<place>") + path, one
+        return
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
     options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    found = [option for option in options if inspect.isclass(option) and issubclass(option, BaseModel)]
-    return (found[0] if found else None), ""
+    yield from (("", one) for one in options if inspect.isclass(one) and issubclass(one, BaseModel))
 
 
-def _kind(info: FieldInfo, inner: type[BaseModel] | None) -> str:
-    if inner is not None:
-        return "table below"
+def _one_kind(kind: FieldInfo) -> str:
+    """The only kind that a model is of; empty when it is of several."""
+    values = typing.get_args(kind.annotation)
+    return str(values[0]) if len(values) == 1 else ""
+
+
+def _kind(info: FieldInfo) -> str:
     functions = _readers(info)
     if seconds in functions:
         return "duration"
@@ -146,6 +154,10 @@ def _words(annotation: Any) -> str:
         return " or ".join(f"`{value}`" for value in arguments)
     if origin is tuple:
         return f"list of {_words(arguments[0])}"
+    if origin is typing.Annotated:
+        return _words(arguments[0])
+    if origin is dict:
+        return f"{_words(arguments[1])} by name"
     if isinstance(annotation, types.UnionType):
         return _words(next(item for item in arguments if item is not type(None)))
     return {str: "text", int: "number", float: "number", bool: "`true` or `false`", Path: "path"}[annotation]
@@ -161,6 +173,8 @@ def _default(info: FieldInfo) -> str:
     if seconds in functions:
         return f"`{_duration(value)}`"
     if size_bytes in functions:
+        if value % 2**20 == 0:
+            return f"`{value >> 20} MiB`"
         return f"`{value / 1e12:g} TB`" if value >= 1e12 else f"`{value / 1e9:g} GB`"
     if share in functions:
         return f"`{100 * value:g} %`"

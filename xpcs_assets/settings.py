@@ -11,12 +11,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from xpcs_assets.errors import CorrelationError, SettingsError
 from xpcs_assets.runs.key import run_key
 from xpcs_assets.runs.recipe import AnalysisSettings, AnalysisType, described
 from xpcs_assets.runs.retention import Retention
+from xpcs_assets.settings_catalogs import EMBEDDED, CatalogSettings, RosterSettings, Settings
 from xpcs_assets.units import Seconds, Share, SizeBytes
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -24,11 +25,7 @@ NAME_RULE = "a beamline's name has lower-case letters, digits and '-', such as a
 FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class PlaceSettings(_Settings):
+class PlaceSettings(Settings):
     """Where bytes live."""
 
     kind: Literal["posix", "tape"] = Field(description="posix: a folder; tape: a folder that plays tape")
@@ -38,7 +35,7 @@ class PlaceSettings(_Settings):
     )
 
 
-class CompleteWhen(_Settings):
+class CompleteWhen(Settings):
     """When a run counts as complete."""
 
     quiet: Seconds = Field(5.0, description="Files must not change for this long, as seen by this machine's clock")
@@ -50,7 +47,7 @@ class CompleteWhen(_Settings):
     give_up_after: Seconds = Field(600.0, description="After this long without change it is shown as incomplete")
 
 
-class RunsFrom(_Settings):
+class RunsFrom(Settings):
     """Where runs come from."""
 
     watch: str = Field(description="The place whose folder is watched")
@@ -67,7 +64,7 @@ class RunsFrom(_Settings):
         return value
 
 
-class Owner(_Settings):
+class Owner(Settings):
     """Whose run it is. Values may hold the path's fields, such as ``{experiment}``."""
 
     proposal: str = Field("", description="Proposal number")
@@ -76,7 +73,7 @@ class Owner(_Settings):
     embargo_until: str = Field("", description="ISO date until which only the groups see the run")
 
 
-class Runs(_Settings):
+class Runs(Settings):
     """What a run is at this beamline."""
 
     source: RunsFrom = Field(alias="from", description="Where runs come from")
@@ -90,7 +87,7 @@ class Runs(_Settings):
     owner: Owner = Field(Owner(), description="Whose run it is; values may hold the path's fields")
 
 
-class QmapSource(_Settings):
+class QmapSource(Settings):
     """Which q-map a run is analysed with."""
 
     in_run: str = Field("", description="Name pattern of a q-map among the run's own files")
@@ -105,13 +102,13 @@ class QmapSource(_Settings):
 
 if TYPE_CHECKING:
 
-    class _RecipeSettings(_Settings):
+    class _RecipeSettings(Settings):
         type: AnalysisType
 else:
     _KINDS = get_type_hints(AnalysisSettings)
     _RecipeSettings = create_model(
         "_RecipeSettings",
-        __base__=_Settings,
+        __base__=Settings,
         **{
             "type" if item.name == "analysis_type" else item.name: (
                 _KINDS[item.name],
@@ -145,7 +142,7 @@ class Correlate(_RecipeSettings):
         return AnalysisSettings(analysis_type=self.type, **said)
 
 
-class StageTo(_Settings):
+class StageTo(Settings):
     """Where runs are copied to."""
 
     to: str = Field(description="A place of kind posix")
@@ -155,7 +152,7 @@ class StageTo(_Settings):
     )
 
 
-class Gather(_Settings):
+class Gather(Settings):
     """When small runs wait for each other, to be one bundle together."""
 
     under: SizeBytes = Field(1_000_000_000, description="A run with less raw data than this waits for others")
@@ -166,7 +163,7 @@ class Gather(_Settings):
     )
 
 
-class Bundling(_Settings):
+class Bundling(Settings):
     """How files are put together for tape."""
 
     alone_over: SizeBytes = Field(
@@ -178,23 +175,37 @@ class Bundling(_Settings):
     gather: Gather | None = Field(None, description="Leave it out, and every run has bundles of its own")
 
 
-class Archive(_Settings):
+class Archive(Settings):
     """Where runs are archived."""
 
     to: str = Field(description="A place of kind tape")
     bundle: Bundling = Field(Bundling(), description="How files are put together for tape")
 
 
-class Pipeline(_Settings):
+class Pipeline(Settings):
     """What is done with a run."""
 
     stage: StageTo = Field(description="Where runs are copied to")
     correlate: Correlate | None = Field(None, description="Leave it out for a beamline that only keeps data")
-    catalog: tuple[Literal["embedded"], ...] = Field(("embedded",), description="Catalogs that get an entry")
+    catalog: tuple[str, ...] = Field(
+        (EMBEDDED,), description="Catalogs that get an entry: `embedded`, and names of catalogs in the site file"
+    )
     archive: Archive | None = Field(None, description="Leave it out where nothing is archived")
 
+    @field_validator("catalog")
+    @classmethod
+    def _are_catalogs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if EMBEDDED not in value or len(set(value)) != len(value):
+            raise ValueError(f"names {EMBEDDED} and catalogs of the site file, each once")
+        return value
 
-class RetentionSettings(_Settings):
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The catalogs outside the site that are told of every run, by their names in the site file."""
+        return tuple(name for name in self.catalog if name != EMBEDDED)
+
+
+class RetentionSettings(Settings):
     """How long copies stay in a place."""
 
     keep_for: Seconds = Field(gt=0, description="A younger copy stays")
@@ -236,7 +247,7 @@ class RetentionSettings(_Settings):
         )
 
 
-class Audit(_Settings):
+class Audit(Settings):
     """How the copies are looked after while nobody asks for them."""
 
     reread_within: Seconds = Field(
@@ -250,7 +261,7 @@ class Audit(_Settings):
     at_most_lost: Share = Field(0.1, description="More lost copies than this part: the audit stops and asks")
 
 
-class Queue(_Settings):
+class Queue(Settings):
     """The beamline's share of the run queue."""
 
     max_runs: Annotated[int, Field(ge=1)] = Field(
@@ -259,13 +270,13 @@ class Queue(_Settings):
     priority: int = Field(0, description="A beamline with a higher number comes first")
 
 
-class Alerts(_Settings):
+class Alerts(Settings):
     """When to call somebody."""
 
     silent_for: Seconds = Field(86400.0, ge=60, description="No run for this long: the raw_file asset turns stale")
 
 
-class Beamline(_Settings):
+class Beamline(Settings):
     """One instrument: its places, pipeline, queue and retention."""
 
     beamline: str = Field(description="Its name, which is the file's: lower-case letters, digits and '-'")
@@ -316,19 +327,31 @@ class Beamline(_Settings):
         return self.beamline.replace("-", "_")
 
 
-class Webserver(_Settings):
+class Webserver(Settings):
     """Where the Dagster UI listens."""
 
     host: str = Field("127.0.0.1", description="Loopback unless told so: the UI has no login of its own")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(3000, description="Its port; 0: any that is free")
 
 
-class SiteSettings(_Settings):
+class SiteSettings(Settings):
     """What beamlines share."""
 
     title: str = Field("", description="What people call the site")
     database: str = Field("", description="SQLAlchemy URL of ledger and catalog; empty: SQLite in the home")
     webserver: Webserver = Field(Webserver(), description="Where the Dagster UI listens")
+    catalogs: dict[str, CatalogSettings] = Field(
+        {}, description="Catalogs outside the site, by name; a beamline names those it tells"
+    )
+    roster: RosterSettings = Field(RosterSettings(), description="Who belongs to a proposal")
+
+    @field_validator("catalogs")
+    @classmethod
+    def _have_names(cls, value: dict[str, CatalogSettings]) -> dict[str, CatalogSettings]:
+        for name in value:
+            if NAME.fullmatch(name) is None or name == EMBEDDED:
+                raise ValueError(f"{name!r}: a catalog's name has lower-case letters, digits and '-', such as scicat")
+        return value
 
 
 def beamline_schema() -> str:

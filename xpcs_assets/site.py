@@ -44,6 +44,7 @@ class Site:
         for path in sorted((self.home / "beamlines").glob("*.yaml")):
             try:
                 beamline = load_beamline(path)
+                self._know_catalogs(beamline, path)
             except SettingsError as error:
                 self.broken[path.stem] = error
             else:
@@ -63,6 +64,16 @@ class Site:
             there_are = f"There are: {', '.join(self.beamlines) or 'none'}"
             raise NotFoundError(f"no beamline {name!r}", where=self.home / "beamlines", remedy=there_are)
         return self.beamlines[name]
+
+    def _know_catalogs(self, beamline: Beamline, path: Path) -> None:
+        """Refuse a beamline that names a catalog which ``site.yaml`` has not."""
+        unknown = [name for name in beamline.pipeline.told if name not in self.settings.catalogs]
+        if unknown:
+            raise SettingsError(
+                f"pipeline.catalog: {SITE_FILE} has no catalog {', '.join(unknown)}",
+                where=path,
+                remedy=f"There are: {', '.join(['embedded', *self.settings.catalogs])}",
+            )
 
     @property
     def dagster_home(self) -> Path:

@@ -47,12 +47,15 @@ class Dataset:
         What it consists of, with their digests.
     pictures
         Its plots; those of raw data are none.
+    sample
+        What people call the sample that the document names; may be empty.
     """
 
     document: Mapping[str, Any]
     embargo_until: str = ""
     files: tuple[FileEntry, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    sample: str = ""
 
     @property
     def pid(self) -> str:
@@ -111,4 +114,8 @@ class Catalog(Protocol):
 
     def check(self) -> None:
         """Ask whether it answers and lets us write; changes nothing."""
+        ...
+
+    def close(self) -> None:
+        """Close its connections."""
         ...

@@ -5,7 +5,9 @@ Field names are those of SciCat's version 4. Whatever is not finite becomes null
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from xpcs_assets.runs.recipe import Recipe
 
 SAMPLE = ("/entry/sample/short_description", "/entry/sample/name", "/measurement/sample/description")
+_OTHER_SIGNS = re.compile(r"[^A-Za-z0-9._]+")
 
 
 @dataclass(frozen=True)
@@ -154,13 +157,31 @@ def owner_group(record: Record) -> str:
     return owner.groups[0] if owner.groups else owner.proposal or record.beamline
 
 
+def sample_of(record: Record) -> str:
+    """What people call the run's sample; may be empty."""
+    entry = record.first(*SAMPLE)
+    return "" if entry is None or entry.value is None else str(entry.value)
+
+
+def sample_id(proposal: str, sample: str) -> str:
+    """The identifier of a proposal's sample, the same for ever; a name with other signs is told apart by a digest.
+
+    >>> sample_id("P-1234", "silica"), sample_id("P-1234", "silica in water")
+    ('P-1234-silica', 'P-1234-silica-in-water-edaef6f1')
+    """
+    plain = _OTHER_SIGNS.sub("-", sample)[:60]
+    digest = "" if plain == sample else f"-{hashlib.sha256(sample.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    return f"{_OTHER_SIGNS.sub('-', proposal)}-{plain}{digest}".lstrip("-")
+
+
 def _shared(record: Record) -> dict[str, Any]:
-    owner = record.owner
+    owner, sample = record.owner, sample_of(record)
     return {
         "owner": owner.experiment or owner.proposal or record.beamline,
         "ownerGroup": owner_group(record),
         "accessGroups": list(owner.groups[1:]),
         "proposalIds": [owner.proposal] if owner.proposal else [],
+        "sampleIds": [sample_id(owner.proposal or record.beamline, sample)] if sample else [],
         "creationLocation": record.beamline,
         "keywords": ["XPCS", record.beamline],
         "isPublished": False,

@@ -16,6 +16,7 @@ from xpcs_assets.catalog.scicat_calls import Calls, CallsV3, CallsV4
 from xpcs_assets.catalog.scicat_client import ScicatClient, ScicatConfig
 from xpcs_assets.catalog.scicat_compare import change, differs, holds, same
 from xpcs_assets.catalog.scicat_files import Plan, attachment_id, blocks, data_url, plan
+from xpcs_assets.catalog.scicat_links import put_proposal, put_sample
 from xpcs_assets.catalog.scicat_metadata import EXACT, sanitised
 from xpcs_assets.errors import CatalogError, CatalogUnavailableError
 from xpcs_assets.runs.manifest import FileEntry
@@ -31,19 +32,23 @@ class ScicatCatalog:
     ----------
     config
         The backend, the account and the rules.
-    client
-        The connection; made when not given.
+    before_write
+        Called before each request that may change something; what it raises keeps the request from being made.
     """
 
-    def __init__(self, config: ScicatConfig, client: ScicatClient | None = None) -> None:
+    def __init__(self, config: ScicatConfig, before_write: Callable[[], object] = lambda: None) -> None:
         self.config = config
-        self.client = client or ScicatClient(config)
+        self.client = ScicatClient(config, before_write)
         self._calls: Calls = CallsV3(self.client) if config.api == "v3" else CallsV4(self.client)
 
     def pid(self, pid: str) -> str:
         """A record's pid as SciCat has it: with the prefix."""
         prefix = self.config.pid_prefix.strip("/")
         return pid if not prefix or pid.startswith(f"{prefix}/") else f"{prefix}/{pid}"
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.client.close()
 
     def check(self) -> None:
         """Ask whether SciCat answers and knows the account; changes nothing.
@@ -77,6 +82,8 @@ class ScicatCatalog:
         """
         body = self._calls.body(self._completed(dataset.document, dataset.files))
         pid = str(body["pid"])
+        if self.config.make_links:
+            self._make_links(body, dataset.sample)
         thumbnails = [(one, data_url(one, self.config.attachment_bytes)) for one in dataset.pictures]
         self._surely(partial(self._calls.create, body), partial(self.has, pid))
         self._put_files(pid, dataset.files, immutable=not dataset.derived)
@@ -108,6 +115,17 @@ class ScicatCatalog:
     def _not_so(self, pid: str, wanted: Mapping[str, Any]) -> list[str]:
         held = self._read(pid).get("datasetlifecycle") or {}
         return [field for field in wanted if not same(field, wanted[field], held.get(field))]
+
+    def _make_links(self, body: Mapping[str, Any], sample: str) -> None:
+        """Make the proposal and the sample that a dataset names, where they are not there."""
+        words = {"owner_group": str(body["ownerGroup"])}
+        proposal = next(iter(body.get("proposalIds") or [body.get("proposalId") or ""]), "")
+        if proposal:
+            title = f"Proposal {proposal}"
+            put_proposal(self.client, proposal, title=title, email=str(body["contactEmail"]), **words)
+        name = next(iter(body.get("sampleIds") or [body.get("sampleId") or ""]), "")
+        if name:
+            put_sample(self.client, name, name=sample or name, proposal=proposal, **words)
 
     def _completed(self, document: Mapping[str, Any], files: Sequence[FileEntry]) -> dict[str, Any]:
         """The document with what SciCat needs beside it: pids with the prefix, contact, owner, groups, sums."""

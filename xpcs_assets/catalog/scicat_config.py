@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.errors import SettingsError
+from xpcs_assets.settings_catalogs import wrong_pattern, wrong_url
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class ScicatConfig:
     owner_group, access_groups, creation_location
         Patterns over ``{group}``, ``{proposal}`` and ``{beamline}``: who owns a dataset, who else may see it (beside
         the run's own groups), and where it was taken.
+    make_links
+        Whether proposals and samples that are not there are made.
     connect_s, read_s
         Time-outs: to connect, and between two pieces of an answer; an answer may take ten times ``read_s`` in all.
     reads_tried
@@ -56,6 +58,7 @@ class ScicatConfig:
     owner_group: str = "{group}"
     access_groups: tuple[str, ...] = ()
     creation_location: str = "{beamline}"
+    make_links: bool = False
     connect_s: float = 5.0
     read_s: float = 60.0
     reads_tried: int = 3
@@ -64,14 +67,13 @@ class ScicatConfig:
     attachment_bytes: int = 2**20
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        patterns = (self.owner_group, self.creation_location, *self.access_groups)
         wrong = [
-            *(["url must be http(s)://host"] if parts.scheme not in {"http", "https"} or not parts.hostname else []),
-            *(["url must not hold a password"] if parts.password or parts.username else []),
+            *wrong_url(self.url),
             *(["api must be v3 or v4"] if self.api not in {"v3", "v4"} else []),
             *(["backend must be auto or older"] if self.backend not in {"auto", "older"} else []),
             *(["name a token, or a username and password"] if not (self.token or self.password) else []),
-            *self._wrong_patterns(),
+            *(why for pattern in patterns for why in wrong_pattern(pattern)),
         ]
         if wrong:
             raise SettingsError("; ".join(wrong), where="catalog: scicat")
@@ -79,12 +81,3 @@ class ScicatConfig:
     def filled(self, pattern: str, *, group: str, proposal: str, beamline: str) -> str:
         """A pattern of this configuration with a dataset's own words in it."""
         return pattern.format(group=group, proposal=proposal, beamline=beamline)
-
-    def _wrong_patterns(self) -> list[str]:
-        wrong = []
-        for pattern in (self.owner_group, self.creation_location, *self.access_groups):
-            try:
-                self.filled(pattern, group="g", proposal="p", beamline="b")
-            except (KeyError, ValueError, IndexError, AttributeError):
-                wrong.append(f"{pattern!r}: the words in braces are group, proposal and beamline")
-        return wrong
