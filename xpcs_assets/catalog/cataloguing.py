@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.documents import Derived
 from xpcs_assets.catalog.embedded import CatalogRecord, EmbeddedCatalog
+from xpcs_assets.catalog.sparkline import sparkline
 from xpcs_assets.copies.ledger import Result, RunVersion
-from xpcs_assets.describe.quality import Quality, frames_sane, g2_sane
+from xpcs_assets.describe.judgement import Quality
+from xpcs_assets.describe.judging import judge_result
 from xpcs_assets.describe.record import read_record
 from xpcs_assets.errors import CatalogError, InputError
 from xpcs_assets.runs.recipe import Recipe
@@ -77,7 +79,8 @@ def _catalogue(beamline: OpenBeamline, version: RunVersion, found: Result) -> Ca
     path = beamline.result_path(found)
     result = open_result(path)
     fits = result.fit()
-    quality = Quality((*frames_sane(result).judgements, *g2_sane(result, fits).judgements))
+    frames, g2 = judge_result(beamline, version, result, fits)
+    quality = Quality((*frames.judgements, *g2.judgements))
     catalog = EmbeddedCatalog(beamline.engine)
     status = path.stat()  # the file's own time: found again, it is the same dataset
     pid = catalog.put_derived(
@@ -94,6 +97,7 @@ def _catalogue(beamline: OpenBeamline, version: RunVersion, found: Result) -> Ca
             fits=fits,
             law=result.fit_tau_q(fits),
             quality=quality,
-        )
+        ),
+        sparkline(result),
     )
     return Catalogued(catalog.get(pid), found.result_digest)

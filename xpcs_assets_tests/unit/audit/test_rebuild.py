@@ -20,7 +20,9 @@ from xpcs_assets.arrive.take import take
 from xpcs_assets.audit.rebuild import HOLDER, Rebuilt, rebuild
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.cataloguing import catalogue_raw
-from xpcs_assets.catalog.embedded import EmbeddedCatalog, raw_pid
+from xpcs_assets.catalog.embedded import raw_pid
+from xpcs_assets.catalog.reader import CatalogReader
+from xpcs_assets.catalog.viewer import OPERATOR
 from xpcs_assets.copies.compare import contents
 from xpcs_assets.copies.database import migrate, open_database
 from xpcs_assets.copies.journal import Journal
@@ -104,7 +106,7 @@ def people(beamline: OpenBeamline) -> None:
     ledger.hold("xpcs", "A001", "paper", "a scientist")
     ledger.release("xpcs", "A001", "a scientist")
     ledger.hold("xpcs", "A002", "wanted \udcff", "an operator")
-    EmbeddedCatalog(beamline.engine).add_note(raw_pid("xpcs", "A001", 1), "nice rings", "a scientist")
+    CatalogReader(beamline.engine, OPERATOR).comment(raw_pid("xpcs", "A001", 1), "nice rings", "a scientist")
     copy = next(each for each in ledger.copies("xpcs", "A001", 1) if each.place == "detector")
     places = {name: beamline.place(name) for name in beamline.settings.places}
     for number, place in enumerate(places.values()):

@@ -1,0 +1,291 @@
+"""The embedded catalog as somebody sees it: searching, counting and reading, and what they say about datasets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from xpcs_assets.catalog import people
+from xpcs_assets.catalog.people import Label, Note
+from xpcs_assets.catalog.query import FACETS, MOST, Search, counted, cursor, page
+from xpcs_assets.catalog.records import CatalogRecord, record_query
+from xpcs_assets.catalog.session import reading, writing
+from xpcs_assets.catalog.tables import DocumentRow, RecordRow, facets, quantities
+from xpcs_assets.catalog.viewer import OPERATOR, Viewer
+from xpcs_assets.copies.clock import Clock, utc_now
+from xpcs_assets.errors import CatalogError
+
+COUNTED_NEWEST = 20_000
+"""Where words, ranges or labels are asked for, at most so many records are counted by facets: the newest."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A record as a list shows it; what the names say is at :class:`~xpcs_assets.catalog.records.CatalogRecord`.
+
+    Attributes
+    ----------
+    tags, mark
+        As people gave them; the mark is empty without one.
+    """
+
+    pid: str
+    kind: str
+    beamline: str
+    run_key: str
+    analysis_key: str
+    version: int
+    cycle: str
+    proposal: str
+    experiment: str
+    sample: str
+    detector: str
+    qmap_digest: str
+    recipe_digest: str
+    verdict: str
+    state: str
+    size_bytes: int
+    created_at: datetime
+    updated_at: datetime
+    sparkline: dict[str, Any]
+    tags: tuple[str, ...] = ()
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some records of a search, and where the next ones begin; empty after the last."""
+
+    hits: tuple[Hit, ...]
+    next: str
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How the records of a search are spread.
+
+    Attributes
+    ----------
+    total
+        Records that were counted.
+    by
+        By facet: the values with their counts, the most frequent first.
+    newest_only
+        Whether there are more records than were counted: these are the newest of them.
+    """
+
+    total: int
+    by: dict[str, list[tuple[str, int]]]
+    newest_only: bool
+
+
+_PEOPLES = {"tags", "mark"}
+_SOURCES: dict[str, Any] = {
+    name: facets.c[name]
+    for name in ("cycle", "proposal", "experiment", "sample", "detector", "qmap_digest", "recipe_digest")
+}
+_SOURCES |= {"verdict": facets.c.quality}
+_NARROW = [
+    _SOURCES.get(item.name, getattr(RecordRow, item.name, None)).label(item.name)  # type: ignore[union-attr]
+    for item in fields(Hit)
+    if item.name not in _PEOPLES | {"sparkline"}
+]
+
+
+@dataclass(frozen=True)
+class CatalogReader:
+    """The catalog of a site for one viewer: no question is asked without them.
+
+    Attributes
+    ----------
+    engine
+        From :func:`xpcs_assets.copies.database.open_database`, migrated.
+    viewer
+        Who asks.
+    clock
+        Wall time: embargoes end.
+    """
+
+    engine: Engine
+    viewer: Viewer
+    clock: Clock = utc_now
+
+    def search(self, search: Search) -> Page:
+        """One page of a search. Records that are put meanwhile move nothing: a page begins where the last one ended.
+
+        Raises
+        ------
+        RefusedError
+            The search is none: no word in it, or ``after`` is of another one.
+        CatalogError
+            The database does not answer.
+        """
+        with reading(self.engine) as session:
+            query = page(session, search, self.viewer, self.clock(), [RecordRow.number.label("number"), *_NARROW])
+            rows = session.execute(query).all()
+            hits = self._hits(session, rows[: search.limit])
+        more = len(rows) > search.limit
+        last = rows[search.limit - 1] if more else None
+        return Page(hits, cursor(search, last[-1], last.number) if last is not None else "")
+
+    def everything(self, search: Search) -> Iterator[Hit]:
+        """All records of a search, page by page."""
+        search = replace(search, limit=MOST)
+        while True:
+            found = self.search(search)
+            yield from found.hits
+            if not found.next:
+                return
+            search = replace(search, after=found.next)
+
+    def count(self, search: Search, *, by: Sequence[str] = (), most: int = 20) -> Counts:
+        """Count the records of a search by facets.
+
+        Parameters
+        ----------
+        by
+            Names of :data:`~xpcs_assets.catalog.query.FACETS`, or ``state``; all of them without.
+        most
+            Values of each facet that are told.
+
+        Raises
+        ------
+        RefusedError
+            The search is none.
+        CatalogError
+            The database does not answer.
+        """
+        names = list(by) or [*FACETS, "state"]
+        counts: dict[str, Counter[str]] = {name: Counter() for name in names}
+        total = 0
+        with reading(self.engine) as session:
+            query, bounded = counted(session, search, self.viewer, self.clock(), COUNTED_NEWEST + 1)
+            groups = query.subquery()
+            shared = [FACETS[name].label(name) for name in names if name != "state"]
+            key, state, count = groups.columns
+            rows = session.execute(select(count, state, *shared).join_from(groups, facets, facets.c.key == key)).all()
+        order = [names.index(name) for name in names if name != "state"]
+        for row in rows:
+            total += row[0]
+            for place, value in zip(order, row[2:], strict=True):
+                counts[names[place]][value] += row[0]
+            if "state" in counts:
+                counts["state"][row[1]] += row[0]
+        newest_only = bounded and total > COUNTED_NEWEST
+        return Counts(total, {name: counts[name].most_common(most) for name in names}, newest_only)
+
+    def get(self, pid: str) -> CatalogRecord:
+        """One record.
+
+        Raises
+        ------
+        CatalogError
+            The viewer sees none of this pid, or the database does not answer.
+        """
+        with reading(self.engine) as session:
+            return self._get(session, pid)
+
+    def quantities(self) -> list[str]:
+        """Names that ranges can be asked of; only an operator is told what is in records that others may not see."""
+        if self.viewer != OPERATOR:
+            return []
+        with reading(self.engine) as session:
+            return list(session.scalars(select(quantities.c.name).distinct().order_by(quantities.c.name)))
+
+    def notes(self, pid: str) -> tuple[Note, ...]:
+        """The comments on a dataset, the first one first."""
+        with reading(self.engine) as session:
+            self._get(session, pid)
+            return people.notes(session, pid)
+
+    def labels(self, pid: str) -> list[Label]:
+        """The tags and the mark of a dataset."""
+        with reading(self.engine) as session:
+            self._get(session, pid)
+            return people.labels(session, [pid]).get(pid, [])
+
+    def comment(self, pid: str, text: str, by: str) -> None:
+        """Write a comment on a dataset; no later put of it touches that.
+
+        Raises
+        ------
+        CatalogError
+            The viewer sees no such dataset.
+        RefusedError
+            There is no text.
+        """
+        with writing(self.engine) as session:
+            self._get(session, pid)
+            people.add_note(session, pid, text, by, self.clock())
+
+    def tag(self, pid: str, word: str, by: str) -> None:
+        """Give a dataset a tag; the same one twice is one.
+
+        Raises
+        ------
+        CatalogError
+            The viewer sees no such dataset.
+        RefusedError
+            The word is no tag.
+        """
+        self._label(pid, people.TAG, word, by)
+
+    def untag(self, pid: str, word: str, by: str) -> bool:
+        """Take a tag away; whether there was one."""
+        return self._unlabel(pid, people.TAG, word, by)
+
+    def mark(self, pid: str, word: str, by: str) -> None:
+        """Mark a dataset ``good`` or ``bad``, or, with an empty word, take its mark away.
+
+        Raises
+        ------
+        CatalogError
+            The viewer sees no such dataset.
+        RefusedError
+            The word is no mark.
+        """
+        if word:
+            self._label(pid, people.MARK, word, by)
+        else:
+            self._unlabel(pid, people.MARK, "", by)
+
+    def _label(self, pid: str, kind: str, word: str, by: str) -> None:
+        with writing(self.engine) as session:
+            self._get(session, pid)
+            people.add_label(session, pid, kind, word, by, self.clock())
+
+    def _unlabel(self, pid: str, kind: str, word: str, by: str) -> bool:
+        with writing(self.engine) as session:
+            self._get(session, pid)
+            return people.end_label(session, pid, kind, word, by, self.clock())
+
+    def _get(self, session: Session, pid: str) -> CatalogRecord:
+        query = record_query().where(RecordRow.pid == pid)
+        sees = self.viewer.sees(self.clock())
+        if sees is not None:
+            query = query.where(sees)
+        row = session.execute(query).mappings().one_or_none()
+        if row is None:
+            remedy = "Materialise the run's catalog_entry or result_entry"
+            raise CatalogError("the catalog has no such record", where=pid, remedy=remedy)
+        return CatalogRecord(**row)
+
+    def _hits(self, session: Session, rows: Sequence[Any]) -> tuple[Hit, ...]:
+        shown = [row.number for row in rows]
+        curves = select(DocumentRow.number, DocumentRow.sparkline).where(DocumentRow.number.in_(shown))
+        lines = {row.number: row.sparkline for row in session.execute(curves)}
+        said = people.labels(session, [row.pid for row in rows])
+        found = []
+        for row in rows:
+            named = dict(zip(row._fields[1:-1], row[1:-1], strict=True))
+            labels = said.get(row.pid, [])
+            tags = tuple(label.word for label in labels if label.kind == people.TAG)
+            mark = next((label.word for label in labels if label.kind == people.MARK), "")
+            found.append(Hit(**named, sparkline=lines[row.number], tags=tags, mark=mark))
+        return tuple(found)

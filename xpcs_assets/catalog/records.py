@@ -1,0 +1,242 @@
+"""Records of the embedded catalog: what one holds, how it is put once, and how it is read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Select, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from xpcs_assets.catalog.documents import SAMPLE, owner_group
+from xpcs_assets.catalog.quantities import Number
+from xpcs_assets.catalog.query import number_from
+from xpcs_assets.catalog.tables import DocumentRow, RecordRow, facet_groups, facets, numbers, quantities
+from xpcs_assets.catalog.viewer import open_from
+from xpcs_assets.copies.database import microseconds
+from xpcs_assets.errors import CatalogError
+from xpcs_assets.readers.metadata import DETECTOR_NAME
+
+if TYPE_CHECKING:
+    from xpcs_assets.describe.quality import Quality
+    from xpcs_assets.describe.record import Record
+
+# Both have the same "insert what is not there" under the same names; SQLAlchemy's general insert has none.
+_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_CYCLE = re.compile(r"(?:^|/)(20\d\d-[1-9])(?:/|$)")
+_TELLING_BITS = 20  # of a number, below its milliseconds
+
+
+@dataclass(frozen=True)
+class CatalogRecord:
+    """One dataset of the catalog.
+
+    Attributes
+    ----------
+    pid
+        Its identifier.
+    kind
+        ``raw`` or ``derived``.
+    beamline, run_key, analysis_key, version
+        What it is of; a raw record's analysis key is the run key.
+    cycle
+        The facility's run period, from the path the run was taken from; may be empty.
+    proposal, experiment, owner_group, access_groups, embargo_until
+        Whose it is.
+    sample, detector
+        As the metadata say; may be empty.
+    qmap_digest, recipe_digest
+        Of a derived dataset; empty for raw ones.
+    verdict
+        ``complete`` or ``incomplete`` for a raw dataset's description; ``good``, ``doubtful`` (a warning) or
+        ``quarantined`` (an error) where its quality was judged.
+    state
+        Where it stands by the facts of now; see :class:`xpcs_assets.catalog.states.DatasetState`.
+    size_bytes
+        Of all its files.
+    quality
+        The judgements.
+    sparkline
+        g2 for a row of a list; see :func:`xpcs_assets.catalog.sparkline.sparkline`.
+    document
+        The dataset in SciCat's shape.
+    digest
+        ``sha256:`` of all the above but the state.
+    created_at
+        When the dataset came to be.
+    recorded_at, updated_at
+        When it was first put here, and when it last changed.
+    """
+
+    pid: str
+    kind: str
+    beamline: str
+    run_key: str
+    analysis_key: str
+    version: int
+    cycle: str
+    proposal: str
+    experiment: str
+    owner_group: str
+    access_groups: list[str]
+    embargo_until: str
+    sample: str
+    detector: str
+    qmap_digest: str
+    recipe_digest: str
+    verdict: str
+    state: str
+    size_bytes: int
+    quality: dict[str, Any]
+    sparkline: dict[str, Any]
+    document: dict[str, Any]
+    digest: str
+    created_at: datetime
+    recorded_at: datetime
+    updated_at: datetime
+
+
+_OWN = ("pid", "kind", "beamline", "run_key", "analysis_key", "version", "size_bytes")
+_WIDE = ("document", "quality", "sparkline")
+_SOURCES: dict[str, Any] = {column.name: column for column in facets.columns} | {"verdict": facets.c.quality}
+_SOURCES |= {name: getattr(DocumentRow, name) for name in _WIDE}
+_SOURCES |= {column.name: column for column in RecordRow.__table__.columns}
+
+
+def record_query() -> Select[Any]:
+    """All columns of :class:`CatalogRecord`, by its names."""
+    columns = [_SOURCES[item.name].label(item.name) for item in fields(CatalogRecord)]
+    on_facet, on_number = facets.c.key == RecordRow.facet, DocumentRow.number == RecordRow.number
+    return select(*columns).select_from(RecordRow).join(facets, on_facet).join(DocumentRow, on_number)
+
+
+def describe(record: Record, document: Mapping[str, Any], quality: Quality | None) -> dict[str, Any]:
+    """What a record of a run holds, by the names of :class:`CatalogRecord`; whoever puts it changes what differs."""
+    sample, detector = record.first(*SAMPLE), record.first(*DETECTOR_NAME)
+    cycle = _CYCLE.search(record.source)
+    return {
+        "pid": document["pid"],
+        "kind": document["type"],
+        "beamline": record.beamline,
+        "run_key": record.run_key,
+        "analysis_key": record.run_key,
+        "version": record.version,
+        "cycle": cycle[1] if cycle else "",
+        "proposal": record.owner.proposal,
+        "experiment": record.owner.experiment,
+        "owner_group": owner_group(record),
+        "access_groups": list(record.owner.groups[1:]),
+        "embargo_until": record.owner.embargo_until,
+        "sample": "" if sample is None else str(sample.value),
+        "detector": "" if detector is None else str(detector.value),
+        "qmap_digest": "",
+        "recipe_digest": "",
+        "size_bytes": document["size"],
+        "quality": {} if quality is None else quality.to_dict(),
+        "sparkline": {},
+        "document": document,
+    }
+
+
+def put(
+    session: Session,
+    content: Mapping[str, Any],
+    words: str,
+    found: Sequence[Number],
+    created_at: datetime,
+    now: datetime,
+) -> None:
+    """Put a record, or bring it up to date; one that is the same stays untouched, with its times.
+
+    Writers queue for the database before their first statement, so that nobody comes between what is read and written.
+
+    Parameters
+    ----------
+    content
+        From :func:`describe`, with ``verdict``.
+    words
+        As :func:`xpcs_assets.catalog.words.searchable` makes them.
+    found
+        The numbers that are searched.
+    """
+    digest = _digest({**content, "words": words, "created_at": microseconds(created_at)})
+    pid = content["pid"]
+    before = session.execute(
+        select(RecordRow.number, RecordRow.digest, RecordRow.recorded_at).where(RecordRow.pid == pid)
+    ).one_or_none()
+    if before is not None and before.digest == digest:
+        return
+    if before is not None:  # numbers, document and words go with it
+        session.execute(delete(RecordRow).where(RecordRow.number == before.number))
+    number = _free_number(session, pid, created_at)
+    own = {name: content[name] for name in _OWN}
+    facet = _put_facet(session, content, created_at)
+    times = {"created_at": created_at, "recorded_at": now if before is None else before.recorded_at, "updated_at": now}
+    session.execute(
+        RecordRow.__table__.insert(),  # type: ignore[attr-defined]
+        [{**own, **times, "number": number, "facet": facet, "state": "", "digest": digest}],
+    )
+    wide = {name: content[name] for name in _WIDE}
+    session.execute(DocumentRow.__table__.insert(), [{**wide, "number": number, "words": words}])  # type: ignore[attr-defined]
+    _put_numbers(session, number, found)
+
+
+def _put_facet(session: Session, content: Mapping[str, Any], created_at: datetime) -> int:
+    """The row that says what the record shares with others, by its digest."""
+    names = set(facets.c.keys()) & content.keys()
+    row = {name: content[name] for name in sorted(names)}
+    row |= {"quality": content["verdict"], "day": f"{created_at:%Y-%m-%d}"}
+    row["key"] = _key(row)
+    row["open_from"] = open_from(content["embargo_until"])
+    groups = {content["owner_group"], *content["access_groups"]} - {""}
+    _insert_missing(session, facets, [row])
+    _insert_missing(session, facet_groups, [{"name": group, "facet": row["key"]} for group in sorted(groups)])
+    return int(row["key"])
+
+
+def _put_numbers(session: Session, number: int, found: Sequence[Number]) -> None:
+    rows, known = [], []
+    for each in found:
+        quantity = {"path": each.path, "name": each.name, "unit": each.unit, "si_unit": each.si_unit}
+        quantity_key = _key(quantity)
+        known.append({"key": quantity_key, **quantity})
+        rows.append({"number": number, "quantity": quantity_key, "si_value": each.si_value, "value": each.value})
+    _insert_missing(session, quantities, known)
+    if rows:
+        session.execute(numbers.insert(), rows)
+
+
+def _insert_missing(session: Session, table: Any, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        insert = _INSERTS[session.get_bind().dialect.name](table).on_conflict_do_nothing()
+        session.execute(insert, rows)
+
+
+def _free_number(session: Session, pid: str, created_at: datetime) -> int:
+    """A number that orders records by the millisecond they came to be in; within one it is made of the pid."""
+    telling = int.from_bytes(hashlib.sha256(pid.encode()).digest()[:4]) >> (32 - _TELLING_BITS)
+    number = number_from(created_at) + telling
+    while session.scalar(select(RecordRow.number).where(RecordRow.number == number)) is not None:
+        number += 1
+    return number
+
+
+def _key(row: Mapping[str, Any]) -> int:
+    """63 bits of a row's digest: the same row has the same key in every database, and is there once."""
+    text = json.dumps(row, sort_keys=True)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    try:
+        text = json.dumps(content, sort_keys=True, allow_nan=False)
+    except (ValueError, TypeError) as error:
+        remedy = "Report this: records hold plain finite values only"
+        raise CatalogError(f"the record is no plain JSON ({error})", where=content["pid"], remedy=remedy) from error
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
