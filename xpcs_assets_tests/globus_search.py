@@ -34,7 +34,7 @@ def config_for(server: GlobusSearchServer, folder: Path, **changes: Any) -> Glob
         "tries": 2,
         "longest_sleep_s": 0.01,
         "poll_s": 0.01,
-        "task_limit_s": 0.5,
+        "task_limit_s": 20.0,
     }
     return GlobusSearchConfig(**{**asked, **changes})
 

@@ -30,7 +30,7 @@ _TEXTS = (
     *("pid", "type", "datasetName", "owner", "ownerGroup", "creationLocation", "description", "sourceFolder"),
     *("creationTime", "dataFormat"),
 )
-_TEXT_LISTS = ("accessGroups", "proposalIds", "keywords", "inputDatasets", "usedSoftware")
+_TEXT_LISTS = ("accessGroups", "proposalIds", "sampleIds", "keywords", "inputDatasets", "usedSoftware")
 _NUMBERS = ("size", "numberOfFiles")
 _TRUTHS = ("isPublished",)
 _CUT = "[cut]"
