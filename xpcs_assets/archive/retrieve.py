@@ -204,6 +204,7 @@ class _Fetch:
         for bundle in _bundles(self.beamline, self.version):
             if self._left(entries):
                 self._from_bundle(bundle, self._left(entries))
+        self.target.settle(self._name(entry) for entry in entries if entry.path in self.came_from)
 
     def _left(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
         return [entry for entry in entries if entry.path not in self.came_from]
@@ -334,7 +335,6 @@ def _from_trash(beamline: OpenBeamline, version: RunVersion) -> None:
 
 def _complete(beamline: OpenBeamline, version: RunVersion, place: PosixPlace, folder: VersionFolder) -> None:
     """Every file is there: the manifest beside them marks the copy as whole, and the ledger has it anew."""
-    place.settle(_inside(place, folder.raw / entry.path) for entry in version.manifest.files)
     place.put(_inside(place, folder.manifest), [version.manifest.to_json().encode()])
     record_staged(beamline.ledger, folder, place)
 

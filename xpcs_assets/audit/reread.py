@@ -185,6 +185,8 @@ def alarm(scope: Scope, run_key: str, version: int) -> bool:
 
 def _renew(scope: Scope, step: str, found: Reread) -> None:
     copy, ledger = found.copy, scope.ledger
+    if copy.state is not CopyState.PRESENT:  # whoever put the files there may have died before their names were safe
+        scope.places[copy.place].settle(file.path for file in found.files)
     ledger.record_copy(
         copy.beamline,
         copy.run_key,

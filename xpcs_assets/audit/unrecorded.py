@@ -58,6 +58,7 @@ def _adopt(scope: Scope, finding: Finding) -> None:
                 f"it is {found.verdict}: {found.reason}", where=f"{place.name}:{path}", remedy="Stage the run again"
             )
         still_mine()
+        place.settle(file.path for file in found.files)  # whoever put them may have died before
         scope.ledger.record_copy(
             scope.beamline,
             finding.run_key,

@@ -26,8 +26,12 @@ def open_folder(path: Path, calls: Syscalls, *, make: bool = False) -> Iterator[
 
 
 @contextmanager
-def open_below(root: int, parts: Sequence[str], calls: Syscalls, *, make: bool = False) -> Iterator[int]:
+def open_below(
+    root: int, parts: Sequence[str], calls: Syscalls, *, make: bool = False, settle: bool = False
+) -> Iterator[int]:
     """Open the folder ``parts`` below an open one, following no link; ``make`` what is missing.
+
+    With ``settle`` its name and those above it are on the disk then, also where another process made one and died.
 
     Raises
     ------
@@ -39,7 +43,7 @@ def open_below(root: int, parts: Sequence[str], calls: Syscalls, *, make: bool =
     with ExitStack() as stack:
         folder = root
         for part in parts:
-            folder = _enter(part, folder, calls, stack, make=make)
+            folder = _enter(part, folder, calls, stack, make=make, settle=settle)
         yield folder
 
 
@@ -54,9 +58,11 @@ def _open(path: Path, calls: Syscalls, stack: ExitStack, *, make: bool) -> int:
     return descriptor
 
 
-def _enter(name: str, above: int, calls: Syscalls, stack: ExitStack, *, make: bool) -> int:
+def _enter(name: str, above: int, calls: Syscalls, stack: ExitStack, *, make: bool, settle: bool = False) -> int:
     try:
         descriptor = _open_name(name, above, calls)
+        if settle:
+            calls.fsync(above)
     except FileNotFoundError:
         if not make:
             raise

@@ -25,7 +25,7 @@ def move_file(
     Parameters
     ----------
     allow
-        Called at the last moment before the file gets its new name: what it raises ends the move.
+        Called at the last moment before the file gets its new name, or loses the old one: what it raises ends the move.
 
     Raises
     ------
@@ -43,12 +43,14 @@ def move_file(
     if _is_file(root, above, name, root_path / old, calls):
         with (
             open_below(root, above, calls) as folder,
-            open_below(root, new_above, calls, make=True) as new_folder,
+            # The old name goes when the new one, and those of all folders above it, are on the disk.
+            open_below(root, new_above, calls, make=True, settle=True) as new_folder,
         ):
             allow()
             if not give_name(name, new_name, folder, new_folder, calls):
                 _refuse_other_bytes((folder, root_path / old), (new_folder, root_path / new), calls)
                 calls.fsync(new_folder)
+                allow()  # comparing them took its time
                 calls.unlink(name, folder)
             calls.fsync(folder)
     elif not _is_file(root, new_above, new_name, root_path / new, calls):

@@ -125,6 +125,9 @@ class Place(Protocol):
     ) -> Written:
         """Write a file that never overwrites other bytes; see ``places.files.write_file_safely``."""
 
+    def settle(self, paths: Iterable[str]) -> None:
+        """Have the names of all folders above files on the disk, before anybody is told that the files are here."""
+
     def remove(self, path: str, permit: RemovalPermit) -> bool:
         """Remove a file that the permit allows to go; False when it was not there."""
 

@@ -22,6 +22,10 @@ _CAUSES = {
     errno.EROFS: ("the file system is read-only", "Mount it writable, or choose another place"),
     errno.EIO: ("the device reports an input/output error", "Have the disk looked at; the source is untouched"),
     errno.ENAMETOOLONG: ("the name is too long for this file system", "Rename it at the source"),
+    errno.EXDEV: (
+        "the two names lie on another file system each",
+        "Give the place's root, with all that is in it, one file system",
+    ),
     errno.ELOOP: ("the name is a symbolic link, which is never followed", "Put the file itself there"),
 }
 

@@ -119,7 +119,11 @@ def put_back_copy(ledger: Ledger, copy: Copy, place: Place, *, holder: str) -> C
             state = "unknown to the ledger" if seen is None else seen.copy.state.value
             raise RefusedError(f"the copy is {state}: nothing is put back", where=f"{copy.place}:{copy.path}")
         rows = in_trash(ledger, copy)
-        ledger.note(copy.beamline, copy.run_key, "pruned", f"{len(rows)} files are put back to {copy.place}")
+        told = f"{len(rows)} files are put back to {copy.place}"
+        ledger.note(copy.beamline, copy.run_key, "pruned", told)
+        # Some of them may come back and others not: then it is neither in the trash nor removed.
+        where = {"place": copy.place, "path": copy.path}
+        ledger.mark_copy(copy.beamline, copy.run_key, copy.version, **where, state=CopyState.PART_REMOVED, reason=told)
         for row in rows:
             ledger.renew(lease, LEASE_S)
             if place.stat(row.aside_path).presence is not Presence.NO:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -17,12 +18,17 @@ from typing import Any
 import pytest
 
 from xpcs_assets.archive.bundle import read_bundle
+from xpcs_assets.audit.repair import repair
+from xpcs_assets.audit.reread import mark
+from xpcs_assets.audit.scope import Scope
 from xpcs_assets.copies.ledger import CopyState, RemovalKind
+from xpcs_assets.prune.trash import LEASE_S, in_trash, put_back_copy
 from xpcs_assets.testing.faults import KILLED, Fault, in_children, partials_below
 from xpcs_assets.testing.power_cut import Disk, Shown, WatchedSyscalls
 from xpcs_assets_tests.faults.everywhere import cut_at, everywhere, prepared, reopened, whole_or_absent
-from xpcs_assets_tests.storage import BEAMLINE, FILES, RUN, Storage
+from xpcs_assets_tests.storage import BEAMLINE, FILES, KEEP_S, RETENTION, RUN, Storage
 
+TRASH = replace(RETENTION, trash_for_s=86400.0)
 EVERY_WAY = [
     pytest.param(shown, marks=[] if shown is Shown.NOTHING else [pytest.mark.long], id=shown.name.lower())
     for shown in Shown
@@ -132,11 +138,53 @@ def archive_is_there(storage: Storage) -> bool:
     return len(bundles) == 2 and all(bundle.name in on_tape for bundle in bundles)
 
 
+def filled(storage: Storage) -> None:
+    storage.fill()
+
+
+def to_trash(storage: Storage) -> object:
+    if storage.copy("detector").state is CopyState.IN_TRASH:
+        return None
+    return storage.prune("detector", TRASH, holder=str(id(storage)))
+
+
+def trash_is_there(storage: Storage) -> bool:
+    rows = in_trash(storage.ledger, storage.copy("detector"))
+    return len(rows) == len(FILES) and all((storage.detector.root / row.aside_path).is_file() for row in rows)
+
+
+def in_the_trash(storage: Storage) -> None:
+    to_trash(storage.fill())
+
+
+def back(storage: Storage) -> object:
+    if storage.copy("detector").state is CopyState.PRESENT:
+        return None
+    return put_back_copy(storage.ledger, storage.copy("detector"), storage.detector, holder=str(id(storage)))
+
+
+def is_back(storage: Storage) -> bool:
+    return storage.copy("detector").state is CopyState.PRESENT and storage.files_at("detector") == FILES
+
+
+def lost(storage: Storage) -> None:
+    storage.fill()
+    rmtree(storage.target.raw)
+    mark(Scope(BEAMLINE, storage.ledger, storage.places), "audit", storage.copy("disk"), CopyState.LOST, "gone")
+
+
+def repaired(storage: Storage) -> object:
+    return repair(Scope(BEAMLINE, storage.ledger, storage.places), storage.copy("disk"))
+
+
 @pytest.mark.parametrize(
-    ("prepare", "operation", "is_there"),
+    ("prepare", "operation", "is_there", "at_least"),
     [
-        pytest.param(taken, Storage.stage, staged_copy_is_there, id="staging"),
-        pytest.param(staged, Storage.archive, archive_is_there, id="archiving"),
+        pytest.param(taken, Storage.stage, staged_copy_is_there, 20, id="staging"),
+        pytest.param(staged, Storage.archive, archive_is_there, 20, id="archiving"),
+        pytest.param(filled, to_trash, trash_is_there, 10, id="moving to the trash"),
+        pytest.param(in_the_trash, back, is_back, 10, id="putting back"),
+        pytest.param(lost, repaired, staged_copy_is_there, 10, id="repairing"),
     ],
 )
 def test_f04_what_a_second_process_finished_outlives_a_power_cut(
@@ -144,6 +192,7 @@ def test_f04_what_a_second_process_finished_outlives_a_power_cut(
     prepare: Callable[[Storage], None],
     operation: Callable[[Storage], object],
     is_there: Callable[[Storage], bool],
+    at_least: int,
 ) -> None:
     """The first dies before it synced what it named; the second finds the name, and must not take it for safe."""
     start = prepared(quick_folder, prepare)
@@ -151,10 +200,12 @@ def test_f04_what_a_second_process_finished_outlives_a_power_cut(
     def finished_by_another(root: Path, number: int) -> None:
         disk = Disk(root)
         first = Storage(root, WatchedSyscalls(DeadAt(number), disk))
+        first.clock.advance(KEEP_S)
         try:
             operation(first)
         except DeadAt.Dead:
             second = Storage(root, WatchedSyscalls(Fault(), disk))
+            second.clock.advance(KEEP_S + LEASE_S)
             operation(second)
             second.close()
             disk.cut(Shown.NOTHING)
@@ -162,9 +213,11 @@ def test_f04_what_a_second_process_finished_outlives_a_power_cut(
 
     for number in count(1):
         root = copytree(start, quick_folder / f"dead at {number}")
-        if in_children(partial(finished_by_another, root, number)) == [0]:
-            assert number > 20
+        (status,) = in_children(partial(finished_by_another, root, number))
+        if status == 0:
+            assert number > at_least
             return
+        assert status == KILLED, f"the second process failed (dead at {number})"
         storage = reopened(root)
         assert is_there(storage), f"the ledger claims a copy that is not there (dead at {number})"
         storage.close()

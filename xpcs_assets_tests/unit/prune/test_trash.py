@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -171,7 +173,11 @@ def test_what_does_not_come_back_whole_is_no_copy(storage: Storage) -> None:
     (storage.detector.root / ASIDE_FOLDER / "removal-1" / RUN / "A001.imm").write_bytes(b"other")
     with pytest.raises(NotVerifiedError, match="not the whole copy"):
         back(storage)
-    assert storage.copy("detector").state is CopyState.IN_TRASH
+    assert storage.copy("detector").state is CopyState.PART_REMOVED
+    storage.clock.advance(GRACE_S)
+    storage.empty_trash(retention=TRASH)
+    assert storage.copy("detector").state is CopyState.PART_REMOVED, "its files lie under their names"
+    assert len(storage.files_at("detector")) == 3
 
 
 def test_a_newer_file_under_the_old_name_is_never_overwritten(storage: Storage) -> None:
@@ -182,6 +188,36 @@ def test_a_newer_file_under_the_old_name_is_never_overwritten(storage: Storage) 
         back(storage)
     assert (storage.source / "A001.imm").read_bytes() == b"newer"
     assert f"removal-1/{RUN}/A001.imm" in trash(storage)
+    assert storage.copy("detector").state is CopyState.PART_REMOVED
+    (storage.source / "A001.imm").unlink()  # a person moves it away
+    back(storage)
+    assert (storage.files_at("detector"), storage.copy("detector").state) == (FILES, CopyState.PRESENT)
+
+
+def test_what_was_put_back_in_part_is_no_longer_called_removed_when_the_trash_is_emptied(storage: Storage) -> None:
+    to_trash(storage)
+    storage.source.mkdir(parents=True)
+    (storage.source / "A001_metadata.hdf").write_bytes(b"newer")
+    with pytest.raises(CopyError, match="taken by other bytes"):
+        back(storage)
+    storage.clock.advance(GRACE_S)
+    assert storage.empty_trash(retention=TRASH).copy.state is CopyState.PART_REMOVED
+    assert trash(storage) == {}
+    assert storage.files_at("detector") == {"A001.imm": FILES["A001.imm"], "A001_metadata.hdf": b"newer"}
+    assert storage.files_at("disk") == FILES
+
+
+def test_f17_a_trash_on_another_disk_takes_nothing_and_says_why(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(existing: str, name: str, folder: int, new_folder: int) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), existing)
+
+    monkeypatch.setattr(storage.detector.calls, "link", link)
+    with pytest.raises(CopyError, match="another file system"):
+        storage.prune("detector", TRASH)
+    assert (storage.files_at("detector"), trash(storage)) == (FILES, {})
+    assert storage.copy("detector").state is CopyState.PRESENT
 
 
 def test_a_copy_that_is_unknown_is_not_put_back(storage: Storage) -> None:
