@@ -60,6 +60,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "dataFormat": "imm",
         "scientificMetadata": {
             "acquisition": {"entry/instrument/detector_1/frame_time": {"value": 0.5, "unit": "ms"}},
+            "detector": {"entry/instrument/detector_1/detector_name": {"value": "eiger4m", "unit": ""}},
             "sample": {"entry/sample/name": {"value": "silica in water", "unit": ""}},
             "record": {"complete": {"value": True, "unit": ""}, "missing": {"value": [], "unit": ""}},
         },
@@ -69,7 +70,8 @@ def document(**changes: Any) -> dict[str, Any]:
 
 def dataset(*, embargo_until: str = "", pictures: tuple[Picture, ...] = (), **changes: Any) -> Dataset:
     """A dataset of that document with one file."""
-    return Dataset(document(**changes), embargo_until, (FileEntry("A001.imm", 10, "a" * 64),), pictures)
+    files = (FileEntry("A001.imm", 10, "a" * 64),)
+    return Dataset(document(**changes), embargo_until, files, pictures, sample="silica in water")
 
 
 def held(server: GlobusSearchServer, pid: str = PID) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from xpcs_assets.catalog.dataset import Dataset, Lifecycle
-from xpcs_assets.catalog.documents import SAMPLE, finite
+from xpcs_assets.catalog.documents import finite
 from xpcs_assets.catalog.globus_search_config import GlobusSearchConfig
 from xpcs_assets.errors import CatalogError
 from xpcs_assets.readers.metadata import DETECTOR_NAME
@@ -35,6 +35,7 @@ _NUMBERS = ("size", "numberOfFiles")
 _TRUTHS = ("isPublished",)
 _CUT = "[cut]"
 _MOST_KEY = 500
+_MOST_NAME = 1000
 
 TYPES: dict[str, Any] = {
     ROOT: {
@@ -99,8 +100,8 @@ def content_of(dataset: Dataset, config: GlobusSearchConfig, lifecycle: Mapping[
         "format": FORMAT,
         **_date(document.get("creationTime")),
         "embargo_until": dataset.embargo_until,
-        **_first(document, "sample", SAMPLE),
-        **_first(document, "detector", DETECTOR_NAME),
+        **({"sample": _clean(dataset.sample[:_MOST_NAME])} if dataset.sample else {}),
+        **_detector(document),
         "groups_not_mapped": [group for group in groups if group and group not in config.groups],
         "dataset": {name: _clean(value) for name, value in named.items()},
         "pictures": [_picture(dataset.pid, picture.name, picture.caption, config) for picture in dataset.pictures],
@@ -284,15 +285,15 @@ def _date(creation_time: Any) -> dict[str, str]:
         return {}
 
 
-def _first(document: Mapping[str, Any], name: str, paths: Sequence[str]) -> dict[str, str]:
-    """The first of some fields of the metadata that is there, for facets."""
+def _detector(document: Mapping[str, Any]) -> dict[str, str]:
+    """What the metadata call the detector, for facets."""
     metadata = document.get("scientificMetadata")
     groups = [group for group in metadata.values() if isinstance(group, Mapping)] if isinstance(metadata, dict) else []
-    for path in paths:
+    for path in DETECTOR_NAME:
         for group in groups:
             found = group.get(path.removeprefix("/"))
             if isinstance(found, Mapping) and isinstance(found.get("value"), str) and found["value"]:
-                return {name: _clean(found["value"])[:1000]}
+                return {"detector": _clean(found["value"][:_MOST_NAME])}
     return {}
 
 

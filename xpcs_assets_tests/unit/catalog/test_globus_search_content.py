@@ -29,7 +29,7 @@ from xpcs_assets.errors import CatalogError
 from xpcs_assets.runs.manifest import FileEntry
 from xpcs_assets.testing.globus_search_server import INDEX_ID, OPERATORS
 from xpcs_assets.testing.globus_search_types import Mapped, TaskFailure
-from xpcs_assets_tests.globus_search import document
+from xpcs_assets_tests.globus_search import dataset, document
 
 CONFIG = GlobusSearchConfig(INDEX_ID, (OPERATORS,), token=SecretReference(variable="A_TOKEN"))
 KEYS = st.text(max_size=12) | st.sampled_from(["value", "unit", "[0]", "[", "[[1]", "a.b", "@context", "2026-05-01"])
@@ -117,14 +117,22 @@ def test_every_field_that_can_be_sent_has_its_type_fixed() -> None:
 
 
 def test_what_scientists_search_for_has_fields_of_its_own() -> None:
-    content = made()[ROOT]
-    assert (content["sample"], content["date"]) == ("silica in water", "2026-05-01")
+    content = content_of(dataset(), CONFIG, {})[ROOT]
+    assert (content["sample"], content["detector"], content["date"]) == ("silica in water", "eiger4m", "2026-05-01")
     assert content["dataset"]["proposalIds"] == ["P-1234"]
     assert item(made(), "acquisition", "entry/instrument/detector_1/frame_time", "value") == {
         "path": ["scientificMetadata", "acquisition", "entry/instrument/detector_1/frame_time", "value"],
         "number": 0.5,
         "unit": "ms",
     }
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [None, {}, {"detector": "none"}, {"detector": {"entry/instrument/detector_1/detector_name": {"value": 4}}}],
+)
+def test_a_sample_or_detector_that_is_not_known_has_no_name(metadata: Any) -> None:
+    assert not {"sample", "detector"} & set(made(scientificMetadata=metadata)[ROOT])
 
 
 @pytest.mark.parametrize("time", ["yesterday", "", "2026-05-01T12:00:00", "0001-01-01T00:00:00+14:00"])
