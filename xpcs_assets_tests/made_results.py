@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from xpcs_assets.copies.ledger import RunVersion
-from xpcs_assets.describe.record import Record, build_record
+from xpcs_assets.describe.building import build_record
+from xpcs_assets.describe.record import Record
 from xpcs_assets.engine.delays import make_plan
 from xpcs_assets.readers.series import SeriesInfo
 from xpcs_assets.results.result import Result

@@ -69,6 +69,7 @@ def inputs(beamline: OpenBeamline, key: str, qmap: str = "") -> Inputs:
     NotFoundError, RawDataError, MetadataError, QmapError
         The run was never taken or staged, or something it needs is missing.
     """
+    from xpcs_assets.readers.companions import raw_among
     from xpcs_assets.readers.recognise import is_raw_name
 
     version = beamline.latest(key)
@@ -76,18 +77,12 @@ def inputs(beamline: OpenBeamline, key: str, qmap: str = "") -> Inputs:
     if not folder.manifest.exists():
         raise NotFoundError("the run is not staged", where=folder.path, remedy="Materialise staged_copy first")
     entries = version.manifest.files
-    raw = [entry for entry in entries if is_raw_name(Path(entry.path).name)]
+    raw = tuple(raw_among([folder.raw / entry.path for entry in entries if is_raw_name(Path(entry.path).name)]))
     if not raw:
         raise RawDataError("the run has no raw file", where=folder.raw, remedy="Look at the files it was taken with")
     chosen = _choose_qmap(beamline, version, folder, qmap)
     return Inputs(
-        version,
-        folder,
-        tuple(folder.raw / entry.path for entry in raw),
-        _metadata_of(folder.raw / raw[0].path),
-        chosen,
-        _digest_of(chosen),
-        _raw_digests(version, folder, tuple(folder.raw / entry.path for entry in raw)),
+        version, folder, raw, _metadata_of(raw[0]), chosen, _digest_of(chosen), _raw_digests(version, folder, raw)
     )
 
 

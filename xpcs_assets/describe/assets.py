@@ -1,10 +1,12 @@
 """Dagster bindings of step 4: ``metadata``."""
 
 import hashlib
+from dataclasses import asdict
 from typing import Any
 
 from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, MetadataValue
 
+from xpcs_assets.describe.record import Drift
 from xpcs_assets.orchestrate.bindings import Bound, materialised, table
 
 
@@ -38,9 +40,20 @@ def build(bound: Bound) -> list[AssetsDefinition]:
                 "fields": len(record.fields),
                 "complete": record.complete,
                 "missing": "; ".join(record.missing) or "nothing",
+                "notes": "; ".join(record.notes) or "nothing",
+                **_drift(record.drift),
                 **groups,
             },
             digest="sha256:" + hashlib.sha256(record.to_json().encode()).hexdigest(),
         )
 
     return [metadata]
+
+
+def _drift(drift: Drift | None) -> dict[str, Any]:
+    """What changed in the form of the metadata since the run before."""
+    if drift is None or not drift.compared_with:
+        return {"compared_with": "no run before this one"}
+    rows = [asdict(change) for change in drift.changes]
+    changes = {"form_changes": table(rows)} if rows else {}
+    return {"compared_with": drift.compared_with, "n_form_changes": len(rows), **changes}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.describe.record import Record, build_record, write_record
+from xpcs_assets.describe.building import build_record
+from xpcs_assets.describe.record import Record, write_record
+from xpcs_assets.describe.type_drift import drift_of
 from xpcs_assets.errors import InputError, NotFoundError
+from xpcs_assets.readers.companions import raw_among, with_metadata
 from xpcs_assets.readers.metadata import find_metadata
-from xpcs_assets.readers.recognise import is_raw_name, open_raw
+from xpcs_assets.readers.recognise import is_part_name, is_raw_name, open_raw
 from xpcs_assets.readers.series import SeriesInfo
 
 
@@ -26,7 +30,8 @@ def describe(beamline: OpenBeamline, key: str) -> tuple[Record, Path]:
     folder = beamline.staged(version)
     if not folder.manifest.exists():
         raise NotFoundError("the run is not staged", where=folder.path, remedy="Materialise staged_copy first")
-    raw = [folder.raw / entry.path for entry in version.manifest.files if is_raw_name(Path(entry.path).name)]
+    files = [folder.raw / entry.path for entry in version.manifest.files]
+    raw = raw_among([path for path in files if is_raw_name(path.name)])
     info: SeriesInfo | None = None
     metadata: Path | None = None
     problems: list[str] = []
@@ -40,6 +45,9 @@ def describe(beamline: OpenBeamline, key: str) -> tuple[Record, Path]:
             metadata = find_metadata(raw[0])
         except InputError as error:
             problems.append(str(error))
-    record = build_record(version, info=info, metadata=metadata, problems=problems)
+    taken = {metadata, *raw}
+    further = with_metadata([path for path in files if path not in taken and not is_part_name(path.name)])
+    record = build_record(version, info=info, metadata=metadata, further=further, problems=problems)
+    record = replace(record, drift=drift_of(beamline, version, record))
     write_record(record, folder.record)
     return record, folder.record

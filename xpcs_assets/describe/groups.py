@@ -1,12 +1,15 @@
 """Which metadata fields scientists look at first, in which group, and the units where the files tell none.
 
-The groups and their order are what the users of the first automated system asked to be shown. Both layouts of
-metadata files are named: today's ``/entry`` and the older ``/measurement``. This is data; ``record`` uses it.
+The groups and their order are what the users of the first automated system asked to be shown. Of APS 8-ID both layouts
+are named: today's ``/entry`` and the older ``/measurement``; of ALS 7.0.1.1 the exporter's files (``/entry1``) and the
+bluesky documents, whose channels have the same names. This is data; ``building`` uses it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 GROUPS = ("acquisition", "detector", "source", "sample")
 """In the order in which they are shown."""
@@ -29,6 +32,16 @@ _FIRST = {
         "/measurement/instrument/acquisition/datafilename",
         "/measurement/instrument/acquisition/data_folder",
         "/measurement/instrument/acquisition/attenuation",
+        "/entry1/start_time",
+        "/entry1/end_time",
+        "/entry1/run_id",
+        "/bluesky/start/time",
+        "/bluesky/start/scan_id",
+        "/bluesky/start/plan_name",
+        "/bluesky/start/uid",
+        "/bluesky/stop/exit_status",
+        "/start_time",
+        "/frames",
     ),
     "detector": (
         "/entry/instrument/detector_1/detector_name",
@@ -44,6 +57,13 @@ _FIRST = {
         "/measurement/instrument/detector/exposure_period",
         "/measurement/instrument/detector/manufacturer",
         "/measurement/instrument/detector/distance",
+        "/entry1/instrument_1/detector_1/description",
+        "/entry1/instrument_1/detector_1/count_time",
+        "/entry1/instrument_1/detector_1/period",
+        "/entry1/instrument_1/detector_1/distance",
+        "/detector_name",
+        "/frame_time_s",
+        "/count_time_s",
     ),
     "source": (
         "/entry/instrument/incident_beam/incident_energy",
@@ -57,6 +77,8 @@ _FIRST = {
         "/measurement/instrument/source_begin/datetime",
         "/measurement/instrument/source_end/current",
         "/measurement/instrument/source_end/datetime",
+        "/entry1/instrument_1/source_1/energy",
+        "/energy_kev",
     ),
     "sample": (
         "/entry/sample/short_description",
@@ -68,6 +90,8 @@ _FIRST = {
         "/measurement/sample/translation_table",
         "/measurement/sample/orientation",
         "/measurement/sample/thickness",
+        "/entry1/sample_1/name",
+        "/bluesky/start/sample_name",
     ),
 }
 
@@ -83,6 +107,19 @@ _PREFIXES = (
     ("source", "/measurement/instrument/source_"),
     ("sample", "/entry/sample/"),
     ("sample", "/measurement/sample/"),
+    ("acquisition", "/bluesky/start/"),
+    ("acquisition", "/bluesky/stop/"),
+    ("detector", "/entry1/instrument_1/detector_1/"),
+    ("source", "/entry1/instrument_1/source_1/"),
+    ("sample", "/entry1/sample_1/"),
+)
+
+# Channels of LabVIEW, by what their names begin with.
+_CHANNEL = re.compile(r"(?:/entry1/instrument_1/labview_data|/bluesky/[^/]+/data)/([^/]+)")
+_CHANNELS = (
+    ("sample", ("sample_", "LS_LLHT")),
+    ("detector", ("detector_", "det_", "theta2theta", "PI_MTE3", "Andor", "FastCCD")),
+    ("source", ("beamline_energy", "EPU", "slit_", "pinhole_", "XS111", "DIAG", "DetectorDiode")),
 )
 
 _RANK = {path: (group, place) for group, paths in _FIRST.items() for place, path in enumerate(paths)}
@@ -98,7 +135,17 @@ _UNITS = (
     (re.compile(r"/measurement/instrument/detector/exposure_(time|period)"), "s"),
     (re.compile(r"/measurement/instrument/detector/(distance|[xy]_pixel_size)"), "mm"),
     (re.compile(r"/measurement/instrument/source_(begin|end)/energy"), "keV"),
+    (re.compile(r"/entry1/instrument_1/detector_1/(distance|[xy]_pixel_size)"), "m"),
+    (re.compile(r"/entry1/instrument_1/detector_1/(count_time|period)"), "s"),
+    (re.compile(r"/entry1/instrument_1/source_1/energy"), "J"),
+    (re.compile(r"/entry1/instrument_1/source_1/wavelength"), "m"),
+    (re.compile(r"/entry1/instrument_1/labview_data/beamline_energy(_user_setpoint)?"), "eV"),
+    (re.compile(r"/entry1/instrument_1/labview_data/LS_LLHT[AB](_user_setpoint)?"), "K"),
+    (re.compile(r"/bluesky/(start|stop|[^/]+)/(time|timestamps/.+)"), "s"),
+    (re.compile(r"/(frame|count)_time_s"), "s"),
+    (re.compile(r"/energy_kev"), "keV"),
 )
+_MILLISECONDS = ("/entry1/instrument_1/detector_1/count_time", "/entry1/instrument_1/detector_1/description", "MTE3")
 
 
 def group_of(path: str) -> str:
@@ -106,9 +153,14 @@ def group_of(path: str) -> str:
 
     >>> group_of("/entry/sample/position_x"), group_of("/entry/user/name")
     ('sample', '')
+    >>> group_of("/entry1/instrument_1/labview_data/LS_LLHTA")
+    'sample'
     """
     if path in _RANK:
         return _RANK[path][0]
+    channel = _CHANNEL.fullmatch(path)
+    if channel is not None:
+        return next((group for group, beginnings in _CHANNELS if channel[1].startswith(beginnings)), "")
     return next((group for group, prefix in _PREFIXES if path.startswith(prefix)), "")
 
 
@@ -117,10 +169,19 @@ def order(path: str) -> tuple[int, str]:
     return (_RANK[path][1] if path in _RANK else len(_RANK), path)
 
 
-def usual_unit(path: str) -> str:
-    """The unit that the layout defines for a field; empty where it defines none.
+def usual_units(values: Mapping[str, Any]) -> dict[str, str]:
+    """The units that the layout defines for the fields of one file, by path; fields that have none are left out.
 
-    >>> usual_unit("/entry/instrument/detector_1/frame_time"), usual_unit("/entry/sample/position_x")
-    ('s', '')
+    Parameters
+    ----------
+    values
+        Every field of the file by path: ALS 7.0.1.1 has the exposure in ms where the camera is an MTE3.
+
+    >>> usual_units({"/entry/instrument/detector_1/frame_time": 0.1, "/entry/sample/position_x": 1.0})
+    {'/entry/instrument/detector_1/frame_time': 's'}
     """
-    return next((unit for pattern, unit in _UNITS if pattern.fullmatch(path)), "")
+    found = {path: unit for path in values for pattern, unit in _UNITS if pattern.fullmatch(path)}
+    path, description, camera = _MILLISECONDS
+    if path in values and camera in str(values.get(description)):
+        found[path] = "ms"
+    return found

@@ -8,33 +8,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from xpcs_assets import __version__
-from xpcs_assets.describe.groups import GROUPS, group_of, order, usual_unit
-from xpcs_assets.errors import InputError, MetadataError
+from xpcs_assets.describe.groups import GROUPS
+from xpcs_assets.errors import MetadataError
 from xpcs_assets.places.files import write_file_safely
-from xpcs_assets.readers.field import Field, plain
-from xpcs_assets.readers.fields import read_fields
-from xpcs_assets.readers.metadata import COUNT_TIME, DETECTOR_NAME, ENERGY, FRAME_TIME, START_TIME
+from xpcs_assets.readers.field import Field
 from xpcs_assets.runs.manifest import FileEntry
 
-if TYPE_CHECKING:
-    from xpcs_assets.copies.ledger import RunVersion
-    from xpcs_assets.readers.series import SeriesInfo
-
 FORMAT = "xpcs-assets record 1"
-
-_NEEDED = {
-    "frame time": FRAME_TIME,
-    "exposure time": COUNT_TIME,
-    "photon energy": ENERGY,
-    "detector name": DETECTOR_NAME,
-    "start time": START_TIME,
-}
-_BRING = "Bring the run's *_metadata.hdf and submit the run again"
 
 
 @dataclass(frozen=True)
@@ -46,7 +31,7 @@ class Entry:
     path
         Where it stands in the metadata file.
     value
-        Plain value; None for NaN and infinities, a summary for long arrays.
+        Plain value; None for NaN and infinities, a summary for long arrays. The whole array is in ``file`` at ``path``.
     unit
         As the file says, or else as the file's layout defines it; may be empty.
     unit_from_layout
@@ -56,7 +41,11 @@ class Entry:
     not_finite
         The value, or some of it, is NaN or infinite.
     note
-        Why the value could not be read.
+        Why the value could not be read, or not all of it.
+    shape
+        As stored; None where the file has no arrays.
+    file
+        The metadata file it stands in, below the run's raw folder.
     """
 
     path: str
@@ -66,12 +55,14 @@ class Entry:
     dtype: str = ""
     not_finite: bool = False
     note: str = ""
+    shape: tuple[int, ...] | None = None
+    file: str = ""
 
     @classmethod
-    def of(cls, leaf: Field) -> Self:
-        """Take over what was read."""
-        usual = "" if leaf.unit else usual_unit(leaf.path)
-        return cls(leaf.path, leaf.value, leaf.unit or usual, bool(usual), leaf.dtype, leaf.not_finite, leaf.note)
+    def of(cls, leaf: Field, usual: str = "", file: str = "") -> Self:
+        """Take over what was read, with the unit that its layout defines where the file tells none."""
+        about = (bool(usual and not leaf.unit), leaf.dtype, leaf.not_finite, leaf.note, leaf.shape)
+        return cls(leaf.path, leaf.value, leaf.unit or usual, *about, file)
 
     @property
     def name(self) -> str:
@@ -106,6 +97,42 @@ class Owner:
 
 
 @dataclass(frozen=True)
+class Change:
+    """How a field is stored otherwise than in the run before.
+
+    Attributes
+    ----------
+    path
+        The field.
+    what
+        ``type``, ``unit`` or ``dimensions``.
+    before, now
+        In that run and in this one.
+    """
+
+    path: str
+    what: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What changed in the form of the metadata since another run of the beamline.
+
+    Attributes
+    ----------
+    compared_with
+        Run key and version, such as ``A001/v1``; empty where there was none before this one.
+    changes
+        One for each difference; a field that only one of the two has is none.
+    """
+
+    compared_with: str = ""
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True)
 class Record:
     """All that is known of one version of a run.
 
@@ -129,9 +156,15 @@ class Record:
     others
         Every other field of the metadata.
     metadata_file
-        Name of the metadata file; empty when there is none.
+        Name of the metadata file; empty when there is none. Fields of further files name theirs.
     missing
         What is not known, and why. A record without such reasons is complete.
+    notes
+        What else is remarkable: what was left out of the metadata, or what its DataCite block lacks.
+    drift
+        What changed in the form of the metadata; None in records that were never compared.
+    datacite
+        The properties of DataCite's metadata schema; empty where the beamline file has no ``datacite``.
     software
         Versions of what made the record.
     """
@@ -149,6 +182,9 @@ class Record:
     others: tuple[Entry, ...]
     metadata_file: str = ""
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    drift: Drift | None = None
+    datacite: Mapping[str, Any] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=lambda: {"xpcs-assets": __version__})
 
     @property
@@ -195,53 +231,15 @@ class Record:
             content["files"] = tuple(map(FileEntry.from_json, content["files"]))
             content["groups"] = {name: _entries(listed) for name, listed in content["groups"].items()}
             content["others"] = _entries(content["others"])
-            content["missing"] = tuple(content["missing"])
+            for name in ("missing", "notes"):
+                content[name] = tuple(content.get(name, ()))
+            content["drift"] = _drift(content.get("drift"))
             return cls(**content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise MetadataError(f"the record cannot be read ({error!r})", where=where, remedy=_REMAKE) from error
 
 
 _REMAKE = "Materialise the run's metadata asset again: it makes the record anew from the staged copy"
-
-
-def build_record(
-    run: RunVersion, *, info: SeriesInfo | None, metadata: Path | None, problems: Sequence[str] = ()
-) -> Record:
-    """Put the record of a run together. Whatever is missing is said in it and stops nothing.
-
-    Parameters
-    ----------
-    run
-        The version of the run, from the ledger.
-    info
-        What its raw file tells; None when it does not open.
-    metadata
-        Its companion metadata file; None when there is none.
-    problems
-        What went wrong in finding these.
-    """
-    leaves, missing = _leaves(metadata)
-    if info is None:
-        missing = ["the raw file does not open", *missing]
-    entries = sorted(map(Entry.of, leaves), key=lambda entry: order(entry.path))
-    groups = {name: tuple(entry for entry in entries if group_of(entry.path) == name) for name in GROUPS}
-    record = Record(
-        beamline=run.beamline,
-        run_key=run.run_key,
-        version=run.version,
-        source=run.source,
-        taken_at=run.taken_at.isoformat(),
-        owner=Owner.of(run.owner),
-        manifest_digest=run.manifest_digest,
-        files=run.manifest.files,
-        raw={} if info is None else _raw(info),
-        groups=groups,
-        others=tuple(entry for entry in entries if not group_of(entry.path)),
-        metadata_file="" if metadata is None else metadata.name,
-    )
-    absent = [name for name, paths in _NEEDED.items() if leaves and record.first(*paths) is None]
-    reasons = (*problems, *missing, *(f"the metadata tell no {name}" for name in absent))
-    return replace(record, missing=tuple(dict.fromkeys(reasons)))
 
 
 def write_record(record: Record, path: Path) -> None:
@@ -270,29 +268,15 @@ def read_record(path: Path) -> Record:
     return Record.from_json(text, where=str(path))
 
 
-def _leaves(metadata: Path | None) -> tuple[list[Field], list[str]]:
-    if metadata is None:
-        return [], [f"there is no metadata file. {_BRING}"]
-    try:
-        return read_fields(metadata), []
-    except InputError as error:
-        return [], [f"the metadata file {metadata.name} does not open: {error.what}"]
-
-
-def _raw(info: SeriesInfo) -> dict[str, Any]:
-    told = {
-        "format": info.format,
-        "kind": info.kind,
-        "rows_px": info.shape[0],
-        "columns_px": info.shape[1],
-        "frames_recorded": info.n_recorded,
-        "dtype": info.dtype,
-        "files": [path.name for path in info.files],
-    }
-    if info.frame_time_s is not None:
-        told["frame_time_s"] = info.frame_time_s
-    return told | {f"file_{name}": plain(value)[0] for name, value in info.extra.items()}
-
-
 def _entries(listed: Sequence[Mapping[str, Any]]) -> tuple[Entry, ...]:
-    return tuple(Entry(**entry) for entry in listed)
+    return tuple(Entry(**{**entry, "shape": _shape(entry.get("shape"))}) for entry in listed)
+
+
+def _shape(stored: list[int] | None) -> tuple[int, ...] | None:
+    return None if stored is None else tuple(stored)
+
+
+def _drift(stored: Mapping[str, Any] | None) -> Drift | None:
+    if stored is None:
+        return None
+    return Drift(stored["compared_with"], tuple(Change(**change) for change in stored["changes"]))

@@ -8,6 +8,8 @@ a sidecar (``<name>.json``) serves, or the raw file itself, if its format tells 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import numpy as np
 
 from xpcs_assets.errors import InputError, MetadataError, RawDataError
 from xpcs_assets.readers import rigaku3m, sidecar
+from xpcs_assets.readers.companions import kind_of
 from xpcs_assets.readers.field import Field as Field
 from xpcs_assets.readers.fields import read_fields as read_fields
 from xpcs_assets.readers.h5file import H5_ERRORS, damage, is_plain, open_companion, open_hdf5
@@ -41,6 +44,7 @@ DATA_BEGIN = ("/measurement/instrument/acquisition/data_begin",)
 
 _HDF5_SUFFIXES = (".hdf", ".h5", ".hdf5", ".nxs")
 _MAX_FRAMES = 1 << 31
+_FEW_FILES, _UNRELATED = 16, 3
 _COPY = "Put the run's metadata file beside its raw file, or correct it at the source"
 
 
@@ -250,9 +254,10 @@ def _dark_frames(fields: _Fields) -> int:
 def find_metadata(raw: Path) -> Path | None:
     """The metadata of a raw file, in the same folder; None where there are none.
 
-    They are a ``*_metadata.hdf``, else the sidecar ``<name>.json``, else the raw file itself if it tells its frame
-    time. Of several ``*_metadata.hdf`` it is first the one of the raw file's own name, then one whose name begins with
-    it, then one whose name the raw file's begins with, then any that bears no other raw file's name.
+    They are a ``*_metadata.hdf``, else the sidecar ``<name>.json``, else an HDF5 file of another name whose content is
+    metadata of a known layout, else the raw file itself if it tells its frame time. Of several it is first the one of
+    the raw file's own name, then one whose name begins with it, then one whose name the raw file's begins with, then
+    any that bears no other raw file's name; of those that fit equally well by name, the one with such content.
 
     Raises
     ------
@@ -265,19 +270,46 @@ def find_metadata(raw: Path) -> Path | None:
         raise MetadataError(
             f"the folder cannot be listed ({error.strerror})", where=raw.parent, remedy=_COPY
         ) from error
-    others = {_stem(name) for name in names if is_raw_name(name) and name != raw.name}
-    ranked: dict[int, list[str]] = {}
-    for name in names:
-        base = name.removesuffix(SUFFIX)
-        if name != base and base not in others - {_stem(raw.name)}:
-            ranked.setdefault(_rank(base, _stem(raw.name)), []).append(name)
-    if not ranked:
-        return sidecar.sidecar_of(raw) or (raw if _tells_frame_time(raw) else None)
-    best = ranked[min(ranked)]
+    stem = _stem(raw.name)
+    others = {_stem(name) for name in names if is_raw_name(name) and name != raw.name} - {stem}
+    bases = {name: name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)}
+    best = _best({name: base for name, base in bases.items() if base not in others}, stem)
+    if not best:
+        beside = sidecar.sidecar_of(raw)
+        best = [] if beside else _by_content(raw, names)
+        if not best:
+            return beside or (raw if _tells_frame_time(raw) else None)
+    if len(best) > 1:
+        best = [name for name in best if kind_of(raw.parent / name) == "companion"] or best
     if len(best) > 1:
         what = f"{len(best)} metadata files fit equally well: {', '.join(best[:4])}"
-        raise MetadataError(what, where=raw, remedy=f"Name the right one {_stem(raw.name)}{SUFFIX}")
+        raise MetadataError(what, where=raw, remedy=f"Name the right one {stem}{SUFFIX}")
     return raw.parent / best[0]
+
+
+def _best(bases: Mapping[str, str], stem: str) -> list[str]:
+    """The names that fit best, by the part of them that is compared with the raw file's."""
+    ranked: dict[int, list[str]] = {}
+    for name, base in bases.items():
+        ranked.setdefault(_rank(base, stem), []).append(name)
+    return ranked[min(ranked)] if ranked else []
+
+
+def _by_content(raw: Path, names: Sequence[str]) -> list[str]:
+    """HDF5 files whose content is metadata; in a large folder only those whose names have to do with the raw file's."""
+    stem = _stem(raw.name)
+    # Many of them may be raw files by their names: it is another raw file's that shares the stem with yet another.
+    shared = Counter(_stem(name) for name in names if is_raw_name(name) and name != raw.name)
+    candidates = {
+        name: _stem(name)
+        for name in names
+        if name != raw.name
+        and name.lower().endswith(_HDF5_SUFFIXES)
+        and (_stem(name) == stem or shared[_stem(name)] <= is_raw_name(name))
+    }
+    if len(candidates) > _FEW_FILES:
+        candidates = {name: base for name, base in candidates.items() if _rank(base, stem) < _UNRELATED}
+    return _best({name: base for name, base in candidates.items() if kind_of(raw.parent / name) == "companion"}, stem)
 
 
 def _tells_frame_time(raw: Path) -> bool:
@@ -299,4 +331,4 @@ def _rank(base: str, stem: str) -> int:
         # A1 is not the beginning of A10.
         if longer.startswith(shorter) and not longer[len(shorter)].isalnum():
             return rank
-    return 3
+    return _UNRELATED

@@ -9,8 +9,9 @@ from typing import Any
 import h5py
 import pytest
 
+from xpcs_assets.describe.building import build_record
 from xpcs_assets.describe.groups import GROUPS, group_of, order
-from xpcs_assets.describe.record import FORMAT, Record, build_record, read_record, write_record
+from xpcs_assets.describe.record import FORMAT, Record, read_record, write_record
 from xpcs_assets.errors import MetadataError
 from xpcs_assets.readers.fields import read_fields
 from xpcs_assets_tests.made_results import make_info, make_record, make_run
