@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from xpcs_assets.archive.bundle import RAW
 from xpcs_assets.archive.deposit import Bundling, Deposited, deposit, record_deposit
 from xpcs_assets.copies.database import migrate, open_database
@@ -74,7 +76,9 @@ def empty_ledger() -> bytes:
 class Storage:
     """Detector, staging disk and tape below ``root``, each a failure domain of its own, and their ledger."""
 
-    def __init__(self, root: Path, calls: Syscalls = SYSCALLS, *, database: str = "") -> None:
+    def __init__(
+        self, root: Path, calls: Syscalls = SYSCALLS, *, database: str = "", engine: Engine | None = None
+    ) -> None:
         self.root = root
         self.clock = HandClock()
         self.source = root / "detector" / RUN
@@ -83,7 +87,7 @@ class Storage:
         self.tape = TapePlace("tape", root / "tape", "tape vault", calls)
         self.places: dict[str, Place] = {place.name: place for place in (self.detector, self.disk, self.tape)}
         self.target = VersionFolder(self.disk.root, BEAMLINE, RUN, 1)
-        self.engine = open_database(database or f"sqlite:///{root / 'ledger.db'}")
+        self.engine = engine or open_database(database or f"sqlite:///{root / 'ledger.db'}")
         self.ledger = Ledger(self.engine, self.clock)
 
     @classmethod

@@ -11,7 +11,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
+from xpcs_assets.copies.database import open_database
 from xpcs_assets.places.files import is_partial
 from xpcs_assets.prune.remove import LEASE_S
 from xpcs_assets.testing.faults import CHANGING, KILLED, DieAt, Fault, FaultySyscalls, count_commits, in_children
@@ -53,7 +55,7 @@ def cut_at(shown: Shown) -> Runner:
     def runner(root: Path, operation: Operation, number: int) -> None:
         disk = Disk(root)
         fault = CutAt(number, disk, shown)
-        _do(Storage(root, WatchedSyscalls(fault, disk)), operation, fault)
+        _do(Storage(root, WatchedSyscalls(fault, disk), engine=_engine_of(root)), operation, fault)
         fault.done()
 
     return runner
@@ -61,7 +63,26 @@ def cut_at(shown: Shown) -> Runner:
 
 def run(root: Path, operation: Operation, fault: Fault) -> None:
     """Do the operation with a fault, when the retention is over."""
-    _do(Storage(root, FaultySyscalls(fault)), operation, fault)
+    _do(Storage(root, FaultySyscalls(fault), engine=_engine_of(root)), operation, fault)
+
+
+_ENGINES: dict[str, Engine] = {}
+
+
+def engine_at(url: str) -> Engine:
+    """The engine of a database that process after process opens under the same name.
+
+    It has no connection when a process is forked, and the statements that it compiled: that takes longer than to run
+    them.
+    """
+    if url not in _ENGINES:
+        _ENGINES.clear()
+        _ENGINES[url] = open_database(url)
+    return _ENGINES[url]
+
+
+def _engine_of(root: Path) -> Engine:
+    return engine_at(f"sqlite:///{root / 'ledger.db'}")
 
 
 def _do(storage: Storage, operation: Operation, fault: Fault) -> None:
@@ -76,10 +97,12 @@ def everywhere(start: Path, operation: Operation, runner: Runner, at_least: int 
     Gives what each left behind; once only what several left alike, as those do that died in a row of mere reads.
     """
     seen: set[object] = set()
+    root = start.parent / "killed"
     for number in count(1):
-        root = start.parent / f"killed at {number}"
         shutil.copytree(start, root)
-        (status,) = in_children(lambda root=root, number=number: runner(root, operation, number))  # type: ignore[misc]
+        for engine in _ENGINES.values():
+            engine.dispose()
+        (status,) = in_children(lambda number=number: runner(root, operation, number))  # type: ignore[misc]
         if status == 0:
             assert number > at_least, "the operation has hardly any steps: the faults are not where they should be"
             return
@@ -107,7 +130,7 @@ def _state(root: Path) -> object:
 
 def reopened(root: Path) -> Storage:
     """The storage as another process opens it, when the lease of the dead has run out."""
-    storage = Storage(root)
+    storage = Storage(root, engine=_engine_of(root))
     storage.clock.advance(KEEP_S + LEASE_S)
     return storage
 

@@ -177,6 +177,12 @@ class CopiesMachine(RuleBasedStateMachine):
             files |= {NAMES[0]: old[NAMES[0]]}
         self.world.write_run(run, files)
 
+    @rule(run=runs, sizes=st.lists(st.sampled_from(SIZES), min_size=3, max_size=3))
+    def take_again(self, run: str, sizes: list[int]) -> None:
+        """The detector writes a run once more under its name, its first file as before, and that is taken."""
+        self.write_run(run, sizes, keep=True)
+        self.keep(run, "take_run")
+
     @rule(place=st.sampled_from(PLACES), number=numbers, how=st.sampled_from(DAMAGES))
     def corrupt(self, place: str, number: int, how: str) -> None:
         """A file of a copy rots."""

@@ -7,7 +7,8 @@ on faults (I1, I7, I8, I10, I15, I19, I21).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -19,7 +20,7 @@ from sqlalchemy import select
 from xpcs_assets.copies.book import value_of
 from xpcs_assets.copies.database import reading
 from xpcs_assets.copies.ledger import Copy, CopyState, Evidence, Removal, RemovalKind
-from xpcs_assets.copies.tables import CopyRow, HoldRow, RemovalRow
+from xpcs_assets.copies.tables import CopyRow, HoldRow, RemovalRow, VersionRow
 from xpcs_assets.places.files import is_partial
 from xpcs_assets.runs.folders import ASIDE_FOLDER, MARKER
 from xpcs_assets_tests.faults.state_machine.tarfiles import members_of
@@ -56,12 +57,13 @@ class Disk:
 
 @dataclass(frozen=True)
 class Sight:
-    """A site at one moment: all bytes, and what the ledger claims."""
+    """A site at one moment: all bytes, and what the ledger claims; ``newest`` is each run's version taken last."""
 
     now: datetime
     disks: Mapping[str, Disk]
     copies: Mapping[tuple[str, int, str, str], Copy]
     held: frozenset[str]
+    newest: Mapping[str, int]
     lines: tuple[Removal, ...]
 
 
@@ -92,12 +94,14 @@ class Oracle:
                 value_of(Copy, row, state=CopyState, evidence=Evidence) for row in session.scalars(select(CopyRow))
             ]
             held = session.scalars(select(HoldRow.run_key).where(HoldRow.released_at.is_(None)))
+            newest = session.execute(select(VersionRow.run_key, VersionRow.version).order_by(VersionRow.taken_at))
             lines = session.scalars(select(RemovalRow).order_by(RemovalRow.id))
             return Sight(
                 now=self.world.clock.now,
                 disks={name: self._disk(name) for name in PLACES},
                 copies={(copy.run_key, copy.version, copy.place, copy.path): copy for copy in copies},
                 held=frozenset(held),
+                newest=dict(newest.tuples()),
                 lines=tuple(value_of(Removal, row, kind=RemovalKind) for row in lines),
             )
 
@@ -218,12 +222,21 @@ class Oracle:
         named = [key for key in versions if self._is_written(place, path, key, after)]
         if not named:
             raise ViolationError(f"I19: {place}:{path} is gone and no intent and tombstone name it")
+        self._judge_owner(place, path, versions, named, before)
         for key in named if not from_aside else ():
             self._judge_age(place, path, key, before, after)
         for key in versions:  # a file may be a part of several versions
             if key in named or self.is_good(before, place, key):
                 self._judge_goodbye(place, path, key, before, after)
         self.gone += 1
+
+    def _judge_owner(self, place: str, path: str, versions: Sequence[Key], named: Sequence[Key], before: Sight) -> None:
+        """A name that a run was written to again is the newest version's: no proof of an earlier one covers it."""
+        for key in versions:
+            row = before.copies.get((*key, place, folder_of(place, *key)))
+            owns = before.newest[key[0]] == key[1] and row is not None and row.state is not CopyState.REMOVED
+            if owns and key not in named:
+                raise ViolationError(f"{place}:{path} is of {key[0]} v{key[1]} now, and went as {named}'s")
 
     def _judge_goodbye(self, place: str, path: str, key: Key, before: Sight, after: Sight) -> None:
         word, name = self.world.spec.words[place], f"{place}:{path} of {key[0]} v{key[1]}"
@@ -342,10 +355,17 @@ def _inside(bundle: str, data: bytes, key: Key) -> dict[str, bytes]:
 
 
 def _files_below(folder: Path) -> dict[str, File]:
-    found = {}
-    for path in folder.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            found[path.relative_to(folder).as_posix()] = File(path.read_bytes(), path.stat().st_ino)
+    found: dict[str, File] = {}
+    folders = [""] if folder.is_dir() else []
+    while folders:
+        inside = folders.pop()
+        with os.scandir(folder / inside) as entries:
+            for entry in entries:
+                name = f"{inside}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(f"{name}/")
+                elif entry.is_file(follow_symlinks=False):
+                    found[name] = File(Path(entry.path).read_bytes(), entry.inode())
     return found
 
 

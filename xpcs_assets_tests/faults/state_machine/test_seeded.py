@@ -200,6 +200,19 @@ def pruned_when_a_disk_is_away(start: Start) -> None:
     machine.prune(0)
 
 
+def names_are_not_handed_on(patch: Patch) -> None:
+    """An earlier version's copy goes although a later one has its names."""
+    patch.setattr(rules, "_not_its_own", lambda taken_later: [])
+
+
+def pruned_when_written_again(start: Start) -> None:
+    machine = start()
+    machine.take_again("12", [2000, 513, 1])
+    machine.whole_way("12")
+    machine.wait_until_all_is_due()
+    machine.prune(0)  # the first version at the detector, of whose files the second has one
+
+
 @dataclass(frozen=True)
 class Seed:
     """A defect, and the few steps after which it shows."""
@@ -222,6 +235,7 @@ SEEDS: Mapping[str, Seed] = {
         Seed(files_are_written_in_place, killed_while_staging),
         Seed(the_archive_is_not_read_back, archived_over_a_damaged_bundle),
         Seed(silence_is_absence, pruned_when_a_disk_is_away),
+        Seed(names_are_not_handed_on, pruned_when_written_again),
     )
 }
 

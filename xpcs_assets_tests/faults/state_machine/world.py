@@ -201,8 +201,8 @@ class World:
             self._mount_foreign(place)
 
     def _mount_foreign(self, place: str) -> None:
-        """Let another place's disk stand where this one was: its marker and its files."""
-        other = next(name for name in PLACES if name not in self.away)
+        """Let another place's disk stand where this one was: its marker and its files, be it mounted or not itself."""
+        other = next(name for name in sorted(PLACES, key=self.away.__contains__) if name != place)
         shutil.copytree(self.disk(other), self.mount(place), dirs_exist_ok=True)
 
     def give_back(self, place: str) -> None:

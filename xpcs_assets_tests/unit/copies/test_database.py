@@ -49,6 +49,16 @@ def test_the_newest_migration_is_the_schema_that_the_code_names() -> None:
     assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA]
 
 
+def test_no_migration_goes_back() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    steps = list(ScriptDirectory.from_config(config).walk_revisions())
+    assert len(steps) == int(SCHEMA)
+    for step in steps:
+        with pytest.raises(LedgerError, match=r"never taken back"):
+            step.module.downgrade()
+
+
 def test_migrating_makes_the_very_tables_that_are_declared(ledger: Ledger) -> None:
     declared = {
         row.__tablename__
