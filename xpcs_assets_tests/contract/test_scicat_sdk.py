@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pydantic
 import pytest
 import scicat_sdk_py as sc
@@ -125,3 +126,59 @@ def test_a_refused_connection_is_no_error_of_the_sdk(server: ScicatServer) -> No
         sc.HealthApi(client).health_controller_check_v3()
     assert sc.HealthApi(client).health_controller_check_v3().status == "ok"
     client.rest_client.pool_manager.clear()
+
+
+def test_a_time_out_is_no_error_of_the_sdk_and_has_to_be_asked_for(
+    server: ScicatServer, sdk: sc.ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    original = sdk.rest_client.pool_manager.request
+
+    def request(*arguments: Any, **parts: Any) -> Any:
+        asked.append(parts["timeout"])
+        return original(*arguments, **parts)
+
+    monkeypatch.setattr(sdk.rest_client.pool_manager, "request", request)
+    api = sc.DatasetsV4Api(sdk)
+    api.datasets_v4_controller_find_all_v4_without_preload_content().read()
+    assert asked == [None], "it would wait for ever"
+    sdk.configuration.retries = 0
+    server.faults.add("GET", "/datasets$", "time-out before", times=9)
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        api.datasets_v4_controller_find_all_v4(_request_timeout=(1.0, 0.1))
+
+
+@pytest.mark.parametrize("changes", [{"type": "rubbish"}, {"contactEmail": "no address"}])
+def test_the_sdk_looks_at_neither_type_nor_address(
+    server: ScicatServer, sdk: sc.ApiClient, changes: dict[str, str]
+) -> None:
+    body = sc.CreateDatasetDto.model_validate({**dataset(), **changes})
+    sc.DatasetsV4Api(sdk).datasets_v4_controller_create_v4_without_preload_content(body).read()
+    assert server.seen[-1][:2] == ("POST", DATASETS), "the backend was asked"
+
+
+def test_the_sdk_takes_no_arrays_and_sends_nan_and_large_integers_as_they_are(
+    server: ScicatServer, sdk: sc.ApiClient
+) -> None:
+    def sent(value: Any) -> int:
+        body = sc.CreateDatasetDto.model_validate({**dataset(), "scientificMetadata": {"a": value}})
+        answer = sc.DatasetsV4Api(sdk).datasets_v4_controller_create_v4_without_preload_content(body)
+        answer.read()
+        return int(answer.status)
+
+    with pytest.raises(AttributeError):
+        sent(np.zeros(2))
+    assert sent(float("nan")) == 400
+    assert sent(2**60) == 201
+    assert server.store.datasets["p/1"]["scientificMetadata"]["a"] == 1152921504606847000
+
+
+def test_the_sdk_replaces_metadata_unless_it_is_told_to_merge(
+    server: ScicatServer, held: dict[str, Any], sdk: sc.ApiClient
+) -> None:
+    api, patch = sc.DatasetsV4Api(sdk), sc.PartialUpdateDatasetDto(scientific_metadata={"c": {"value": 3, "unit": ""}})
+    update = api.datasets_v4_controller_find_by_id_and_update_v4_without_preload_content
+    update("p/1", patch, _content_type="application/merge-patch+json").read()
+    assert set(held["scientificMetadata"]) == {"a", "b", "c"}
+    update("p/1", patch).read()
+    assert set(held["scientificMetadata"]) == {"c"}
