@@ -17,7 +17,7 @@ from xpcs_assets.errors import NotVerifiedError
 from xpcs_assets.places import reading
 from xpcs_assets.places.place import Place, Presence
 from xpcs_assets.places.tape import TapePlace
-from xpcs_assets.runs.manifest import Manifest, resolve_under
+from xpcs_assets.runs.manifest import Manifest
 
 OnBytes = Callable[[int], None]
 OpenMember = Callable[[str], Iterable[bytes]]
@@ -216,7 +216,7 @@ def record_deposit(ledger: Ledger, deposited: Deposited) -> None:
 
 def file_chunks(root: Path, path: str, place: TapePlace) -> Iterator[bytes]:
     """The bytes of a staged file that is bundled; a link on the way is refused."""
-    with reading.open_regular(resolve_under(root, path), place.calls) as descriptor:
+    with reading.open_inside(root, path, place.calls) as descriptor:
         yield from reading.chunks_of(descriptor, place.calls)
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xpcs_assets.errors import CopyError, NoRoomError, NotFoundError
+from xpcs_assets.places.folders import open_below, open_folder
 from xpcs_assets.places.hashing import Hasher
 from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
+from xpcs_assets.runs.manifest import check_relative
 
 CHUNK_BYTES = 4 << 20
 _NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up"}
@@ -104,6 +106,26 @@ def open_regular(path: Path, calls: Syscalls = SYSCALLS, folder: int | None = No
             yield descriptor
         finally:
             calls.close(descriptor)
+
+
+@contextmanager
+def open_inside(root: Path, path: str, calls: Syscalls = SYSCALLS) -> Iterator[int]:
+    """Open a regular file below a trusted root, folder by folder: no link leads elsewhere, whenever it is swapped in.
+
+    Raises
+    ------
+    NotFoundError, CopyError
+        As :func:`open_regular`; CopyError as well where a folder on the way is a link.
+    """
+    *above, _ = check_relative(path).parts
+    file = root / path
+    with (
+        told_as_copy_error(file),
+        open_folder(root, calls) as top,
+        open_below(top, above, calls) as folder,
+        open_regular(file, calls, folder) as descriptor,
+    ):
+        yield descriptor
 
 
 def chunks_of(descriptor: int, calls: Syscalls = SYSCALLS) -> Iterator[bytes]:

@@ -164,13 +164,12 @@ def record_staged(ledger: Ledger, target: VersionFolder, place: PosixPlace) -> C
 
 
 def _entry(root: Path, path: str, also: tuple[str, ...], calls: Syscalls) -> tuple[FileEntry, Signature]:
-    _refuse_linked_folders(root, path, calls)
-    file = root / path
+    file = root / check_relative(path)
     before = _look(file, calls)
     hasher = Hasher(also)
     size_bytes = 0
     try:
-        with reading.open_regular(file, calls) as descriptor:
+        with reading.open_inside(root, path, calls) as descriptor:
             opened = Signature.of(calls.fstat(descriptor))
             for data in reading.chunks_of(descriptor, calls):
                 hasher.update(data)
@@ -194,25 +193,15 @@ def _look(file: Path, calls: Syscalls) -> Signature:
     return Signature.of(found)
 
 
-def _refuse_linked_folders(root: Path, path: str, calls: Syscalls) -> None:
-    folder = root
-    for part in check_relative(path).parts[:-1]:
-        folder = folder / part
-        if os.path.lexists(folder) and stat.S_ISLNK(calls.lstat(folder).st_mode):
-            raise CopyError("it is a symbolic link, which is never followed", where=folder, remedy="Copy what it names")
-
-
 def _source_chunks(root: Path, entry: FileEntry, on_bytes: Callable[[int], None], calls: Syscalls) -> Iterator[bytes]:
     """The source's bytes; whoever writes them compares their digests with the manifest's."""
-    _refuse_linked_folders(root, entry.path, calls)
-    file = root / entry.path
     try:
-        with reading.open_regular(file, calls) as descriptor:
+        with reading.open_inside(root, entry.path, calls) as descriptor:
             for data in reading.chunks_of(descriptor, calls):
                 on_bytes(len(data))
                 yield data
     except NotFoundError as error:
-        raise _vanished(file) from error
+        raise _vanished(root / entry.path) from error
 
 
 def _is_of_one_file(error: CopyError, source_root: Path) -> bool:

@@ -12,10 +12,12 @@ import pytest
 from xpcs_assets.archive.bundle import RAW, RESULTS
 from xpcs_assets.archive.deposit import Bundling, deposit, record_deposit
 from xpcs_assets.copies.ledger import Evidence
-from xpcs_assets.errors import ConflictingBytesError, NotVerifiedError
+from xpcs_assets.errors import ConflictingBytesError, CopyError, NotVerifiedError
+from xpcs_assets.places.syscalls import Syscalls
 from xpcs_assets.places.tape import TapePlace
 from xpcs_assets.runs.manifest import Manifest
 from xpcs_assets.stage.copy import take_manifest
+from xpcs_assets.testing.faults import partials_below
 from xpcs_assets_tests.storage import BEAMLINE, FILES, RUN, Storage
 
 
@@ -99,6 +101,50 @@ def test_a_staged_file_with_other_bytes_is_not_archived(storage: Storage) -> Non
         storage.archive()
     assert all(b"others" not in data for data in tars(storage).values())
     assert storage.ledger.bundles(BEAMLINE, RUN) == ()
+
+
+@pytest.mark.parametrize("bytes_outside", [FILES["sub/notes é.txt"], b"other bytes"])
+def test_i17_a_link_swapped_into_the_path_of_a_staged_file_leads_nowhere(
+    storage: Storage, tmp_path: Path, bytes_outside: bytes
+) -> None:
+    """Swapped at the last moment: when the file itself is about to be opened."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "notes é.txt").write_bytes(bytes_outside)
+    sub, calls = storage.target.raw / "sub", Syscalls()
+    real, opened = calls.open, []
+
+    def swapping(name: Path | str, flags: int, mode: int = 0o644, folder: int | None = None) -> int:
+        if str(name).endswith("notes é.txt") and not sub.is_symlink():
+            sub.rename(sub.with_name("moved away"))
+            sub.symlink_to(outside)
+        descriptor = real(name, flags, mode, folder)
+        opened.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        return descriptor
+
+    calls.open = swapping  # type: ignore[method-assign]
+    storage.tape.calls = calls
+    storage.archive()  # what was opened is the staged file, wherever its folder is called now
+    assert sub.is_symlink()
+    assert not any(path.startswith(str(outside)) for path in opened)
+    with pytest.raises(CopyError):
+        deposit(storage.tape, BEAMLINE, 1, RAW, storage.manifest, storage.target.raw)
+    assert not any(path.startswith(str(outside)) for path in opened)
+
+
+def test_i17_a_staged_file_swapped_for_a_link_or_for_other_bytes_is_not_archived(storage: Storage) -> None:
+    file = storage.target.raw / "A001.imm"
+    (storage.root / "same").write_bytes(file.read_bytes())
+    file.unlink()
+    file.symlink_to(storage.root / "same")
+    with pytest.raises(CopyError, match="symbolic link"):
+        storage.archive()
+    file.unlink()
+    file.write_bytes(FILES["A001.imm"][:-1] + b"?")
+    with pytest.raises(NotVerifiedError, match="not what its manifest says"):
+        storage.archive()
+    assert not any("A001.imm" in str(path) or b"frames" in data for path, data in tars(storage).items())
+    assert partials_below(storage.tape.root) == ()
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
