@@ -119,6 +119,9 @@ def _inner(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
             several = kind is not None and _one_kind(kind)
             yield (f".<{several}>" if several else ".<place>") + path, one
         return
+    if typing.get_origin(annotation) is tuple:
+        yield from (("[]", one) for _, one in _inner(typing.get_args(annotation)[0]))
+        return
     if typing.get_origin(annotation) is typing.Annotated:
         annotation = typing.get_args(annotation)[0]
     options = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
@@ -152,6 +155,8 @@ def _words(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in arguments)
+    if origin is typing.Annotated:
+        return _words(arguments[0])
     if origin is tuple:
         return f"list of {_words(arguments[0])}"
     if origin is typing.Annotated:
@@ -179,8 +184,13 @@ def _default(info: FieldInfo) -> str:
     if share in functions:
         return f"`{100 * value:g} %`"
     if isinstance(value, tuple):
-        return "`[" + ", ".join(f'"{item}"' if re.search(r"\W", item) else item for item in value) + "]`"
+        return "`[" + ", ".join(map(_item, value)) + "]`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _item(value: str | float) -> str:
+    """One value of a list as YAML has it."""
+    return f'"{value}"' if isinstance(value, str) and re.search(r"\W", value) else str(value)
 
 
 def _duration(value_s: float) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.describe.building import build_record
+from xpcs_assets.describe.datacite import datacite_block, wrong
 from xpcs_assets.describe.record import Record, write_record
 from xpcs_assets.describe.type_drift import drift_of
 from xpcs_assets.errors import InputError, NotFoundError
@@ -49,5 +50,9 @@ def describe(beamline: OpenBeamline, key: str) -> tuple[Record, Path]:
     further = with_metadata([path for path in files if path not in taken and not is_part_name(path.name)])
     record = build_record(version, info=info, metadata=metadata, further=further, problems=problems)
     record = replace(record, drift=drift_of(beamline, version, record))
+    settings = beamline.settings
+    if settings.datacite is not None:
+        block = datacite_block(settings.datacite, record, settings.title)
+        record = replace(record, datacite=block, notes=(*record.notes, *(f"DataCite: {what}" for what in wrong(block))))
     write_record(record, folder.record)
     return record, folder.record
