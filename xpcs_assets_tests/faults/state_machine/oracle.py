@@ -101,7 +101,7 @@ class Oracle:
                 disks={name: self._disk(name) for name in PLACES},
                 copies={(copy.run_key, copy.version, copy.place, copy.path): copy for copy in copies},
                 held=frozenset(held),
-                newest=dict(newest.tuples()),
+                newest={row.run_key: row.version for row in newest},
                 lines=tuple(value_of(Removal, row, kind=RemovalKind) for row in lines),
             )
 
