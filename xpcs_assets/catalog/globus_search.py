@@ -103,7 +103,7 @@ class GlobusSearchCatalog:
         if content is None:
             return None
         held = content.get(ROOT)
-        if not isinstance(held, dict):
+        if not isinstance(held, dict) or not isinstance(held.get("dataset"), dict):
             raise CatalogError("the entry is another's", where=pid, remedy="Remove it from the index")
         return held
 
@@ -125,7 +125,7 @@ class GlobusSearchCatalog:
     def _visible_to(self, content: Mapping[str, Any]) -> list[str]:
         named = content["dataset"]
         groups = [named.get("ownerGroup", ""), *named.get("accessGroups", ())]
-        return self.config.visible_to(groups, content["embargo_until"], self.clock())
+        return self.config.visible_to(groups, content.get("embargo_until", ""), self.clock())
 
     def _fix_types(self) -> None:
         """Write the entry that fixes the fields' types, once in the life of an index."""

@@ -17,7 +17,7 @@ from xpcs_assets.errors import CatalogError, CatalogUnavailableError, SettingsEr
 if TYPE_CHECKING:
     import globus_sdk
 
-_LATER = (401, 408, 409, 425, 429)
+_LATER = (408, 409, 425, 429)
 _WORDS = 500  # of what the service says
 
 
@@ -42,7 +42,7 @@ class GlobusSearchClient:
         """Close its connections."""
         for client in (self._search, self._auth):
             if client is not None:
-                client.close()
+                client.transport.close()  # the SDK closes only those that it made
         self._search = self._auth = None
 
     def entry(self, subject: str, entry_id: str) -> Mapping[str, Any] | None:
@@ -125,6 +125,8 @@ class GlobusSearchClient:
             content = request(self._connected()).data
         except sdk.AuthAPIError as error:
             self.close()  # so that the secret is read anew
+            if error.http_status >= 500 or error.http_status in _LATER:
+                raise self._unavailable(f"log-in: HTTP {error.http_status}") from None
             raise self._unavailable(f"the log-in is refused (HTTP {error.http_status})", remedy=_LOGIN) from None
         except sdk.GlobusAPIError as error:
             if error.http_status == 404 and missing:

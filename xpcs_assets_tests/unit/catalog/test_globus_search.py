@@ -101,11 +101,24 @@ def test_an_entry_that_somebody_changed_is_put_right(server: GlobusSearchServer,
     assert document_of(held(server)["content"]) == document()
 
 
-def test_an_entry_that_is_anothers_is_left_alone(server: GlobusSearchServer, there: GlobusSearchCatalog) -> None:
-    server.index.entries[PID, PID] = {"visible_to": [OPERATORS], "content": {"mine": 1}}
+@pytest.mark.parametrize("content", [{"mine": 1}, {ROOT: "mine"}, {ROOT: {"mine": 1}}])
+def test_an_entry_that_is_anothers_is_left_alone(
+    server: GlobusSearchServer, there: GlobusSearchCatalog, content: dict[str, Any]
+) -> None:
+    server.index.entries[PID, PID] = {"visible_to": [OPERATORS], "content": content}
     with pytest.raises(CatalogError, match="another's"):
         there.put(dataset())
-    assert held(server)["content"] == {"mine": 1}
+    with pytest.raises(CatalogError, match="another's"):
+        there.put_lifecycle(PID, Lifecycle(archived=True))
+    assert held(server)["content"] == content
+
+
+def test_as_much_as_is_configured_can_be_sent(server: GlobusSearchServer, tmp_path: Path) -> None:
+    there = GlobusSearchCatalog(config_for(server, tmp_path, entry_bytes=9_900_000, timeout_s=30.0), lambda: NOW)
+    many = {f"k{number:05d}": "x" * 10_000 for number in range(1100)}
+    there.put(dataset(scientificMetadata=many))
+    there.close()
+    assert held(server)["content"][ROOT]["left_out"] > 100
 
 
 def test_only_operators_and_the_groups_that_are_mapped_find_a_dataset(
@@ -164,6 +177,10 @@ def test_the_types_are_fixed_first_and_once(
     another.put(dataset(pid="p/2", datasetName="a name", scientificMetadata={"a": 5, "b": "text"}))
     another.close()
     assert len(server.index.tasks) == 3
+    before = len(server.seen)
+    there.put(dataset(description="better"))
+    reads = [path for method, path, _ in server.seen[before:] if (method, path[-6:]) == ("GET", "/entry")]
+    assert len(reads) == 2, "the dataset before and after; the types are looked at once"
     types = server.index.entries[TYPES_SUBJECT, TYPES_SUBJECT]
     assert types == {"visible_to": [OPERATORS], "content": TYPES}
 

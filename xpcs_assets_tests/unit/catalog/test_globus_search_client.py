@@ -133,8 +133,9 @@ def test_a_token_endpoint_that_is_not_well_is_unavailable(
 ) -> None:
     server.faults.add("POST", "/v2/oauth2/token", fault, times=99)
     client.config = replace(client.config, timeout_s=0.1)
-    with pytest.raises(CatalogUnavailableError, match="Globus Search index"):
+    with pytest.raises(CatalogUnavailableError, match="Globus Search index") as raised:
         client.entry("s", "i")
+    assert "refused" not in str(raised.value)
     server.faults.ordered.clear()
     client.config = replace(client.config, timeout_s=1.0)
     assert client.entry("s", "i") is None
@@ -361,6 +362,22 @@ def test_a_secret_is_in_no_message_no_log_and_no_printed_object(
     told.append(caplog.text)
     for secret in (token, WRITER.secret):
         assert all(secret not in text for text in told)
+
+
+def test_all_connections_are_closed(
+    server: GlobusSearchServer, client: GlobusSearchClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.entry("s", "i")
+    closed: list[str] = []
+    assert client._search is not None
+    assert client._auth is not None
+    for one in (client._search, client._auth):
+        name = type(one).__name__
+        monkeypatch.setattr(one.transport.session, "close", lambda name=name: closed.append(name))
+    client.close()
+    client.close()
+    assert closed == ["SearchClient", "ConfidentialAppAuthClient"]
+    assert client.entry("s", "i") is None
 
 
 def test_the_sdk_is_not_needed_until_something_is_asked(

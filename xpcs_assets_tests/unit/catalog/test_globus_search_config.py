@@ -41,7 +41,7 @@ def config(**changes: Any) -> GlobusSearchConfig:
         ({"timeout_s": 0}, "timeout_s must be above 0"),
         ({"tries": 0}, "tries must be above 0"),
         ({"poll_s": float("nan")}, "poll_s must be above 0"),
-        ({"entry_bytes": 10_000_000}, "entry_bytes must be from 10000 to below 10000000"),
+        ({"entry_bytes": 9_900_001}, "entry_bytes must be from 10000 to 9900000"),
         ({"entry_bytes": 100}, "entry_bytes must be"),
     ],
 )
