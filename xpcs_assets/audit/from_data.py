@@ -214,22 +214,32 @@ class FromData:
             self.found.told.append(f"{path} is known by its report alone: it is shown under {run_key}")
 
     def _indexes(self, place: str) -> dict[str, Index]:
-        """The indexes beside the bundles of an archive, by the bundle's path."""
+        """The indexes of the bundles in an archive, by the bundle's path."""
         found = {}
         for path in sorted(self.listed[place]):
-            if not path.endswith(INDEX_SUFFIX):
-                continue
             bundle = path.removesuffix(INDEX_SUFFIX)
-            try:
-                index = read_index(b"".join(self.beamline.place(place).read(path)), f"{place}:{path}")
-            except (NotVerifiedError, CopyError, NotFoundError) as error:
-                self.found.told.append(str(error))
-                continue
-            if index.beamline == self.name and bundle in self.listed[place]:
-                found[bundle] = index
-            elif index.beamline == self.name:
+            if path == bundle and path.endswith(".tar"):
+                index = self._index(place, path)
+                if index is not None and index.beamline == self.name:
+                    found[path] = index
+            elif path != bundle and bundle not in self.listed[place]:
                 self.found.told.append(f"{place}:{bundle} is gone, only its index is there")
         return found
+
+    def _index(self, place: str, bundle: str) -> Index | None:
+        """The index beside a bundle; where that cannot be read or is gone, the one inside, for which all is read."""
+        archive, where = self.beamline.place(place), f"{place}:{bundle}"
+        try:
+            return read_index(b"".join(archive.read(bundle + INDEX_SUFFIX)), where + INDEX_SUFFIX)
+        except (NotVerifiedError, CopyError, NotFoundError) as error:
+            told = f"{error}; the index inside is taken"
+        try:
+            index = read_twice(archive, bundle, ()).told
+        except (NotVerifiedError, CopyError, NotFoundError) as error:
+            told = f"{error}; nor is there a sound index beside it: it is not in the ledger"
+            index = None
+        self.found.told.append(told)
+        return index
 
     def _versions_of_archive(self, session: Session, place: str, indexes: Mapping[str, Index]) -> None:
         """Versions that lie in an archive alone: their manifests are put together from the indexes."""
