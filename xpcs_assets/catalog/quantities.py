@@ -51,8 +51,9 @@ UNITS |= _OTHERS
 """Factor, offset and SI unit by spelling: a value in SI units is ``value * factor + offset``."""
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_COMPARED = re.compile(rf"\s*([^\s<>=]+)\s*(<=|>=|<|>|=)\s*({_NUMBER})\s*([^\s\d].*)?")
-_BETWEEN = re.compile(rf"\s*([^\s<>=]+)\s*=\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*([^\s\d].*)?")
+_UNIT = r"((?:1/)?[^\s\d.<>=+-][^<>=]*)"
+_COMPARED = re.compile(rf"\s*([^\s<>=]+)\s*(<=|>=|<|>|=)\s*({_NUMBER})\s*{_UNIT}?")
+_BETWEEN = re.compile(rf"\s*([^\s<>=]+)\s*=\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*{_UNIT}?")
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ SORTS: dict[str, Any] = {
     "size": RecordRow.size_bytes,
     "updated": type_coerce(RecordRow.updated_at, BigInteger),
 }
+SORTED_BY = "sorted_by"
 MOST = 1000
 """Records of one page."""
 _FEW = 0.3  # of all rows of facets: their records are looked up by them
@@ -118,7 +119,7 @@ def page(session: Session, search: Search, viewer: Viewer, now: datetime, column
     number: Any = asked.number
     if name == "created":
         value = number if asked.by_number else number + 0
-    query = asked.matching(*columns, SORTS[name]).join(facets, facets.c.key == RecordRow.facet)
+    query = asked.matching(*columns, SORTS[name].label(SORTED_BY)).join(facets, facets.c.key == RecordRow.facet)
     if search.after:
         last = _read_cursor(search)
         before = (value,) if name == "created" else (value, number)

@@ -77,7 +77,7 @@ class Counts:
     by
         By facet: the values with their counts, the most frequent first.
     newest_only
-        Whether there are more records than were counted: these are the newest of them.
+        Whether no more than :data:`COUNTED_NEWEST` were counted, though there may be others: these are the newest.
     """
 
     total: int
@@ -132,7 +132,7 @@ class CatalogReader:
             hits = self._hits(session, rows[: search.limit])
         more = len(rows) > search.limit
         last = rows[search.limit - 1] if more else None
-        return Page(hits, cursor(search, last[-1], last.number) if last is not None else "")
+        return Page(hits, cursor(search, last.sorted_by, last.number) if last is not None else "")
 
     def everything(self, search: Search) -> Iterator[Hit]:
         """All records of a search, page by page."""
@@ -165,7 +165,7 @@ class CatalogReader:
         counts: dict[str, Counter[str]] = {name: Counter() for name in names}
         total = 0
         with reading(self.engine) as session:
-            query, bounded = counted(session, search, self.viewer, self.clock(), COUNTED_NEWEST + 1)
+            query, bounded = counted(session, search, self.viewer, self.clock(), COUNTED_NEWEST)
             groups = query.subquery()
             shared = [FACETS[name].label(name) for name in names if name != "state"]
             key, state, count = groups.columns
@@ -177,7 +177,7 @@ class CatalogReader:
                 counts[names[place]][value] += row[0]
             if "state" in counts:
                 counts["state"][row[1]] += row[0]
-        newest_only = bounded and total > COUNTED_NEWEST
+        newest_only = bounded and total >= COUNTED_NEWEST
         return Counts(total, {name: counts[name].most_common(most) for name in names}, newest_only)
 
     def get(self, pid: str) -> CatalogRecord:
