@@ -35,6 +35,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     from xpcs_assets.catalog import assets as catalog
     from xpcs_assets.correlate import assets as correlate
     from xpcs_assets.describe import assets as describe
+    from xpcs_assets.describe import checks as describe_checks
     from xpcs_assets.plot import assets as plot
     from xpcs_assets.prune import assets as prune
     from xpcs_assets.prune import sensors as prune_sensors
@@ -60,7 +61,12 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
         sensors += archive_sensors.build(bound, archive_job, ingest.name)
         chain += kept
         outside.append(prune.spec(bound))
-    return dg.Definitions(assets=[*chain, *outside], jobs=[ingest, *more_jobs], sensors=sensors)
+    return dg.Definitions(
+        assets=[*chain, *outside],
+        asset_checks=describe_checks.build(bound),
+        jobs=[ingest, *more_jobs],
+        sensors=sensors,
+    )
 
 
 def broken_defs(name: str, error: SettingsError) -> dg.Definitions:

@@ -10,11 +10,14 @@ from datetime import datetime
 from xpcs_assets.archive.gather import WAITS, waits
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Arrival, ArrivalState, Event
+from xpcs_assets.describe.judgement import QUARANTINED
 from xpcs_assets.errors import NotFoundError
+from xpcs_assets.runs.criteria import FRAMES, G2, RAW
 from xpcs_assets.runs.key import split_analysis_key
 
 RAW_STEPS = ("raw_file", "staged_copy", "metadata", "catalog_entry")
 RESULT_STEPS = ("correlation", "plots", "result_entry")
+CHECKS = (RAW, FRAMES, G2)
 ASKED = "asked for"
 
 
@@ -44,6 +47,8 @@ class RunState:
         Its assets in order.
     timeline
         Everything that was noted.
+    quarantined
+        Why its data or its result are not to be used unseen, by the newest verdict of each check.
     """
 
     key: str
@@ -51,6 +56,7 @@ class RunState:
     version: int
     steps: tuple[Step, ...]
     timeline: tuple[Event, ...] = field(repr=False, default=())
+    quarantined: tuple[str, ...] = ()
 
     @property
     def failed(self) -> tuple[Step, ...]:
@@ -64,22 +70,26 @@ class RunState:
 
     @property
     def word(self) -> str:
-        """One word for lists: waiting, incomplete, refused, submitted, working, done or failed."""
+        """One word for lists: waiting, incomplete, refused, submitted, working, failed, quarantined or done."""
         if not self.version and self.arrival is not None:
             return self.arrival.state.value
         if self.failed:
             return "failed"
-        return "done" if self.done else "working"
+        if not self.done:
+            return "working"
+        return "quarantined" if self.quarantined else "done"
 
     @property
     def reason(self) -> str:
-        """Why it is not done, in words; empty when it is."""
+        """Why it is not done, or not to be used unseen, in words; empty when all is well."""
         if not self.version and self.arrival is not None:
             return self.arrival.reason
         if self.failed:
             return f"{self.failed[0].asset}: {self.failed[0].reason}"
         ahead = [step for step in self.steps if step.state == "waiting"]
-        return ahead[0].reason or f"waits for {ahead[0].asset}" if ahead else ""
+        if ahead:
+            return ahead[0].reason or f"waits for {ahead[0].asset}"
+        return "; ".join(self.quarantined)
 
 
 def steps_of(beamline: OpenBeamline, key: str) -> tuple[str, ...]:
@@ -114,9 +124,13 @@ def state_of(beamline: OpenBeamline, key: str) -> RunState:
             remedy=f"`xpcs-assets reprocess {beamline.name} {run} --name NAME` asks for one",
         )
     seen: dict[str, Step] = {}
+    verdicts: dict[str, str] = {}
     for event in timeline:
         if event.step == "raw_file" and event.what.endswith("taken"):
             seen.clear()  # a new version begins anew
+            verdicts.clear()
+        if event.step in CHECKS and event.detail.get("partition") == (run if event.step == RAW else key):
+            verdicts[event.step] = event.what
         if event.detail.get("partition") == key and not event.what.startswith(("refused: ", ASKED)):
             failed = event.what.startswith("failed: ")
             reason = event.what.removeprefix("failed: ") if failed else ""
@@ -124,7 +138,8 @@ def state_of(beamline: OpenBeamline, key: str) -> RunState:
     steps = tuple(seen.get(asset, Step(asset, "waiting")) for asset in steps_of(beamline, key))
     if latest is not None and steps[-1] == Step("archive", "waiting") and waits(beamline, latest):
         steps = (*steps[:-1], Step("archive", "waiting", reason=WAITS))
-    return RunState(key, arrival, latest.version if latest else 0, steps, timeline)
+    quarantined = tuple(what.removeprefix(QUARANTINED) for what in verdicts.values() if what.startswith(QUARANTINED))
+    return RunState(key, arrival, latest.version if latest else 0, steps, timeline, quarantined)
 
 
 def wait(

@@ -19,6 +19,7 @@ from xpcs_assets.runs.recipe import AnalysisSettings, AnalysisType, described
 from xpcs_assets.runs.retention import Retention
 from xpcs_assets.settings_catalogs import EMBEDDED, CatalogSettings, RosterSettings, Settings
 from xpcs_assets.settings_datacite import Datacite
+from xpcs_assets.settings_quality import QualitySettings
 from xpcs_assets.units import Seconds, Share, SizeBytes
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -288,6 +289,7 @@ class Beamline(Settings):
     retention: dict[str, RetentionSettings] = Field(
         {}, description="How long copies stay, by place; in a place that is not named here nothing is ever deleted"
     )
+    quality: QualitySettings = Field(QualitySettings(), description="How runs and results are judged")
     audit: Audit = Field(Audit(), description="How copies are read again and compared with what is known")
     datacite: Datacite | None = Field(
         None, description="What records' DataCite blocks are made of; left out, there are none"

@@ -12,7 +12,8 @@ from dagster import (
 
 from xpcs_assets.average.asking import PARTITIONS
 from xpcs_assets.average.run_set import Averaged, average_set, ledger_key
-from xpcs_assets.orchestrate.bindings import Bound, check, materialised, table
+from xpcs_assets.orchestrate.bindings import Bound, materialised, table
+from xpcs_assets.runs.criteria import Rules
 
 
 def build(bound: Bound) -> list[AssetsDefinition]:
@@ -29,13 +30,14 @@ def build(bound: Bound) -> list[AssetsDefinition]:
     def average(context: AssetExecutionContext) -> MaterializeResult:
         with sets.step(ledger_key(context.partition_key), "average"):
             done = average_set(bound.beamline, context.partition_key)
-            return described(done)
+            return described(done, bound.beamline.settings.quality.rules)
 
     return [average]
 
 
-def described(done: Averaged) -> MaterializeResult:
+def described(done: Averaged, rules: Rules) -> MaterializeResult:
     """What the materialisation says: where it is, who is in it, g2 and how good it is. Figures and fits are written."""
+    from xpcs_assets.describe.checks import verdict
     from xpcs_assets.describe.quality import g2_sane
     from xpcs_assets.places.files import write_file_safely
     from xpcs_assets.plot.thumbnails import markdown_image, save_all
@@ -47,7 +49,7 @@ def described(done: Averaged) -> MaterializeResult:
     _, small = save_all(result, done.path.parent / "plots", fits, result.fit_tau_q(fits))
     document = fits_document(result, done.digest, {"single": fits})
     write_file_safely(fits_path(done.path), [document.encode()], replace=True)
-    judged, quality = done.average.judged, g2_sane(result, fits)
+    judged, quality = done.average.judged, g2_sane(result, fits, rules)
     rows = [
         {"run": key, "used": bool(used), "reason": reason, "result_digest": member.digest}
         for key, used, reason, member in zip(
@@ -63,5 +65,4 @@ def described(done: Averaged) -> MaterializeResult:
         "members": table(rows),
         "g2": MetadataValue.md(markdown_image(small["g2"], "g2 with fits")),
     }
-    verdict = check("average_sane", quality.reasons, quality.facts, warn=not quality.serious)
-    return materialised(facts, digest=done.digest, checks=[verdict])
+    return materialised(facts, digest=done.digest, checks=[verdict("average_sane", quality)])

@@ -1,11 +1,10 @@
-"""Dagster bindings of step 3: ``correlation``, its typed recipe, and its checks."""
+"""Dagster bindings of step 3: ``correlation`` and its typed recipe."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dagster import (
-    AssetCheckResult,
     AssetExecutionContext,
     AssetsDefinition,
     Config,
@@ -19,7 +18,7 @@ from xpcs_assets.compute.analyse import Analysed, analyse, correlate_settings
 from xpcs_assets.engine.version import ENGINE
 from xpcs_assets.errors import RefusedError
 from xpcs_assets.orchestrate.adapter import newest, report_external
-from xpcs_assets.orchestrate.bindings import Bound, check, materialised, table
+from xpcs_assets.orchestrate.bindings import Bound, materialised, table
 from xpcs_assets.runs.key import split_analysis_key
 from xpcs_assets.runs.recipe import AnalysisSettings, described
 
@@ -37,19 +36,15 @@ def build(bound: Bound) -> list[AssetsDefinition]:
         after=("staged_copy", "qmap"),
         kinds={"jax", "hdf5"},
         code_version=ENGINE,
-        checks={
-            "frames_sane": "no dropped, saturated or dark stretches; the q-map fits and hides hot pixels",
-            "g2_sane": "baseline, contrast and fits within the limits",
-        },
     )
     def correlation(context: AssetExecutionContext, config: recipe_config) -> MaterializeResult:  # type: ignore[valid-type]
         key = context.partition_key
         with bound.step(key, "correlation"):
             settings, qmap = chosen(bound, key, config)
             done = analyse(bound.beamline, key, settings, context.log.info, qmap)
-            facts, checks = describe(done)
+            facts = describe(done)
         report_qmap(bound, context.instance, done)
-        return materialised(facts, digest=done.report["result_digest"], checks=checks)
+        return materialised(facts, digest=done.report["result_digest"])
 
     return [correlation]
 
@@ -105,13 +100,9 @@ def _beamlines_qmap(bound: Bound) -> Path | None:
     return None if path is None else bound.beamline.site.path(path)
 
 
-def describe(done: Analysed) -> tuple[dict[str, Any], list[AssetCheckResult]]:
-    """What a result's materialisation says, and how good it is."""
-    from xpcs_assets.describe.quality import frames_sane, g2_sane
-
-    fits = done.result.fit()
+def describe(done: Analysed) -> dict[str, Any]:
+    """What a result's materialisation says."""
     report = done.report
-    frames, g2 = frames_sane(done.result), g2_sane(done.result, fits)
     rows = [
         {
             "bin": done.result.labels[i],
@@ -121,9 +112,9 @@ def describe(done: Analysed) -> tuple[dict[str, Any], list[AssetCheckResult]]:
             "baseline": _shown(fit.baseline),
             "fitted": fit.ok,
         }
-        for i, fit in enumerate(fits)
+        for i, fit in enumerate(done.result.fit())
     ]
-    facts = {
+    return {
         "result": str(done.path),
         "result_digest": report["result_digest"],
         "recipe_digest": done.recipe.digest,
@@ -135,10 +126,6 @@ def describe(done: Analysed) -> tuple[dict[str, Any], list[AssetCheckResult]]:
         "peak_memory_bytes": report["peak_memory_bytes"],
         "fits": table(rows),
     }
-    return facts, [
-        check("frames_sane", frames.reasons, frames.facts, warn=not frames.serious),
-        check("g2_sane", g2.reasons, g2.facts, warn=not g2.serious),
-    ]
 
 
 def _shown(value: float) -> float | None:

@@ -36,6 +36,7 @@ PRIORITY = {
     "raw_file": 9,
     "staged_copy": 8,
     "correlation": 7,
+    "checks": 6,
     "plots": 6,
     "average": 5,
     "metadata": 3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 from xpcs_assets.describe.pixels import count_hot, count_silent
-from xpcs_assets.describe.quality import Judgement, Limits, Quality, frames_sane, g2_sane, raw_complete
+from xpcs_assets.describe.quality import Judgement, Quality, frames_sane, g2_sane, raw_complete, raw_unreadable
+from xpcs_assets.errors import RawDataError
 from xpcs_assets.qmaps.rings import ring_partition
 from xpcs_assets.readers.metadata import Acquisition
 from xpcs_assets.results.result import Result
+from xpcs_assets.runs.criteria import CRITERIA, FRAMES, G2, RAW, Rules
 from xpcs_assets.runs.manifest import FileEntry, Manifest
 from xpcs_assets_tests.made_results import CONTRAST, make_info, make_result, without_g2
 
@@ -31,7 +34,7 @@ def judged(quality: Quality, name: str) -> Judgement:
 def test_a_complete_run_passes() -> None:
     quality = raw_complete(RUN, make_info(), acquisition(n_frames=400))
     assert (quality.passed, quality.serious, quality.reasons) == (True, False, [])
-    assert quality.facts["metadata_frames"] == quality.facts["name_frames"] == 400
+    assert quality.facts["metadata_frames"] == quality.facts["name_frames"] == 0
 
 
 def test_a_name_that_claims_more_frames_than_an_event_file_holds_is_a_warning() -> None:
@@ -89,7 +92,7 @@ def test_a_beam_dump_is_found() -> None:
     mean = np.random.default_rng(0).normal(0.5, 0.05, 2000)
     mean[1000:1100] = 0.01
     found = judged(frames_sane(with_intensity(make_result(), mean)), "dark_frames_share")
-    assert (found.passed, found.severity) == (False, "error")
+    assert (found.passed, found.severity) == (False, "quarantine")
     assert found.value == pytest.approx(0.05, abs=0.005)
     assert "beam dump" in found.reason
 
@@ -232,8 +235,9 @@ def test_without_a_single_fit_the_baseline_cannot_be_told_and_is_no_finding() ->
 
 def test_limits_are_the_caller_s() -> None:
     result = make_result()
-    strict = g2_sane(result, result.fit(), Limits(contrast=(0.4, 1.0)))
-    assert judged(strict, "contrast").limit == "0.4 to 1"
+    strict = g2_sane(result, result.fit(), Rules({"contrast": (0.4, 1.0)}))
+    found = judged(strict, "contrast")
+    assert (found.limit, found.source) == ("0.4 to 1", "beamline file, quality.limits.contrast")
     assert not strict.passed
 
 
@@ -241,34 +245,69 @@ def test_what_the_worker_found_remarkable_is_a_warning() -> None:
     flags = ["contrast not absolute", "the intensity drifts"]
     quality = frames_sane(replace(make_result(), provenance={"flags": flags}))
     found = judged(quality, "flags")
-    assert (found.passed, found.severity, found.value) == (False, "warning", 2)
+    assert (found.passed, found.severity, found.value) == (False, "warn", 2)
     assert found.reason == "contrast not absolute; the intensity drifts"
-    assert judged(frames_sane(make_result()), "flags").passed
+    assert judged(frames_sane(replace(make_result(), provenance={"flags": []})), "flags").passed
+    assert judged(frames_sane(make_result()), "flags").outcome == "not judged"
 
 
 @pytest.mark.parametrize(("n_saturated", "passed"), [(0, True), (20, True), (21, False)])
 def test_more_than_a_hundredth_of_the_pixels_saturated_is_told(n_saturated: int, passed: bool) -> None:
     quality = frames_sane(replace(make_result(), provenance={"n_saturated": n_saturated, "n_pixels": 2000}))
     found = judged(quality, "saturated_pixels_share")
-    assert (found.value, found.passed, found.severity) == (n_saturated / 2000, passed, "warning")
+    assert (found.value, found.passed, found.severity) == (n_saturated / 2000, passed, "warn")
     assert passed or f"{n_saturated} of 2000 analysed pixels saturated" in found.reason
     assert not quality.serious
 
 
 def test_how_many_pixels_are_masked_is_among_the_facts() -> None:
     result = make_result()
-    assert frames_sane(result).facts["masked_pixels"] == np.count_nonzero(~result.mask)
+    share = np.count_nonzero(~result.mask) / result.mask.size
+    assert frames_sane(result).facts["masked_pixels_share"] == pytest.approx(share, rel=1e-5)
+
+
+def test_every_criterion_is_judged_by_its_check_once_and_in_the_order_of_the_table() -> None:
+    result = make_result()
+    checks = {
+        RAW: raw_complete(RUN, make_info(), acquisition()),
+        FRAMES: frames_sane(result),
+        G2: g2_sane(result, result.fit()),
+    }
+    for check, quality in checks.items():
+        wanted = [name for name, criterion in CRITERIA.items() if criterion.check == check]
+        assert sorted(found.name for found in quality.judgements) == sorted(wanted)
+    unreadable = raw_unreadable(RawDataError("cut off"), None)
+    assert {found.name for found in unreadable.judgements} == {found.name for found in checks[RAW].judgements}
+    assert (unreadable.reasons, unreadable.serious) == (["cut off"], True)
+
+
+def test_a_result_of_two_time_alone_has_no_g2_to_judge_and_no_fault() -> None:
+    made = make_result()
+    nothing = {"g2": made.g2[:0], "g2_error": made.g2_error[:0], "delay_frames": made.delay_frames[:0]}
+    result = replace(made, delay_s=made.delay_s[:0], **nothing)
+    assert g2_sane(result, []).passed
+    assert {found.outcome for found in g2_sane(result, []).judgements} == {"not judged"}
+    assert judged(frames_sane(result), "empty_bins_share").reason == "the result has no multi-tau g2"
 
 
 def test_judgements_become_plain_values() -> None:
     result = make_result()
     both = Quality((*frames_sane(result).judgements, *g2_sane(result, []).judgements))
     content = both.to_dict()
-    assert (content["passed"], content["serious"], len(content["judgements"])) == (False, False, 11)
-    assert {judgement["name"] for judgement in content["judgements"]} <= set(both.facts)
+    assert (content["passed"], content["serious"], len(content["judgements"])) == (False, False, 20)
+    assert json.loads(json.dumps(content)) == content
 
 
-def test_errors_come_before_warnings() -> None:
-    warning = Judgement("a", 1, "", passed=False, severity="warning", reason="look")
-    error = Judgement("b", 1, "", passed=False, severity="error", reason="stop")
-    assert Quality((warning, error)).reasons == ["stop", "look"]
+def test_what_quarantines_comes_before_warnings_and_what_was_not_judged_is_said_beside() -> None:
+    look = Judgement("a", 1, "", passed=False, severity="warn", reason="look")
+    stop = Judgement("b", 1, "", passed=False, severity="quarantine", reason="stop")
+    unknown = Judgement("c", None, "", passed=None, severity="quarantine", reason="nobody knows")
+    quality = Quality((look, stop, unknown))
+    assert quality.reasons == ["stop", "look"]
+    assert (quality.passed, quality.serious, quality.quarantining) == (False, True, ["stop"])
+    assert quality.words == "stop; look; c not judged, because nobody knows"
+    assert quality.verdict == "quarantined: stop"
+    assert Quality((look, unknown)).verdict == "warned: look"
+    assert Quality((unknown,)).words == "passed; c not judged, because nobody knows"
+    assert (Quality((unknown,)).passed, Quality((unknown,)).verdict) == (True, "passed")
+    assert [row["outcome"] for row in quality.rows] == ["warn", "quarantine", "not judged"]
