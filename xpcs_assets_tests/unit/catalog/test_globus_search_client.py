@@ -328,7 +328,7 @@ def test_a_check_asks_whether_the_account_may_write_and_changes_nothing(
     with pytest.raises(CatalogError, match="Check index_id"):
         other.check()
     server.index.status = "delete_pending"
-    with pytest.raises(CatalogUnavailableError, match="the index is delete_pending"):
+    with pytest.raises(CatalogUnavailableError, match=r"the index is delete_pending\. Reopen the index"):
         client.check()
     with server.down(), pytest.raises(CatalogUnavailableError):
         client.check()
