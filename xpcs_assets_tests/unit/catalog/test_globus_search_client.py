@@ -279,6 +279,24 @@ def test_a_task_that_cannot_be_found_yet_is_waited_for(
         write(impatient)
 
 
+@pytest.mark.parametrize("answer", [{}, {"acknowledged": False, "task_id": None}])
+def test_an_ingest_without_a_task_is_not_written(
+    server: GlobusSearchServer, client: GlobusSearchClient, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(server.index, "ingest", lambda *_: answer)
+    with pytest.raises(CatalogUnavailableError, match="names no task"):
+        write(client)
+
+
+@pytest.mark.parametrize("answer", [{}, {"entries": []}, {"entries": [{"content": None}]}])
+def test_an_entry_without_content_is_no_answer(
+    server: GlobusSearchServer, client: GlobusSearchClient, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(server.index, "entry", lambda *_, **__: answer)
+    with pytest.raises(CatalogUnavailableError, match="has no content"):
+        client.entry("s", "i")
+
+
 @pytest.mark.parametrize(("status", "remedy"), [("403", "role writer"), ("404", "Check index_id")])
 def test_what_is_refused_says_what_to_do(
     server: GlobusSearchServer, client: GlobusSearchClient, status: str, remedy: str
