@@ -178,6 +178,8 @@ class OpenBeamline:
     def working(self, run_key: str, purpose: str) -> Iterator[Callable[[int], None]]:
         """Hold the run's lease for a piece of work; what is yielded is told of bytes moved, and renews the lease.
 
+        Told of 0 bytes it renews it at once: to be done before the ledger is told what the work has come to.
+
         Raises
         ------
         RefusedError
@@ -190,7 +192,7 @@ class OpenBeamline:
             def renew(size_bytes: int) -> None:
                 nonlocal moved_bytes
                 before, moved_bytes = moved_bytes, moved_bytes + size_bytes
-                if before // _RENEW_EVERY_BYTES != moved_bytes // _RENEW_EVERY_BYTES:
+                if not size_bytes or before // _RENEW_EVERY_BYTES != moved_bytes // _RENEW_EVERY_BYTES:
                     self.ledger.renew(lease, LEASE_S)
 
             yield renew

@@ -93,7 +93,7 @@ class Archivist:
     beamline, place
         Whose archive, and where.
     on_bytes
-        Told of bytes moved.
+        Told of bytes moved; of none before the ledger is told of a deposit.
     done
         What was written or read back.
     """
@@ -179,6 +179,7 @@ class Archivist:
 
     def record(self, deposited: Deposited) -> None:
         """Tell the ledger, and the notes beside the manifests, of what was deposited."""
+        self.on_bytes(0)  # who has lost the lease meanwhile stops here
         record_deposit(self.beamline.ledger, deposited)
         root = self.beamline.root(self.beamline.settings.pipeline.stage.to)
         runs = {(run.run_key, run.version) for bundle in deposited.bundles for run in bundle.plan.runs}

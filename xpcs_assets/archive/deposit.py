@@ -281,5 +281,6 @@ def _read_back(place: TapePlace, plan: Plan, on_bytes: OnBytes) -> ReadBack:
 
 def _counted(chunks: Iterable[bytes], on_bytes: OnBytes) -> Iterator[bytes]:
     for chunk in chunks:
-        on_bytes(len(chunk))
+        if chunk:  # the padding of a member may be none
+            on_bytes(len(chunk))
         yield chunk

@@ -101,6 +101,7 @@ def retrieve(
         work = _Fetch(beamline, chosen, place, _inside(place, folder.raw), renew)
         place.sweep(_inside(place, folder.path))
         work.fetch(entries)
+        renew(0)
         if not work.missing and not paths:
             _complete(beamline, chosen, place, folder)
         told = ", ".join(sorted(set(work.came_from.values()))) or "nowhere"

@@ -221,6 +221,11 @@ def _mine(session: Session, lease: Lease) -> LeaseRow:
     # The holder counts beside the number: in a ledger that was made again the numbers begin anew.
     if row is None or (row.fencing, row.holder) != (lease.fencing, lease.holder):
         raise _lost(lease, "another has taken it over")
+    # Work that excludes this one can only have begun once this lease had expired; whether it has ended does not matter.
+    for other in _leases_of(session, lease.beamline, lease.run_key):
+        overtook = other.fencing > lease.fencing and other.holder != lease.holder
+        if overtook and _excludes(other.purpose, lease.purpose):
+            raise _lost(lease, f"{other.holder} worked on it meanwhile ({other.purpose})")
     return row
 
 

@@ -46,5 +46,6 @@ def stage(beamline: OpenBeamline, key: str) -> StagedRun:
         staged = stage_run(
             version.manifest, source, folder, place, together=beamline.settings.pipeline.stage.together, on_bytes=renew
         )
+        renew(0)
         record_staged(beamline.ledger, folder, place)
     return StagedRun(version, folder, staged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from xpcs_assets.archive.index import INDEX_NAME
 from xpcs_assets.archive.pending import to_archive, to_gather
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
+from xpcs_assets.audit.looking import audit_beamline
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.copies.ledger import CopyState, Evidence
+from xpcs_assets.copies.ledger import CopyState, Evidence, FindingKind
 from xpcs_assets.errors import NoRoomError, RefusedError, SourceDiffersError
 from xpcs_assets.follow import state_of
 from xpcs_assets.places.tape import TapePlace
@@ -213,6 +215,34 @@ def test_a_bundle_that_was_found_bad_is_gathered_again_under_another_name(gather
     for run in ("A001", "A002"):
         states = {copy.path: copy.state for copy in beamline.ledger.copies("xpcs", run, 1) if copy.place == "tape"}
         assert states == {bundle.name: CopyState.LOST, names[0]: CopyState.PRESENT}
+
+
+@pytest.mark.parametrize("another_joins", [False, True])
+def test_f02_a_bundle_that_the_tape_has_and_the_ledger_does_not_is_used_or_told_and_its_name_never_taken(
+    gathering: Gathering, monkeypatch: pytest.MonkeyPatch, another_joins: bool
+) -> None:
+    """The first attempt dies between tape and ledger; the next one may gather more runs, which is another bundle."""
+    beamline = gathering()
+    staged(beamline, "A001", "A002")
+    with monkeypatch.context() as patch:
+        patch.setattr("xpcs_assets.archive.archiving.record_deposit", lambda ledger, deposited: sys.exit(9))
+        with pytest.raises(SystemExit):
+            gather_runs(beamline, ["A001", "A002"])
+    left = tape(beamline)
+    (name,) = [name for name in left if name.endswith(".tar")]
+    if another_joins:
+        staged(beamline, "A003")
+    gather_runs(beamline, ["A001", "A002", "A003"] if another_joins else ["A001", "A002"])
+    now = tape(beamline)
+    assert {path: now[path] for path in left} == left
+    (bundle,) = beamline.ledger.bundles("xpcs", "A001")
+    assert (bundle.name == name) is not another_joins
+    for _ in range(2):
+        audit_beamline(beamline, anyway=True)
+        clock_of(beamline).advance(beamline.settings.audit.dark_after)
+    found = audit_beamline(beamline, anyway=True).findings
+    dark = {each.path for each in found if each.kind in {FindingKind.UNKNOWN_BUNDLE, FindingKind.DARK}}
+    assert dark == (set(left) if another_joins else set())
 
 
 def test_a_bundle_is_no_longer_than_allowed(gathering: Gathering) -> None:

@@ -72,6 +72,32 @@ def test_whoever_lost_a_lease_is_stopped_and_does_not_give_back_another_s(ledger
     assert ledger.leases("b", "r") == (new,)
 
 
+@pytest.mark.parametrize(("mine", "other"), [("prune", "stage"), ("stage", "prune"), ("repair", "prune")])
+@pytest.mark.parametrize("ended", [False, True])
+def test_i16_f39_a_lease_that_expired_is_not_renewed_once_work_that_excludes_it_has_begun(
+    ledger: Ledger, clock: HandClock, mine: str, other: str, ended: bool
+) -> None:
+    old = ledger.take_lease("b", "r", mine, "one", 60)
+    clock.advance(60)
+    if ended:
+        with ledger.lease("b", "r", other, "two", 60):
+            pass
+    else:
+        ledger.take_lease("b", "r", other, "two", 60)
+    for stopping in (lambda: ledger.renew(old, 60), lambda: ledger.check_lease(old)):
+        with pytest.raises(RefusedError, match=rf"two worked on it meanwhile \({other}\)"):
+            stopping()
+    with pytest.raises(RefusedError, match="meanwhile"), ledger.guard(old, 60):
+        pytest.fail("the guarded thing was done")
+
+
+def test_a_lease_that_expired_is_renewed_after_work_that_goes_on_beside_it(ledger: Ledger, clock: HandClock) -> None:
+    old = ledger.take_lease("b", "r", "stage", "one", 60)
+    clock.advance(60)
+    ledger.take_lease("b", "r", "correlate", "two", 60)
+    ledger.check_lease(ledger.renew(old, 60))
+
+
 def test_an_expired_lease_does_not_stand_until_it_is_renewed(ledger: Ledger, clock: HandClock) -> None:
     lease = ledger.take_lease("b", "r", "stage", "one", 60)
     ledger.check_lease(lease)

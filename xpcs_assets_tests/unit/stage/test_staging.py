@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 
 import pytest
 
+from xpcs_assets.archive.archiving import archive
+from xpcs_assets.archive.retrieve import retrieve
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
-from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.copies.ledger import Evidence
+from xpcs_assets.beamline import LEASE_S, OpenBeamline
+from xpcs_assets.copies.ledger import Evidence, Ledger
 from xpcs_assets.errors import ChangedWhileReadingError, NotFoundError, RefusedError
 from xpcs_assets.runs.manifest import Manifest
 from xpcs_assets.stage.staging import stage
+from xpcs_assets_tests.storage import HandClock
 from xpcs_assets_tests.unit.conftest import Altered, bare_run
 
 
@@ -33,6 +37,37 @@ def test_a_taken_run_is_staged_under_its_key_and_version(beamline: OpenBeamline,
     assert Manifest.from_json(done.folder.manifest.read_text()) == done.version.manifest
     (copy,) = [copy for copy in beamline.ledger.copies("xpcs", "A=20001", 1) if copy.place == "store"]
     assert (copy.path, copy.evidence) == ("xpcs/A=20001/v1/raw", Evidence.READ_BACK)
+
+
+@pytest.mark.parametrize("step", ["stage", "retrieve", "archive"])
+def test_i16_a_worker_whose_lease_another_has_taken_over_records_nothing(
+    beamline: OpenBeamline, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    clock = HandClock()
+    beamline.__dict__["ledger"] = Ledger(beamline.engine, clock)
+    key = submit(beamline, bare_run(beamline.source_root / "A001")).key
+    take(beamline, key)
+    if step != "stage":
+        stage(beamline, key)
+    (act, where) = {
+        "stage": (lambda: stage(beamline, key), "xpcs_assets.stage.staging.stage_run"),
+        "retrieve": (lambda: retrieve(beamline, key), "xpcs_assets.archive.retrieve._Fetch.fetch"),
+        "archive": (lambda: archive(beamline, key), "xpcs_assets.archive.archiving.deposit"),
+    }[step]
+    known, real = beamline.ledger.copies("xpcs", key), pkgutil.resolve_name(where)
+
+    def stopped(*args: object, **options: object) -> object:
+        """Done, and then stopped until the lease is over and another works on the run."""
+        done = real(*args, **options)
+        clock.advance(LEASE_S + 1)
+        beamline.ledger.take_lease("xpcs", key, "prune", "another", 60.0)
+        return done
+
+    monkeypatch.setattr(where, stopped)
+    with pytest.raises(RefusedError):
+        act()
+    assert beamline.ledger.copies("xpcs", key) == known
+    assert beamline.ledger.bundles("xpcs", key) == ()
 
 
 def test_a_run_staged_twice_is_moved_once(beamline: OpenBeamline, run: Path) -> None:
