@@ -18,12 +18,12 @@ from rich.console import Console
 from xpcs_assets import __version__
 from xpcs_assets.cli_archive import retrieve
 from xpcs_assets.cli_audit import audit, repair, verify
+from xpcs_assets.cli_catalogs import catalogs
 from xpcs_assets.cli_inspect import inspect
 from xpcs_assets.cli_ledger import rebuild
 from xpcs_assets.cli_place import place
 from xpcs_assets.cli_prune import clock, hold, prune, release
 from xpcs_assets.cli_qmap import qmap as make_qmap
-from xpcs_assets.cli_replay import replay
 from xpcs_assets.cli_shared import (
     BeamlineArgument,
     HomeOption,
@@ -83,6 +83,7 @@ def correlate(context: typer.Context) -> None:
 app.command(name="qmap")(make_qmap)
 app.command()(inspect)
 app.command()(place)
+app.command()(catalogs)
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -285,7 +286,6 @@ def average_runs(
     out.print(name)
 
 
-app.command()(replay)
 app.command()(retrieve)
 app.command()(prune)
 app.command()(hold)

@@ -33,6 +33,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     from xpcs_assets.audit import sensors as audit_sensors
     from xpcs_assets.average import assets as average
     from xpcs_assets.catalog import assets as catalog
+    from xpcs_assets.catalog import sensors as catalog_sensors
     from xpcs_assets.correlate import assets as correlate
     from xpcs_assets.describe import assets as describe
     from xpcs_assets.describe import checks as describe_checks
@@ -54,6 +55,10 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     more_jobs = [prune_job, scrub_job, audit_job]
     sensors = [*prune_sensors.build(bound, prune_job), *arrive_sensors.build(bound, ingest.name)]
     sensors += audit_sensors.build(bound, scrub_job, audit_job, ingest.name)
+    if settings.pipeline.told:
+        tell_job = catalog.build_job(bound)
+        more_jobs.append(tell_job)
+        sensors += catalog_sensors.build(bound, tell_job)
     if settings.pipeline.archive is not None:
         kept = archive.build(bound)
         archive_job = archive.build_job(bound)

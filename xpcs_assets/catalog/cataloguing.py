@@ -1,13 +1,20 @@
-"""Catalogue a run of a beamline: its raw dataset when it is described, a derived one for each result."""
+"""Catalogue a run of a beamline: its raw dataset when it is described, a derived one for each result.
+
+The embedded catalog is filled first. The catalogs outside the site are told then, of what it holds; one that does not
+answer is told later, and nothing waits for it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.documents import Derived
 from xpcs_assets.catalog.embedded import CatalogRecord, EmbeddedCatalog
+from xpcs_assets.catalog.outbox import Entry, EntryState
+from xpcs_assets.catalog.roster import Roster
 from xpcs_assets.catalog.sparkline import sparkline
 from xpcs_assets.copies.ledger import Result, RunVersion
 from xpcs_assets.describe.judgement import Quality
@@ -19,10 +26,21 @@ from xpcs_assets.runs.recipe import Recipe
 
 @dataclass(frozen=True)
 class Catalogued:
-    """A record in the catalog, and the digest of what it was made of."""
+    """A record in the embedded catalog.
+
+    Attributes
+    ----------
+    record
+        The record.
+    made_of
+        The digest of what it was made of.
+    elsewhere
+        Of each catalog outside the site by name: the dataset's pid there, or why it waits.
+    """
 
     record: CatalogRecord
     made_of: str
+    elsewhere: Mapping[str, str]
 
 
 def catalogue_raw(beamline: OpenBeamline, key: str) -> Catalogued:
@@ -38,8 +56,10 @@ def catalogue_raw(beamline: OpenBeamline, key: str) -> Catalogued:
     version = beamline.latest(key)
     folder = beamline.staged(version)
     catalog = EmbeddedCatalog(beamline.engine)
-    pid = catalog.put_raw(read_record(folder.record), str(folder.raw))
-    return Catalogued(catalog.get(pid), version.manifest_digest)
+    record = Roster.of(beamline.site).applied(read_record(folder.record))
+    pid = catalog.put_raw(record, str(folder.raw))
+    elsewhere = _tell(beamline, version.run_key, pid)
+    return Catalogued(catalog.get(pid), version.manifest_digest, elsewhere)
 
 
 def catalogue_result(beamline: OpenBeamline, key: str) -> Catalogued:
@@ -52,28 +72,39 @@ def catalogue_result(beamline: OpenBeamline, key: str) -> Catalogued:
     CatalogError
         The catalog did not take it.
     """
-    return _catalogue(beamline, beamline.latest(key), beamline.result(key))
+    version, found = beamline.latest(key), beamline.result(key)
+    pid = _put_result(beamline, version, found, Roster.of(beamline.site))
+    elsewhere = _tell(beamline, version.run_key, pid)
+    return Catalogued(EmbeddedCatalog(beamline.engine).get(pid), found.result_digest, elsewhere)
 
 
 def recatalogue(beamline: OpenBeamline) -> list[str]:
-    """Put every version that was described and every result again; why some could not be, in words."""
+    """Put every version that was described and every result again; why some could not be, in words.
+
+    Catalogs outside the site are told of what changed by their own job.
+
+    Raises
+    ------
+    SettingsError
+        The roster cannot be read.
+    """
     told = []
-    catalog = EmbeddedCatalog(beamline.engine)
+    catalog, roster = EmbeddedCatalog(beamline.engine), Roster.of(beamline.site)
     for run in beamline.ledger.runs(beamline.name):
         for version in beamline.ledger.versions(beamline.name, run.run_key):
             folder = beamline.staged(version)
             results = beamline.ledger.results(beamline.name, run.run_key, version=version.version)
             try:
                 if folder.record.exists():
-                    catalog.put_raw(read_record(folder.record), str(folder.raw))
+                    catalog.put_raw(roster.applied(read_record(folder.record)), str(folder.raw))
                     for result in reversed(results):  # the last recorded is put last
-                        _catalogue(beamline, version, result)
+                        _put_result(beamline, version, result, roster)
             except (InputError, CatalogError, OSError) as error:
                 told.append(f"{run.run_key} v{version.version} is not in the catalog: {error}")
     return told
 
 
-def _catalogue(beamline: OpenBeamline, version: RunVersion, found: Result) -> Catalogued:
+def _put_result(beamline: OpenBeamline, version: RunVersion, found: Result, roster: Roster) -> str:
     from xpcs_assets.results.result import open_result
 
     path = beamline.result_path(found)
@@ -83,9 +114,9 @@ def _catalogue(beamline: OpenBeamline, version: RunVersion, found: Result) -> Ca
     quality = Quality((*frames.judgements, *g2.judgements))
     catalog = EmbeddedCatalog(beamline.engine)
     status = path.stat()  # the file's own time: found again, it is the same dataset
-    pid = catalog.put_derived(
+    return catalog.put_derived(
         Derived(
-            record=read_record(beamline.staged(version).record),
+            record=roster.applied(read_record(beamline.staged(version).record)),
             analysis_key=found.analysis_key,
             recipe=Recipe.from_dict(found.report["recipe"]),
             folder=str(path.parent),
@@ -100,4 +131,26 @@ def _catalogue(beamline: OpenBeamline, version: RunVersion, found: Result) -> Ca
         ),
         sparkline(result),
     )
-    return Catalogued(catalog.get(pid), found.result_digest)
+
+
+def _tell(beamline: OpenBeamline, run_key: str, pid: str) -> dict[str, str]:
+    """Tell the catalogs outside the site of a run; of each its pid there, or why it waits."""
+    if not beamline.settings.pipeline.told:
+        return {}
+    from xpcs_assets.catalog.delivery import deliver, gather, outbox_of, reach_of
+
+    outbox, reach = outbox_of(beamline), reach_of(beamline)
+    gather(beamline, run_key)
+    for name in beamline.settings.pipeline.told:
+        outbox.want_again(beamline.name, name, pid=pid)  # plots drawn anew change no record
+    for _ in deliver(beamline, run_key=run_key):
+        pass
+    known = {entry.catalog: entry for entry in outbox.entries(beamline.name, run_key=run_key, pid=pid)}
+    return {name: _in_words(known[name], reach.rests(name)) for name in beamline.settings.pipeline.told}
+
+
+def _in_words(entry: Entry, silent: str) -> str:
+    if entry.state is EntryState.TOLD:
+        return entry.pid_there
+    word = "refused" if entry.state is EntryState.PARKED else "waits"
+    return f"{word}: {entry.error or silent or 'it is not its turn yet'}"

@@ -4,19 +4,11 @@ from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, 
 
 from xpcs_assets.orchestrate.bindings import Bound, materialised
 from xpcs_assets.places.files import write_file_safely
+from xpcs_assets.plot.captions import CAPTIONS
 from xpcs_assets.results.fit_laws import FitKind
 
 # The law with two stretched decays has more parameters than most runs bear: it is fitted when somebody asks.
 _FITTED: tuple[FitKind, ...] = ("single", "stretched", "double")
-_SHOWN = {
-    "scattering": "scattering pattern and q-map",
-    "g2": "g2 with fits",
-    "tau_q": "tau(q)",
-    "saxs_1d": "I(q) with partial means",
-    "intensity_vs_time": "I(t)",
-    "twotime": "two-time correlation",
-    "twotime_cuts": "cuts at constant age, g2 from the diagonals",
-}
 
 
 def build(bound: Bound) -> list[AssetsDefinition]:
@@ -48,7 +40,9 @@ def build(bound: Bound) -> list[AssetsDefinition]:
             picture = png(parameters_q(result, fits["stretched"]))
             write_file_safely(paths["parameters_q"], [picture], replace=True)
         facts: dict[str, MetadataValue] = {
-            name: MetadataValue.md(markdown_image(small[name], text)) for name, text in _SHOWN.items() if name in small
+            name: MetadataValue.md(markdown_image(small[name], text))
+            for name, text in CAPTIONS.items()
+            if name in small
         }
         facts["fits_file"] = MetadataValue.path(str(stored))
         facts |= {f"{name}_file": MetadataValue.path(str(file)) for name, file in paths.items()}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.catalog.delivery import stands, thought_to_stand
 from xpcs_assets.catalog.embedded import EmbeddedCatalog, raw_pid
 from xpcs_assets.copies.ledger import Approval, Copy
 from xpcs_assets.errors import CopyError, NotFoundError, RefusedError, RemovalRefusedError, SettingsError
@@ -19,6 +20,7 @@ from xpcs_assets.prune.limits import DAY, beginning_of, item, limit_of
 from xpcs_assets.prune.plan import Plan, plan_place
 from xpcs_assets.prune.remove import Removed, empty_trash, prune_copy
 from xpcs_assets.runs.retention import Retention
+from xpcs_assets.settings import RetentionSettings
 
 
 def plan(beamline: OpenBeamline, place: str, *, draining: bool = False, everything: bool = False) -> Plan:
@@ -148,9 +150,20 @@ def trash_due(beamline: OpenBeamline, place: str) -> tuple[Copy, ...]:
 
 
 def catalogued(beamline: OpenBeamline, copies: Sequence[Copy]) -> set[tuple[str, int]]:
-    """Run key and version of those copies of which the catalog, asked now, has the raw record."""
+    """Run key and version of those copies whose raw record the embedded catalog, asked now, has.
+
+    Every catalog outside the site that the beamline names was told of them too, and none of these is down.
+    """
     pids = {raw_pid(copy.beamline, copy.run_key, copy.version): (copy.run_key, copy.version) for copy in copies}
-    return {pids[pid] for pid in EmbeddedCatalog(beamline.engine).existing(list(pids))}
+    known = EmbeddedCatalog(beamline.engine).existing(list(pids))
+    return {pids[pid] for pid in thought_to_stand(beamline, known)}
+
+
+def _catalogued_now(beamline: OpenBeamline, copy: Copy, retention: RetentionSettings | None) -> bool:
+    """Whether every catalog that the beamline names, asked now, has a copy's raw record; not asked for nothing."""
+    if retention is None or "catalog" not in retention.needs or not catalogued(beamline, [copy]):
+        return False
+    return stands(beamline, raw_pid(copy.beamline, copy.run_key, copy.version))
 
 
 @dataclass(frozen=True)
@@ -203,7 +216,7 @@ def _with_all(
         copy,
         places,
         settings.rule if settings else None,
-        catalogued=(copy.run_key, copy.version) in catalogued(beamline, [copy]),
+        catalogued=_catalogued_now(beamline, copy, settings),
         holder=holder,
         by=by,
         reason=reason,
