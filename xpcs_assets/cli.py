@@ -24,6 +24,7 @@ from xpcs_assets.cli_ledger import rebuild
 from xpcs_assets.cli_place import place
 from xpcs_assets.cli_prune import clock, hold, prune, release
 from xpcs_assets.cli_qmap import qmap as make_qmap
+from xpcs_assets.cli_replay import replay
 from xpcs_assets.cli_shared import (
     BeamlineArgument,
     HomeOption,
@@ -286,6 +287,7 @@ def average_runs(
     out.print(name)
 
 
+app.command()(replay)
 app.command()(retrieve)
 app.command()(prune)
 app.command()(hold)
