@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from xpcs_assets.cli_shared import BeamlineArgument, HomeOption, RunArgument, open_beamline, out, plain, tell_error
+from xpcs_assets.cli_shared import (
+    BeamlineArgument,
+    HomeOption,
+    RunArgument,
+    counted,
+    open_beamline,
+    out,
+    plain,
+    tell_error,
+)
 
 
 def retrieve(
@@ -26,5 +35,5 @@ def retrieve(
         out.print(f"{plain(path)}  {plain(origin)}")
     for path, why in done.missing.items():
         tell_error(f"{path}: it could not be had from any copy ({why})")
-    out.print(f"{len(done.came_from)} files, {done.bytes_moved} bytes written, in {plain(str(done.folder))}")
+    out.print(f"{counted(len(done.came_from), 'file')}, {done.bytes_moved} bytes written, in {plain(str(done.folder))}")
     raise typer.Exit(1 if done.missing else 0)

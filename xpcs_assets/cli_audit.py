@@ -14,6 +14,7 @@ from xpcs_assets.cli_shared import (
     JsonOption,
     RunArgument,
     columns,
+    counted,
     open_beamline,
     out,
     plain,
@@ -67,6 +68,8 @@ def audit(
         out.print_json(json.dumps(_audited(done)))
     elif done.findings:
         columns([("kind", "place", "path", "since", "seen", "why"), *map(_finding_row, done.findings)])
+    elif not done.trouble:
+        out.print(f"nothing is open; compared: {', '.join(each.place for each in done.places)}")
     for told in done.trouble:
         tell_error(told, "not compared", "yellow")
     raise typer.Exit(1 if done.findings or done.trouble else 0)
@@ -77,11 +80,14 @@ def repair(beamline: BeamlineArgument, run_key: RunArgument, place: PlaceOption 
     from xpcs_assets.audit.looking import repair_run
     from xpcs_assets.audit.repair import Repaired
 
+    tried = list(repair_run(open_beamline(home, beamline), run_key, place))
     refused = 0
-    for done in repair_run(open_beamline(home, beamline), run_key, place):
+    if not tried:
+        out.print(f"no copy of {plain(run_key)} is known to be bad or lost; `xpcs-assets verify` reads them now")
+    for done in tried:
         if isinstance(done, Repaired):
             sources = ", ".join(sorted({source for _, source in done.put})) or "nothing had to be put"
-            told = f"right: {len(done.put)} files put ({sources}), {len(done.aside)} kept aside"
+            told = f"right: {counted(len(done.put), 'file')} put ({sources}), {len(done.aside)} kept aside"
             out.print(f"{done.copy.place}:{plain(done.copy.path)} v{done.copy.version}  {told}")
         else:
             refused += 1

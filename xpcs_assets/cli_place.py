@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xpcs_assets.cli_shared import BeamlineArgument, HomeOption, JsonOption, columns, open_beamline, out, plain
-from xpcs_assets.errors import CopyError, SettingsError
+from xpcs_assets.errors import CopyError, NotVerifiedError, SettingsError
 
 if TYPE_CHECKING:
     from xpcs_assets.beamline import OpenBeamline
@@ -69,7 +69,7 @@ def _look(opened: OpenBeamline, name: str) -> _Told:
         marker = read_marker(looked_at.root)
         found = marker.identity if marker else ""
     except CopyError as error:
-        found = plain(error.what)
+        found = "cannot be read" if isinstance(error, NotVerifiedError) else plain(error.what)
     unavailable = looked_at.why_unavailable()
     usage = looked_at.usage()
     return _Told(

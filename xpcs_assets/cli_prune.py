@@ -15,6 +15,7 @@ from xpcs_assets.cli_shared import (
     JsonOption,
     RunArgument,
     columns,
+    counted,
     open_beamline,
     open_site,
     out,
@@ -81,8 +82,10 @@ def hold(
 def release(beamline: BeamlineArgument, run_key: RunArgument, home: HomeOption = None) -> None:
     """End all holds on a run."""
     ended = open_beamline(home, beamline).ledger.release(beamline, run_key, getpass.getuser())
-    out.print(f"{ended} holds on {run_key} ended")
-    raise typer.Exit(0 if ended else 1)
+    if not ended:
+        tell_error(f"nobody holds {plain(run_key)}")
+        raise typer.Exit(1)
+    out.print(f"{plain(run_key)} is released; {counted(ended, 'hold')} ended")
 
 
 def clock(
@@ -128,9 +131,10 @@ def _work_through(opened: OpenBeamline, plans: list[Plan], *, quiet: bool) -> in
     stayed = 0
     for done in prune_all(opened, plans):
         stayed += bool(done.refused)
-        told = f"stays: {done.refused}" if done.refused else f"{done.copy.state}: {done.files} files"
+        told = f"{done.copy.state}: {counted(done.files, 'file')}, {_size(done.size_bytes)}"
         if not quiet or done.refused:
-            out.print(f"{done.copy.place}:{plain(done.copy.path)}  {plain(told)}, {_size(done.size_bytes)}")
+            why = f"stays: {done.refused}" if done.refused else told
+            out.print(f"{done.copy.place}:{plain(done.copy.path)}  {plain(why)}")
     for one in plans:
         if problem := one.doubt or ask(opened, one):
             stayed += 1
@@ -158,8 +162,8 @@ def _print_plan(opened: OpenBeamline, plan: Plan, coming: Forecast | None, *, ev
             out.print(f"  {plain(kept.copy.path)} v{kept.copy.version} stays: {plain('; '.join(kept.reasons))}")
     elif plan.kept or plan.young:
         out.print("  stay:")
-        keep_for = opened.settings.retention[plan.place].keep_for / 86400
-        young = [("    ", str(plan.young), f"younger than {keep_for:g} days")] if plan.young else []
+        keep_for = _age(opened.settings.retention[plan.place].keep_for)
+        young = [("    ", str(plan.young), f"younger than {keep_for}")] if plan.young else []
         columns([*young, *(("    ", str(number), plain(why)) for why, number in plan.reasons.most_common())])
     if coming is not None:
         _print_forecast(coming)
@@ -193,6 +197,14 @@ def _size(size_bytes: float) -> str:
     while size_bytes >= 1000 and step < len(_UNITS) - 1:
         size_bytes, step = size_bytes / 1000, step + 1
     return f"{size_bytes:.0f} B" if step == 0 else f"{size_bytes:.3g} {_UNITS[step]}"
+
+
+def _age(seconds: float) -> str:
+    """A duration in the largest unit that it fills."""
+    for unit, unit_s in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= unit_s:
+            return counted(seconds / unit_s, unit)
+    return counted(seconds, "second")
 
 
 def _as_json(opened: OpenBeamline, plan: Plan, coming: Forecast | None) -> dict[str, Any]:

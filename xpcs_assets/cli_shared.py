@@ -45,6 +45,11 @@ def columns(rows: Sequence[tuple[str, ...]]) -> None:
         out.print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 
+def counted(number: float, what: str) -> str:
+    """A number of things in words: ``1 file``, ``2 files``."""
+    return f"{number:g} {what}{'' if number == 1 else 's'}"
+
+
 def plain(text: str) -> str:
     """Text that holds what people called their files, without control characters."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

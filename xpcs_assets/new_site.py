@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from xpcs_assets.copies.database import migrate, open_database
+from xpcs_assets.copies.journal import Journal
 from xpcs_assets.errors import RefusedError, SettingsError
 from xpcs_assets.settings import NAME, NAME_RULE, Beamline
 from xpcs_assets.site import SITE_FILE, Site, load_beamline
@@ -47,7 +48,7 @@ def init(home: Path, *, title: str = "XPCS") -> Site:
             f"the site cannot be written ({error.strerror})", where=home, remedy="Name a folder you may write in"
         ) from error
     site = Site(home)
-    engine = open_database(site.database_url)
+    engine = open_database(site.database_url, journal=Journal(site.journal))
     try:
         migrate(engine)
     finally:

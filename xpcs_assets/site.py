@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -132,13 +132,34 @@ def find_home(home: Path | None = None) -> Path:
     )
 
 
+def _in_a_line(error: Exception) -> str:
+    """What a YAML error says and where, without the text around it."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is None or problem is None:
+        return " ".join(str(error).split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice: the second would silently replace what somebody relies on."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping whose keys are all different; what ``<<`` merges in may be given again."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def _load(path: Path, model: type[M]) -> M:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  it is a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"the file cannot be read ({error})", where=path, remedy="Give it back") from error
     except (yaml.YAMLError, ValueError) as error:  # a ValueError is an impossible date
-        raise SettingsError(f"this is no YAML: {error}", where=path, remedy="Mend the line it names") from error
+        raise SettingsError(f"this is no YAML: {_in_a_line(error)}", where=path, remedy="Mend that line") from error
     try:
         return model.model_validate(content or {})
     except ValidationError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,7 +22,7 @@ from xpcs_assets.catalog.cataloguing import recatalogue
 from xpcs_assets.copies.clock import Clock, utc_now
 from xpcs_assets.copies.compare import Difference, compare
 from xpcs_assets.copies.database import Base, check_schema, open_database, reading, schema_of, writing
-from xpcs_assets.copies.journal import BEGINNING, Journal
+from xpcs_assets.copies.journal import BEGINNING, Journal, Line
 from xpcs_assets.copies.keeping import advance_numbers, replay
 from xpcs_assets.copies.ledger import Ledger
 from xpcs_assets.copies.second import second_database, sqlite_file
@@ -212,7 +212,7 @@ def _fill(
         found.told += recatalogue(beamline)
     with writing(engine) as session:
         left = replay(session, left)
-        found.told += [f"line {line.number} of the journal ({line.table}) is of nothing known" for line in left]
+        found.told += _of_nothing_known(left)
         advance_numbers(session)
         row = session.scalars(select(LedgerRow)).one()
         first, last = journal.first(), journal.last()
@@ -222,6 +222,17 @@ def _fill(
             with reading(old) as before:
                 row.identity = before.scalars(select(LedgerRow.identity)).one()
     return found
+
+
+def _of_nothing_known(lines: Iterable[Line]) -> list[str]:
+    """A sentence for each kind of line that has no place in the new ledger; there may be thousands."""
+    numbers: dict[str, list[int]] = {}
+    for line in lines:
+        numbers.setdefault(line.table, []).append(line.number)
+    return [
+        f"{len(each)} lines of the journal ({table}) are of nothing known, the first is line {each[0]}"
+        for table, each in numbers.items()
+    ]
 
 
 def _carry(session: Session, old: Engine) -> None:

@@ -220,11 +220,14 @@ def migrate(engine: Engine) -> None:
     Raises
     ------
     LedgerError
-        The database cannot be written, or newer code has migrated it.
+        The database cannot be written, newer code has migrated it, or it is empty and has a journal: the ledger that
+        the journal belongs to is lost, and an empty one in its place would say that there was never a run.
     """
     found = schema_of(engine)
     if found is not None and found > SCHEMA:
         raise _newer(engine, found)
+    if found is None and (lost := _lost(engine)):
+        raise lost
     # Alembic costs a fifth of a second: only those who migrate pay.
     from alembic import command
     from alembic.config import Config
@@ -249,7 +252,7 @@ def check_schema(engine: Engine) -> None:
     """
     found = schema_of(engine)
     if found is None:
-        raise LedgerError("the ledger has no tables yet", where=_where(engine.url), remedy=_MIGRATE)
+        raise _lost(engine) or LedgerError("the ledger has no tables yet", where=_where(engine.url), remedy=_MIGRATE)
     if found < SCHEMA:
         raise LedgerError(
             f"the ledger is of schema {found}, this program needs {SCHEMA}", where=_where(engine.url), remedy=_MIGRATE
@@ -265,6 +268,18 @@ def schema_of(engine: Engine) -> str | None:
             return None
         found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         return None if found is None else str(found)
+
+
+def _lost(engine: Engine) -> LedgerError | None:
+    """Why an empty database is no new one: there is a journal of the ledger that was here; None when there is none."""
+    journal = engine.get_execution_options()["xpcs_journal"]
+    if journal is None or journal.first() is None:
+        return None
+    return LedgerError(
+        "the ledger has no tables, but its journal has lines: the ledger that was here is gone",
+        where=_where(engine.url),
+        remedy="Bring it back, or stop the site and run `xpcs-assets rebuild`: it makes the ledger again",
+    )
 
 
 def _newer(engine: Engine, found: str) -> LedgerError:

@@ -20,7 +20,7 @@ from xpcs_assets.runs.folders import MARKER
 FORMAT = "xpcs-assets place 1"
 UNMARKED = "unmarked"
 """The expected identity of a place that bears no marker, since nothing may be written into its root."""
-_DAMAGED = "See whether this is the right disk; `xpcs-assets place` shows what is expected"
+_DAMAGED = "See whether this is the right disk; if it is, delete the marker and run `xpcs-assets place` with --adopt"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Marker:
             marker = cls(str(content["identity"]), str(content["place"]), str(content["made_at"]))
             sound = content["format"] == FORMAT and len(marker.identity) == 32 and int(marker.identity, 16) >= 0
         except (ValueError, KeyError, TypeError) as error:
-            raise NotVerifiedError(f"the marker cannot be read ({error!r})", where=where, remedy=_DAMAGED) from error
+            raise NotVerifiedError("the marker is damaged", where=where, remedy=_DAMAGED) from error
         if not sound:
             raise NotVerifiedError("the marker is not one of this format", where=where, remedy=_DAMAGED)
         return marker

@@ -157,4 +157,5 @@ def _too_few_others(situation: Situation, retention: Retention) -> list[str]:
     if len(good) >= retention.min_copies:
         return []
     names = ", ".join(copy.place for copy in good) or "none"
-    return [f"{len(good)} other verified copies ({names}), {retention.min_copies} are needed"]
+    needed = retention.min_copies
+    return [f"{len(good)} other verified copies ({names}) in other failure domains, {needed} are needed"]

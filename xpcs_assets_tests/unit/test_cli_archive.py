@@ -60,7 +60,7 @@ def test_what_cannot_be_had_is_told_and_the_exit_code_is_not_0(retrieve: Retriev
     said = retrieve()
     assert said.exit_code == 1
     assert "A001.imm: it could not be had from any copy" in said.stderr
-    assert "1 files" in said.stdout
+    assert "1 file, " in said.stdout
 
 
 def test_a_file_that_the_run_never_had_is_an_error(retrieve: Retrieve) -> None:

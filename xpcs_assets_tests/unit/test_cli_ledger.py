@@ -14,7 +14,10 @@ from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.cli import run
+from xpcs_assets.copies.clock import utc_now
 from xpcs_assets.copies.database import SCHEMA
+from xpcs_assets.copies.journal import Journal, Line
+from xpcs_assets.copies.keeping import PROMOTION
 from xpcs_assets.definitions import build_defs
 from xpcs_assets.site import HOME_VARIABLE, Site
 from xpcs_assets.stage.staging import stage
@@ -85,6 +88,36 @@ def test_a_ledger_that_is_gone_is_compared_with_nothing(
     assert code == 0
     assert "compared with nothing" in told
     assert "kept" not in told
+
+
+@pytest.mark.parametrize("command", [("status", "xpcs"), ("init", "."), ("prune", "xpcs", "--dry-run")])
+def test_a_ledger_that_is_gone_is_never_taken_for_a_new_one(
+    worked: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    (worked.home / "ledger.db").unlink()
+    monkeypatch.chdir(worked.home)
+    for _ in range(2):  # an empty database that the first one left is no new ledger either
+        code, told = said(monkeypatch, capsys, worked, *command)
+        assert code == 1
+        assert "the ledger that was here is gone" in told
+        assert "xpcs-assets rebuild" in told
+        assert "xpcs-assets init" not in told
+    assert said(monkeypatch, capsys, worked, "rebuild")[0] == 0
+    assert "A001" in said(monkeypatch, capsys, worked, "status", "xpcs")[1]
+
+
+def test_lines_of_nothing_known_are_counted_by_a_rebuild_and_not_listed(
+    worked: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = Journal(worked.journal)
+    last = journal.last()
+    assert last is not None
+    unknown = {"beamline": "xpcs", "run_key": "A9", "analysis_key": "A9", "version": 1, "recipe_digest": "sha256:0"}
+    journal.append([Line(last.number + count, PROMOTION, unknown) for count in (1, 2, 3)], utc_now())
+    code, told = said(monkeypatch, capsys, worked, "rebuild")
+    assert code == 0
+    assert f"3 lines of the journal (promotion) are of nothing known, the first is line {last.number + 1}" in told
+    assert told.count("of nothing known") == 1
 
 
 def newer(file: Path) -> None:

@@ -86,6 +86,30 @@ def test_a_broken_beamline_file_leaves_the_others_running(site: Site, kind: str)
         again.beamline("broken")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("beamline: [", r"line 1, column 12: expected the node content"),
+        (
+            "retention: {detector: {keep_for: 30 days,\n  keep_for: 1 day}}",
+            r"line 2, column 3: 'keep_for' is given twice",
+        ),
+        ("beamline: xpcs\nbeamline: xpcs", r"line 2, column 1: 'beamline' is given twice"),
+    ],
+)
+def test_what_is_no_yaml_is_told_in_one_line_with_its_place(site: Site, text: str, told: str) -> None:
+    path = site.home / "beamlines" / "xpcs.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=told) as caught:
+        load_beamline(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_merged_in_may_be_given_again(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("title: &t site\nwebserver:\n  <<: {port: 1, host: 127.0.0.1}\n  port: 3070\n")
+    assert Site(tmp_path).settings.webserver.port == 3070
+
+
 def test_an_unknown_key_is_refused_with_file_and_key(site: Site) -> None:
     file = site.home / XPCS
     file.write_text(file.read_text().replace("give_up_after", "giveup_after"))

@@ -120,7 +120,7 @@ def test_a_root_that_may_not_be_written_bears_no_marker_and_any_other_trouble_is
 
 def test_a_damaged_marker_is_not_met_and_not_replaced(storage: Storage) -> None:
     (storage.root / "disk" / MARKER).write_text("{}")
-    assert "cannot be read" in met(storage, "disk").unavailable
+    assert "the marker is damaged" in met(storage, "disk").unavailable
     assert (storage.root / "disk" / MARKER).read_text() == "{}"
 
 

@@ -101,7 +101,9 @@ def test_what_may_go_goes_and_the_rest_says_why(with_runs: Any) -> None:
     pruning = with_runs(2)
     made = pruning.plan()
     assert [(due.copy.run_key, due.others) for due in made.goes] == [("A001", ("store",)), ("A002", ("store",))]
-    assert plan(pruning.beamline, "store").reasons == {"1 other verified copies (detector), 2 are needed": 2}
+    assert plan(pruning.beamline, "store").reasons == {
+        "1 other verified copies (detector) in other failure domains, 2 are needed": 2
+    }
     assert [(done.files, done.refused) for done in pruning.all()] == [(2, ""), (2, "")]
     assert not pruning.there()
     assert pruning.plan().goes == ()
@@ -275,7 +277,7 @@ def test_a_dry_run_prints_the_very_list_and_removes_nothing(with_runs: Any) -> N
     assert lines[0].startswith("detector: 2 of 2 copies are to go, ")
     assert [line.split()[:2] for line in lines[3:5]] == [["A001", "v1"], ["A002", "v1"]]
     assert all("also in store" in line for line in lines[3:5])
-    assert "1 other verified copies (detector), 2 are needed" in said.output
+    assert "1 other verified copies (detector) in other failure domains, 2 are needed" in said.output
     assert max(map(len, lines)) <= 120
     assert pruning.there()
     told = json.loads(pruning.command("prune", "xpcs", "--dry-run", "--json").output)

@@ -105,7 +105,7 @@ def test_enough_other_copies_must_remain(min_copies: int, may_go: bool) -> None:
     situation = replace(SITUATION, retention=replace(RETENTION, min_copies=min_copies))
     assert isinstance(judge(situation), Eligible) is may_go
     if not may_go:
-        assert reasons(situation) == "2 other verified copies (disk, tape), 3 are needed"
+        assert reasons(situation) == "2 other verified copies (disk, tape) in other failure domains, 3 are needed"
 
 
 @pytest.mark.parametrize(
