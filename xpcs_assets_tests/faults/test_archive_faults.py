@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,18 +20,18 @@ from xpcs_assets.archive.retrieve import retrieve
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import LEASE_S, OpenBeamline
-from xpcs_assets.copies.database import open_database
 from xpcs_assets.copies.ledger import CopyState, Ledger
 from xpcs_assets.errors import NotVerifiedError, RemovalRefusedError
 from xpcs_assets.new_site import init
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.places.tape import TapePlace
 from xpcs_assets.prune.witness import read_bundles
+from xpcs_assets.settings import Beamline
 from xpcs_assets.site import Site
 from xpcs_assets.stage.staging import stage
 from xpcs_assets.testing.faults import CHANGING, DieAt, Fault, FaultySyscalls, count_commits, partials_below
 from xpcs_assets_tests import storage as of_one_run
-from xpcs_assets_tests.faults.everywhere import Operation, Runner, everywhere
+from xpcs_assets_tests.faults.everywhere import Operation, Runner, engine_at, everywhere
 from xpcs_assets_tests.storage import HandClock, Storage
 from xpcs_assets_tests.unit.conftest import HDF5, bare_run
 
@@ -51,14 +52,21 @@ def site_below(folder: Path) -> Path:
     return home
 
 
+@cache
+def as_written(home: Path) -> tuple[Site, Beamline]:
+    """A site and its beamline's settings, read once: they are the same for each process that opens it there."""
+    site = Site(home)
+    return site, site.beamline("xpcs")
+
+
 @contextmanager
 def opened(home: Path, fault: Fault | None = None, waited_s: float = 0.0) -> Iterator[OpenBeamline]:
     """The site's beamline as a process of its own opens it; every system call of its places is a step of ``fault``."""
-    site = Site(home)
-    beamline = OpenBeamline(site, site.beamline("xpcs"))
+    site, settings = as_written(home)
+    beamline = OpenBeamline(site, settings)
     clock = HandClock()
     clock.advance(waited_s)
-    beamline.__dict__["engine"] = engine = open_database(site.database_url)
+    beamline.__dict__["engine"] = engine = engine_at(site.database_url)
     beamline.__dict__["ledger"] = Ledger(engine, clock)
     if fault is not None:
         calls, plain = FaultySyscalls(fault), beamline.place

@@ -44,7 +44,7 @@ def _prune(place: str) -> Callable[[Storage], object]:
     return operation
 
 
-@pytest.mark.parametrize("rounds", [30, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
+@pytest.mark.parametrize("rounds", [15, pytest.param(1000, marks=[pytest.mark.long, pytest.mark.timeout(3600)])])
 def test_f38_two_pruners_that_rely_on_each_other_s_copy_leave_one(quick_folder: Path, rounds: int) -> None:
     storage = Storage.build(quick_folder / "start")
     storage.take()
