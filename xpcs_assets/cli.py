@@ -25,6 +25,7 @@ from xpcs_assets.cli_place import place
 from xpcs_assets.cli_prune import clock, hold, prune, release
 from xpcs_assets.cli_qmap import qmap as make_qmap
 from xpcs_assets.cli_replay import replay
+from xpcs_assets.cli_search import comment, mark, recatalogue, search, tag
 from xpcs_assets.cli_shared import (
     BeamlineArgument,
     HomeOption,
@@ -297,6 +298,11 @@ app.command()(audit)
 app.command()(repair)
 app.command()(clock)
 app.command()(rebuild)
+app.command()(search)
+app.command()(comment)
+app.command()(tag)
+app.command()(mark)
+app.command()(recatalogue)
 
 
 @app.command()

@@ -147,6 +147,19 @@ def counted(
     return query.group_by(RecordRow.facet, RecordRow.state), False
 
 
+def numbers_query(names: Sequence[str], pids: Sequence[str], sees: ColumnElement[bool] | None) -> Select[Any]:
+    """Pid, name, SI unit and SI value of the quantities with these names, of datasets that are seen; by path."""
+    query = (
+        select(RecordRow.pid, quantities.c.name, quantities.c.si_unit, numbers.c.si_value)
+        .join(numbers, numbers.c.number == RecordRow.number)
+        .join(quantities, quantities.c.key == numbers.c.quantity)
+        .join(facets, facets.c.key == RecordRow.facet)
+        .where(RecordRow.pid.in_(pids), quantities.c.name.in_(names))
+        .order_by(quantities.c.path)
+    )
+    return query if sees is None else query.where(sees)
+
+
 def cursor(search: Search, value: object, number: int) -> str:
     """Where a page ended, to be given as ``after``."""
     plain = json.dumps([search.sort, value, number])

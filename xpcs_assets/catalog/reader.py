@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from xpcs_assets.catalog import people
+from xpcs_assets.catalog.hits import COUNTED_NEWEST, Counts, Hit, Page
 from xpcs_assets.catalog.people import Label, Note
-from xpcs_assets.catalog.query import FACETS, MOST, Search, counted, cursor, page
+from xpcs_assets.catalog.query import FACETS, MOST, Search, counted, cursor, numbers_query, page
 from xpcs_assets.catalog.records import CatalogRecord, record_query
 from xpcs_assets.catalog.session import reading, writing
 from xpcs_assets.catalog.tables import DocumentRow, RecordRow, facets, quantities
@@ -21,70 +21,7 @@ from xpcs_assets.catalog.viewer import OPERATOR, Viewer
 from xpcs_assets.copies.clock import Clock, utc_now
 from xpcs_assets.errors import CatalogError
 
-COUNTED_NEWEST = 20_000
-"""Where words, ranges or labels are asked for, at most so many records are counted by facets: the newest."""
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A record as a list shows it; what the names say is at :class:`~xpcs_assets.catalog.records.CatalogRecord`.
-
-    Attributes
-    ----------
-    tags, mark
-        As people gave them; the mark is empty without one.
-    """
-
-    pid: str
-    kind: str
-    beamline: str
-    run_key: str
-    analysis_key: str
-    version: int
-    cycle: str
-    proposal: str
-    experiment: str
-    sample: str
-    detector: str
-    qmap_digest: str
-    recipe_digest: str
-    verdict: str
-    state: str
-    size_bytes: int
-    created_at: datetime
-    updated_at: datetime
-    sparkline: dict[str, Any]
-    tags: tuple[str, ...] = ()
-    mark: str = ""
-
-
-@dataclass(frozen=True)
-class Page:
-    """Some records of a search, and where the next ones begin; empty after the last."""
-
-    hits: tuple[Hit, ...]
-    next: str
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How the records of a search are spread.
-
-    Attributes
-    ----------
-    total
-        Records that were counted.
-    by
-        By facet: the values with their counts, the most frequent first.
-    newest_only
-        Whether no more than :data:`COUNTED_NEWEST` were counted, though there may be others: these are the newest.
-    """
-
-    total: int
-    by: dict[str, list[tuple[str, int]]]
-    newest_only: bool
-
-
+_AT_ONCE = 500
 _PEOPLES = {"tags", "mark"}
 _SOURCES: dict[str, Any] = {
     name: facets.c[name]
@@ -190,6 +127,22 @@ class CatalogReader:
         """
         with reading(self.engine) as session:
             return self._get(session, pid)
+
+    def numbers(self, pids: Collection[str], names: Sequence[str]) -> dict[tuple[str, str], dict[str, float]]:
+        """Numbers of datasets, in SI units: by name and unit, then by pid. Of several of a name, the first by path.
+
+        Those of datasets that the viewer does not see are left out.
+        """
+        asked = [name.lower() for name in names]
+        found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+        with reading(self.engine) as session:
+            every = list(pids)
+            for start in range(0, len(every), _AT_ONCE):
+                some = every[start : start + _AT_ONCE]
+                query = numbers_query(asked, some, self.viewer.sees(self.clock()))
+                for pid, name, unit, value in session.execute(query):
+                    found[name, unit].setdefault(pid, value)
+        return dict(found)
 
     def quantities(self) -> list[str]:
         """Names that ranges can be asked of; only an operator is told what is in records that others may not see."""

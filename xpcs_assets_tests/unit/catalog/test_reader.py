@@ -10,9 +10,10 @@ import pytest
 
 from xpcs_assets.catalog import reader as reader_module
 from xpcs_assets.catalog.embedded import EmbeddedCatalog
+from xpcs_assets.catalog.hits import Page
 from xpcs_assets.catalog.quantities import Range
 from xpcs_assets.catalog.query import FACETS, SORTS, Search
-from xpcs_assets.catalog.reader import CatalogReader, Page
+from xpcs_assets.catalog.reader import CatalogReader
 from xpcs_assets.catalog.viewer import OPERATOR, Viewer
 from xpcs_assets.describe.record import Entry, Owner
 from xpcs_assets.errors import CatalogError, RefusedError

@@ -1,6 +1,6 @@
 """What the embedded catalog searches by: narrow records, facets, numbers, full text, states; labels that people give.
 
-The records of before are dropped: they are a cache, and `xpcs-assets catalog refresh` makes them again from the data.
+The records of before are dropped: they are a cache, and `xpcs-assets recatalogue` makes them again from the data.
 """
 
 import sqlalchemy as sa
