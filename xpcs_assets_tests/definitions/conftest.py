@@ -116,7 +116,7 @@ def open_pipeline(home: Path) -> Iterator[Pipeline]:
     """Load the site's definitions and give them an instance."""
     site = Site(home)
     aside = home / "aside"
-    aside.mkdir()
+    aside.mkdir(exist_ok=True)
     with dg.instance_for_test() as instance:
         repository = build_defs(site).get_repository_def()
         yield Pipeline(site, OpenBeamline(site, site.beamlines["xpcs"]), repository, instance, aside)
