@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Runs without a record, such as pruned ones, that are passed over in search of one.
 _LOOK_BACK = 50
+_FEW_RUNS, _MANY_RUNS = 20, 1000
 _MOST_CHANGES = 100
 _TEXTS = ("object", "text", "string", "<U", "|S", "|O")
 
@@ -28,7 +29,7 @@ def drift_of(beamline: OpenBeamline, version: RunVersion, record: Record) -> Dri
     stored = _stored(beamline, version)
     if stored is not None and stored.drift is not None and stored.manifest_digest == record.manifest_digest:
         return stored.drift
-    for before in islice(_before(beamline, version), _LOOK_BACK):
+    for before in _before(beamline, version):
         other = _stored(beamline, before)
         if other is not None and other.fields:
             changes = tuple(islice(changes_between(other, record), _MOST_CHANGES))
@@ -57,10 +58,16 @@ def changes_between(before: Record, now: Record) -> Iterator[Change]:
                 yield Change(entry.path, what, was, now_is)
 
 
-def _before(beamline: OpenBeamline, version: RunVersion) -> Iterator[RunVersion]:
+def _before(beamline: OpenBeamline, version: RunVersion) -> list[RunVersion]:
     """Runs of the beamline that were taken before this version, the last taken first."""
-    runs = beamline.ledger.runs(beamline.name, limit=_LOOK_BACK * 20)
-    return (other for other in runs if (other.taken_at, other.run_key) < (version.taken_at, version.run_key))
+    before: list[RunVersion] = []
+    # A run is mostly described when it is among the newest; only an old one needs a longer look.
+    for limit in (_FEW_RUNS, _MANY_RUNS):
+        runs = beamline.ledger.runs(beamline.name, limit=limit)
+        before = [other for other in runs if (other.taken_at, other.run_key) < (version.taken_at, version.run_key)]
+        if before or len(runs) < limit:
+            break
+    return before[:_LOOK_BACK]
 
 
 def _stored(beamline: OpenBeamline, version: RunVersion) -> Record | None:

@@ -13,6 +13,7 @@ import pytest
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.describe import type_drift
 from xpcs_assets.describe.describing import describe
 from xpcs_assets.describe.record import Change, Drift, Entry, Record, read_record
 from xpcs_assets.describe.type_drift import changes_between
@@ -103,4 +104,14 @@ def test_a_record_that_was_never_compared_is_compared_now(beamline: OpenBeamline
     run(beamline, drop, "A002")
     path = beamline.staged(beamline.latest("A002")).record
     path.write_text(replace(read_record(path), drift=None).to_json())
+    assert describe(beamline, "A002")[0].drift == Drift("A001/v1")
+
+
+def test_an_old_run_is_looked_for_beyond_the_newest(
+    beamline: OpenBeamline, drop: Drop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("A001", "A002", "A003", "A004"):
+        run(beamline, drop, name)
+    beamline.staged(beamline.latest("A002")).record.unlink()
+    monkeypatch.setattr(type_drift, "_FEW_RUNS", 2)
     assert describe(beamline, "A002")[0].drift == Drift("A001/v1")

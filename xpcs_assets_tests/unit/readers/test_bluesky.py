@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from xpcs_assets.errors import MetadataError
 from xpcs_assets.readers import bluesky
+from xpcs_assets.readers.field import bounded
 from xpcs_assets.readers.fields import read_fields
 from xpcs_assets.readers.metadata import Field
 
@@ -229,3 +231,17 @@ def test_real_documents_of_als_7011_are_read_whole(shared_data: Path) -> None:
     assert found["/bluesky/primary/configuration/PI_MTE3/PI_MTE3_cam_acquire_time"].value == 1000.0
     assert found["/bluesky/stop/exit_status"].value == "success"
     assert "/bluesky" not in found
+
+
+@pytest.mark.parametrize("form", ["list", "lines"])
+def test_documents_with_flipped_bytes_are_read_as_far_as_they_go(tmp_path: Path, form: str) -> None:
+    content = write(tmp_path / "a.json", documents(), form).read_bytes()
+    random = np.random.default_rng(7)
+    for number in range(300):
+        spoilt = bytearray(content)
+        for at in random.integers(0, len(content), 1 + number % 8):
+            spoilt[at] = int(random.integers(0, 256))
+        path = tmp_path / "spoilt.json"
+        path.write_bytes(bytes(spoilt[: len(spoilt) - number * (number % 2)]))
+        found = list(bluesky.documents_fields(path))
+        json.dumps([leaf.to_dict() for leaf in bounded(found)], allow_nan=False, ensure_ascii=False).encode()

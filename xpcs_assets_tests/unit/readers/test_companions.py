@@ -122,3 +122,18 @@ def test_the_golden_files_are_what_they_are(shared_data: Path, tmp_path: Path) -
     (documents,) = (shared_data / "als-7.0.1.1").glob("*.json")
     assert kind_of(Path(shutil.copy(documents, tmp_path / "no.name"))) == "documents"
     assert {kind_of(path) for path in (shared_data / "als-7.0.1.1").glob("*.h5")} == {"frames"}
+
+
+def test_a_damaged_file_is_of_some_kind_or_none(tmp_path: Path) -> None:
+    path = hdf5(tmp_path / "a.hdf", MADE["companion"])
+    content = path.read_bytes()
+    random = np.random.default_rng(3)
+    kinds = set()
+    for _ in range(150):
+        spoilt = bytearray(content)
+        for at in random.integers(0, len(content), 5):
+            spoilt[at] = int(random.integers(0, 256))
+        path.write_bytes(bytes(spoilt))
+        kinds.add(kind_of(path))
+    assert kinds <= {"companion", "tree", "frames", ""}
+    assert "companion" in kinds
