@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import yaml
 
-from xpcs_assets.archive.archiving import archive
-from xpcs_assets.archive.gather import gather_runs
-from xpcs_assets.arrive.submit import submit
-from xpcs_assets.arrive.take import take
-from xpcs_assets.audit.looking import audit_beamline
-from xpcs_assets.audit.rebuild import HOLDER, Rebuilt, rebuild
-from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.catalog.cataloguing import catalogue_raw
-from xpcs_assets.catalog.embedded import raw_pid
-from xpcs_assets.catalog.reader import CatalogReader
-from xpcs_assets.catalog.viewer import OPERATOR
-from xpcs_assets.copies.compare import contents
+from xpcs_assets.audit.rebuild import HOLDER, rebuild
 from xpcs_assets.copies.database import migrate, open_database
 from xpcs_assets.copies.journal import Journal
 from xpcs_assets.copies.ledger import CopyState, Evidence, Ledger
-from xpcs_assets.copies.meeting import adopt
-from xpcs_assets.describe.describing import describe
 from xpcs_assets.errors import LedgerError, RefusedError
 from xpcs_assets.orchestrate.processes import not_running
-from xpcs_assets.prune.remove import prune_copy
-from xpcs_assets.prune.trash import put_back
-from xpcs_assets.runs.retention import Retention
 from xpcs_assets.site import Site
-from xpcs_assets.stage.staging import stage
 from xpcs_assets_tests import postgres
-from xpcs_assets_tests.unit.conftest import Altered, bare_run
+from xpcs_assets_tests.unit.audit.ledgers import begun, destroy, dump, opened, people, told
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -56,120 +36,6 @@ def home(request: pytest.FixtureRequest, site: Site) -> Iterator[Site]:
         content = yaml.safe_load(file.read_text("utf-8"))
         file.write_text(yaml.safe_dump(content | {"database": url}), encoding="utf-8")
         yield Site(site.home)
-
-
-def opened(site: Site) -> OpenBeamline:
-    """The beamline as another process opens it."""
-    fresh = Site(site.home)
-    return OpenBeamline(fresh, fresh.beamline("xpcs"))
-
-
-def result(beamline: OpenBeamline, key: str, run_key: str, recipe: str) -> None:
-    """A result with its report, as the step of correlation records it."""
-    from xpcs_assets.copies.beside import write_note
-
-    folder = beamline.staged(beamline.latest(run_key))
-    path = folder.result(recipe)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(recipe.encode())
-    digest = "sha256:" + sha256(recipe.encode()).hexdigest()
-    report = {"recipe_digest": f"sha256:{recipe}", "result_digest": digest, "frames": 5}
-    folder.report(recipe).write_text(json.dumps(report), encoding="utf-8")
-    beamline.ledger.record_result(
-        "xpcs",
-        key,
-        run_key=run_key,
-        version=1,
-        recipe_digest=f"sha256:{recipe}",
-        path=str(path.relative_to(folder.root)),
-        result_digest=digest,
-        report=report,
-    )
-    if key == run_key:
-        beamline.ledger.promote("xpcs", run_key, f"sha256:{recipe}")
-    write_note(beamline.engine, folder)
-
-
-def work(beamline: OpenBeamline, key: str, seed: int = 0) -> None:
-    """A run through the steps that write to ledger and catalog."""
-    folder = bare_run(beamline.source_root / key)
-    (folder / "more.txt").write_text(f"run {key} {seed}")
-    submit(beamline, folder, as_is=True)
-    take(beamline, key)
-    stage(beamline, key)
-    describe(beamline, key)
-    catalogue_raw(beamline, key)
-    result(beamline, key, key, f"recipe-{key}")
-    result(beamline, f"{key}~wide", key, f"wide-{key}")
-    archive(beamline, key)
-    beamline.ledger.note("xpcs", key, "archive", "done", {"seconds": 1.5})
-
-
-def people(beamline: OpenBeamline) -> None:
-    """What people do: hold, release, note, prune a copy."""
-    ledger = beamline.ledger
-    ledger.hold("xpcs", "A001", "paper", "a scientist")
-    ledger.release("xpcs", "A001", "a scientist")
-    ledger.hold("xpcs", "A002", "wanted \udcff", "an operator")
-    CatalogReader(beamline.engine, OPERATOR).comment(raw_pid("xpcs", "A001", 1), "nice rings", "a scientist")
-    copy = next(each for each in ledger.copies("xpcs", "A001", 1) if each.place == "detector")
-    places = {name: beamline.place(name) for name in beamline.settings.places}
-    for number, place in enumerate(places.values()):
-        place._failure_domain = f"room {number}"
-    for each in ledger.copies("xpcs", "A001", 1):
-        ledger.record_copy(
-            "xpcs",
-            "A001",
-            1,
-            place=each.place,
-            path=each.path,
-            failure_domain=places[each.place].failure_domain,
-            evidence=each.evidence,
-        )
-    copy = next(each for each in ledger.copies("xpcs", "A001", 1) if each.place == "detector")
-    prune_copy(
-        ledger,
-        copy,
-        places,
-        Retention(keep_for_s=1e-3, min_copies=1, needs_archive=False, needs_catalog=False),
-        catalogued=True,
-        holder="a pruner",
-        by="an operator",
-        reason="room",
-    )
-
-
-def destroy(site: Site) -> None:
-    """Take the database away."""
-    if site.database_url.startswith("sqlite"):
-        for file in site.home.glob("ledger.db*"):
-            file.unlink()
-        return
-    engine = open_database(site.database_url)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-        connection.exec_driver_sql("CREATE SCHEMA public")
-    engine.dispose()
-
-
-def dump(site: Site) -> dict[str, tuple[str, ...]]:
-    engine = open_database(site.database_url)
-    try:
-        return contents(engine)
-    finally:
-        engine.dispose()
-
-
-def told(done: Rebuilt) -> list[str]:
-    """What was told, but for the made-up results that the catalog cannot open."""
-    return [text for text in done.found.told if "is no HDF5 file" not in text]
-
-
-def begun(site: Site, *keys: str) -> OpenBeamline:
-    beamline = opened(site)
-    for key in keys:
-        work(beamline, key)
-    return beamline
 
 
 def test_f59_a_ledger_that_is_gone_is_made_again_row_by_row(home: Site) -> None:
@@ -191,127 +57,6 @@ def test_f59_a_ledger_that_is_gone_is_made_again_row_by_row(home: Site) -> None:
     again = opened(home)
     again.ledger.note("xpcs", "A001", "step", "life goes on")  # numbers go on above those that came back
     assert [event.what for event in again.ledger.timeline("xpcs", "A001")][-1] == "life goes on"
-    again.engine.dispose()
-
-
-def eventful(altered: Altered) -> OpenBeamline:
-    """A beamline with all that a ledger remembers: versions, gathered bundles, removals, a trash, words of people."""
-    gather = {"under": "1 MB", "until": "1 GB", "wait": "1 day", "by": []}
-    rooms = {name: {"failure_domain": f"room of the {name}"} for name in ("detector", "store", "tape")}
-    beamline = altered({"places": rooms, "pipeline": {"archive": {"bundle": {"gather": gather}}}})
-    for key in ("A001", "A002", "A003"):
-        taken(beamline, key)
-    assert gather_runs(beamline, ["A001", "A002"]).failed == {}
-    archive(beamline, "A003")
-    (beamline.source_root / "A001" / "more.txt").write_text("measured again under the same name")
-    taken(beamline, "A001", fresh=False)
-    archive(beamline, "A001")
-    ledger = beamline.ledger
-    removed(beamline, "A002", "detector")
-    removed(beamline, "A003", "store", trash_for_s=60.0)
-    removed(beamline, "A003", "detector", trash_for_s=60.0)
-    put_back(beamline, "A003", 1, "detector")
-    ledger.hold("xpcs", "A001", "paper", "a scientist")
-    ledger.hold("xpcs", "A002", "paper", "a scientist")
-    ledger.release("xpcs", "A002", "a scientist")
-    ledger.approve("xpcs", "store", "sha256:ab", ["A001/v1"], "an operator")
-    adopt(ledger, "xpcs", "store", beamline.root("store"))
-    return beamline
-
-
-def taken(beamline: OpenBeamline, key: str, *, fresh: bool = True) -> None:
-    folder = bare_run(beamline.source_root / key) if fresh else beamline.source_root / key
-    submit(beamline, folder, as_is=True)
-    take(beamline, key)
-    stage(beamline, key)
-
-
-def removed(beamline: OpenBeamline, key: str, place: str, trash_for_s: float = 0.0) -> None:
-    """A copy is pruned, whatever its age."""
-    rule = Retention(1e-3, min_copies=1, needs_archive=False, needs_catalog=False, trash_for_s=trash_for_s)
-    places = {name: beamline.place(name) for name in beamline.settings.places}
-    copy = next(each for each in beamline.ledger.copies("xpcs", key, 1) if each.place == place)
-    who = {"holder": "a pruner", "by": "an operator", "reason": "room"}
-    prune_copy(beamline.ledger, copy, places, rule, catalogued=True, **who)
-
-
-@pytest.mark.parametrize("journal", ["whole", "torn", "cut in the last line"])
-def test_f59_all_that_a_ledger_remembers_is_made_again(altered: Altered, site: Site, journal: str) -> None:
-    beamline = eventful(altered)
-    file = Journal(site.journal).files()[-1]
-    if journal == "cut in the last line":
-        before = dump(site)
-        whole = file.stat().st_size
-        beamline.ledger.note("xpcs", "A001", "step", "its line is torn by the crash, and its commit never came")
-        os.truncate(file, whole + 20)
-    elif journal == "torn":
-        with file.open("ab") as end:
-            end.write(b'{"number": 4711, "table": "ho')
-    if journal != "cut in the last line":
-        before = dump(site)
-    beamline.engine.dispose()
-    tables = ("run_versions", "copies", "bundles", "bundle_runs", "bundle_members", "holds", "removals", "approvals")
-    assert all(before[table] for table in (*tables, "aside", "places", "events", "arrivals"))
-    destroy(site)
-    done = rebuild(site)
-    after = dump(site)
-    assert {table: after[table] for table in before} == before
-    assert (done.replaced, len(told(done))) == (True, 0 if journal == "whole" else 1)
-    again = opened(site)
-    again.ledger.release("xpcs", "A001", "a scientist")  # the journal goes on behind a torn line
-    again.engine.dispose()
-    held = dump(site)["holds"]
-    destroy(site)
-    rebuild(site)
-    assert dump(site)["holds"] == held
-
-
-def test_f59_without_the_journal_too_no_copy_is_thought_better_of_than_it_is(altered: Altered, site: Site) -> None:
-    beamline = eventful(altered)
-    beamline.engine.dispose()
-    before = dump(site)
-    shutil.rmtree(site.journal)
-    destroy(site)
-    rebuild(site)
-    after = dump(site)
-    for table in ("run_versions", "bundles", "bundle_runs", "bundle_members"):
-        assert after[table] == before[table], table
-    again = opened(site)
-    copies = {
-        (copy.run_key, copy.version, copy.place): copy.state
-        for key in ("A001", "A002", "A003")
-        for copy in again.ledger.copies("xpcs", key)
-    }
-    assert copies["A002", 1, "detector"] is CopyState.LOST
-    assert copies["A003", 1, "store"] is CopyState.LOST
-    assert {state for key, state in copies.items() if key[2] == "tape"} == {CopyState.PRESENT}
-    assert copies["A001", 2, "store"] is CopyState.PRESENT
-    done = audit_beamline(again)
-    assert done.trouble == ()
-    again.engine.dispose()
-
-
-@pytest.mark.parametrize("left", [b'{"format": ', None])
-@pytest.mark.parametrize("with_journal", [True, False])
-def test_a_bundle_whose_index_beside_it_rotted_or_is_gone_is_known_by_the_one_inside(
-    site: Site, left: bytes | None, with_journal: bool
-) -> None:
-    beamline = begun(site, "A001")
-    before = dump(site)
-    beamline.engine.dispose()
-    for beside in beamline.root("tape").rglob("*.index.json"):
-        beside.chmod(0o644)
-        beside.unlink() if left is None else beside.write_bytes(left)
-    if not with_journal:
-        shutil.rmtree(site.journal)
-    destroy(site)
-    done = rebuild(site)
-    assert sum("the index inside is taken" in text for text in done.found.told) == len(before["bundles"])
-    after = dump(site)
-    for table in ("bundles", "bundle_runs", "bundle_members", "copies"):
-        assert after[table] == before[table], table
-    again = opened(site)
-    assert archive(again, "A001").written == 0
     again.engine.dispose()
 
 
