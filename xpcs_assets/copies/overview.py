@@ -126,6 +126,17 @@ class OverviewBook(Book):
         with reading(self.engine) as session:
             return tuple((at, Manifest.from_json(text).size_bytes) for at, text in session.execute(query))
 
+    def arrived_bytes(self, beamline: str, place: str, *, after: datetime, until: datetime) -> int:
+        """The bytes of the copies recorded in a place after one time and by another, whatever became of them."""
+        query = (
+            select(VersionRow.manifest)
+            .join(CopyRow, _same_version(VersionRow, CopyRow))
+            .where(CopyRow.beamline == beamline, CopyRow.place == place)
+            .where(CopyRow.recorded_at > after, CopyRow.recorded_at <= until)
+        )
+        with reading(self.engine) as session:
+            return sum(Manifest.from_json(text).size_bytes for text in session.scalars(query))
+
     def sizes(self, copies: Sequence[Copy]) -> tuple[int, ...]:
         """The bytes of each copy, as its manifest has them."""
         found: dict[tuple[str, str, int], int] = {}

@@ -43,7 +43,11 @@ class Forecast:
 
 
 def forecast(
-    recorded: Sequence[tuple[datetime, int]], now: datetime, retention: Retention, usage: Usage | None
+    recorded: Sequence[tuple[datetime, int]],
+    arrived_bytes: int,
+    now: datetime,
+    retention: Retention,
+    usage: Usage | None,
 ) -> Forecast:
     """Say what comes of age in the next 30 days.
 
@@ -51,6 +55,8 @@ def forecast(
     ----------
     recorded
         When each copy in the place was recorded, and its bytes.
+    arrived_bytes
+        The bytes of all copies that were recorded there in the last 7 days, also of those that went since.
     """
     copies: Counter[date] = Counter()
     sizes_bytes: Counter[date] = Counter()
@@ -59,8 +65,7 @@ def forecast(
         if now < due <= now + timedelta(days=DAYS):
             copies[due.date()] += 1
             sizes_bytes[due.date()] += size_bytes
-    week_ago = now - timedelta(days=RATE_DAYS)
-    rate = sum(size_bytes for at, size_bytes in recorded if week_ago < at <= now) / RATE_DAYS
+    rate = arrived_bytes / RATE_DAYS
     days = tuple(Day(day, copies[day], sizes_bytes[day]) for day in sorted(copies))
     return Forecast(days, rate, _full(now, rate, retention.high_water, usage))
 

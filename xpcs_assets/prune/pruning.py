@@ -68,10 +68,11 @@ def retention_of(beamline: OpenBeamline, place: str) -> Retention:
 def forecast_of(beamline: OpenBeamline, place: str) -> Forecast:
     """What comes of age in a place in the next 30 days."""
     retention, now = retention_of(beamline, place), beamline.ledger.clock()
-    since = now - max(timedelta(seconds=retention.keep_for_s), timedelta(days=RATE_DAYS))
-    until = now - timedelta(seconds=retention.keep_for_s) + timedelta(days=DAYS)
-    recorded = beamline.ledger.recorded_sizes(beamline.name, place, after=since, until=max(until, now))
-    return forecast(recorded, now, retention, beamline.place(place).usage())
+    since = now - timedelta(seconds=retention.keep_for_s)
+    ledger, name = beamline.ledger, beamline.name
+    recorded = ledger.recorded_sizes(name, place, after=since, until=since + timedelta(days=DAYS))
+    arrived_bytes = ledger.arrived_bytes(name, place, after=now - timedelta(days=RATE_DAYS), until=now)
+    return forecast(recorded, arrived_bytes, now, retention, beamline.place(place).usage())
 
 
 def ask(beamline: OpenBeamline, plan: Plan) -> str:

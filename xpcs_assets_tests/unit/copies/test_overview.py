@@ -162,6 +162,10 @@ def test_sizes_are_those_of_the_manifests(ledger: Ledger, clock: HandClock) -> N
     assert ledger.recorded_sizes("b", "disk", after=begun + second, until=begun + 2 * second) == (
         (begun + 2 * second, 2),
     )
+    gone = copies[1]
+    ledger.mark_copy("b", gone.run_key, 1, place="disk", path=gone.path, state=CopyState.REMOVED, reason="")
+    assert ledger.arrived_bytes("b", "disk", after=begun + second, until=begun + 3 * second) == 2 + 3
+    assert ledger.arrived_bytes("b", "disk", after=begun, until=begun + 2 * second) == 1 + 2
 
 
 def test_intents_are_found_by_place_and_time(ledger: Ledger, clock: HandClock) -> None:

@@ -19,7 +19,7 @@ KEEP = timedelta(days=30)
 
 def test_each_day_has_the_copies_that_come_of_age_on_it() -> None:
     recorded = [(NOW - KEEP + DAY, 5), (NOW - KEEP + DAY + timedelta(hours=11), 7), (NOW - KEEP + 2 * DAY, 1)]
-    days = forecast(recorded, NOW, RULE, None).days
+    days = forecast(recorded, 0, NOW, RULE, None).days
     assert days == (Day(date(2026, 3, 29), 2, 12), Day(date(2026, 3, 30), 1, 1))
 
 
@@ -27,21 +27,17 @@ def test_each_day_has_the_copies_that_come_of_age_on_it() -> None:
     ("due", "told"), [(timedelta(0), False), (MICROSECOND, True), (30 * DAY, True), (30 * DAY + MICROSECOND, False)]
 )
 def test_the_forecast_is_of_thirty_days(due: timedelta, told: bool) -> None:
-    assert bool(forecast([(NOW - KEEP + due, 5)], NOW, RULE, None).days) is told
+    assert bool(forecast([(NOW - KEEP + due, 5)], 0, NOW, RULE, None).days) is told
 
 
 def test_the_high_mark_is_passed_at_the_rate_of_the_last_week() -> None:
-    week = [(NOW - number * DAY, 700) for number in range(7)]
-    told = forecast([*week, (NOW - 7 * DAY, 10**9)], NOW, RULE, Usage(2000, 8000))
+    told = forecast([], 4900, NOW, RULE, Usage(2000, 8000))
     assert told.arriving_bytes_per_day == 700
     assert told.high_mark_on == (NOW + 10 * DAY).date()
-    assert forecast(week, NOW, RULE, Usage(9500, 500)).high_mark_on == NOW.date()
+    assert forecast([], 4900, NOW, RULE, Usage(9500, 500)).high_mark_on == NOW.date()
 
 
-@pytest.mark.parametrize(
-    ("usage", "recorded"),
-    [(None, [(NOW, 700)]), (Usage(2000, 8000), []), (Usage(0, 10**30), [(NOW, 7)])],
-)
-def test_what_cannot_be_known_is_not_told(usage: Usage | None, recorded: list[tuple[datetime, int]]) -> None:
-    assert forecast(recorded, NOW, RULE, usage).high_mark_on is None
-    assert forecast([(NOW, 700)], NOW, Retention(1, 1), Usage(2000, 8000)).high_mark_on is None
+@pytest.mark.parametrize(("usage", "arrived_bytes"), [(None, 4900), (Usage(2000, 8000), 0), (Usage(0, 10**30), 49)])
+def test_what_cannot_be_known_is_not_told(usage: Usage | None, arrived_bytes: int) -> None:
+    assert forecast([], arrived_bytes, NOW, RULE, usage).high_mark_on is None
+    assert forecast([], 4900, NOW, Retention(1, 1), Usage(2000, 8000)).high_mark_on is None

@@ -290,6 +290,9 @@ def test_a_dry_run_prints_the_very_list_and_removes_nothing(with_runs: Any) -> N
     real = pruning.command("prune", "xpcs")
     assert (real.exit_code, f"  list {made.digest}\n" in real.output) == (0, True)
     assert not pruning.there()
+    after = json.loads(pruning.command("prune", "xpcs", "--dry-run", "--json").output)
+    assert after[0]["copies"] == 0
+    assert after[0]["forecast"]["arriving_bytes_per_day"] == told[0]["forecast"]["arriving_bytes_per_day"]
 
 
 def test_the_dry_run_says_why_each_stays_and_what_comes_of_age(with_runs: Any, monkeypatch: Any) -> None:
