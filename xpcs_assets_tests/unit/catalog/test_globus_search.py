@@ -132,6 +132,7 @@ def test_only_operators_and_the_groups_that_are_mapped_find_a_dataset(
     assert found_by(server, WRITER) == [PID, other]
     assert found_by(server, USER) == [PID]
     assert found_by(server, STRANGER) == found_by(server, None) == []
+    assert held(server)["content"][ROOT]["groups_not_mapped"] == ["staff"]
     assert held(server, other)["content"][ROOT]["groups_not_mapped"] == ["p9999", "staff"]
 
 

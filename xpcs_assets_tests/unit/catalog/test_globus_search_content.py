@@ -167,6 +167,24 @@ def test_a_named_field_of_another_type_goes_among_the_metadata() -> None:
     assert {name: document_of(content)[name] for name in odd} == odd
 
 
+def test_no_field_at_all_is_longer_than_the_service_takes() -> None:
+    long = "ä" * TEXT_LIMIT
+    mapped = Mapped()
+    mapped.take(TYPES)
+    content = made(description=long, keywords=["k" * 50] * 1000, scientificMetadata={"t": {"value": 1, "unit": long}})
+    mapped.take(content)
+    assert not {"description", "keywords"} & set(content[ROOT]["dataset"])
+    cut = {tuple(one["path"]): one.get("cut_from") for one in content[ROOT]["fields"]}
+    assert cut["description",] == cut["scientificMetadata", "t", "unit"] == TEXT_LIMIT
+    assert cut["keywords",] == 1000
+
+
+def test_a_size_may_be_written_with_a_point() -> None:
+    mapped = Mapped()
+    mapped.take(TYPES)
+    mapped.take(made(size=1e10, numberOfFiles=2.0))
+
+
 def test_a_text_that_is_too_long_is_cut_and_says_how_long_it_was() -> None:
     cut = item(made(scientificMetadata={"log": {"value": "ä" * 10**6, "unit": ""}}), "log", "value")
     assert len(cut["text"].encode()) <= TEXT_LIMIT
