@@ -21,6 +21,7 @@ from dagster import (
     OpExecutionContext,
     RunsFilter,
 )
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 from dagster._core.definitions.metadata import RawMetadataValue, normalize_metadata_value
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.instance.utils import RUNLESS_RUN_ID
@@ -28,6 +29,7 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.tags import GRPC_INFO_TAG, PARTITION_NAME_TAG, RUN_KEY_TAG
 from dagster._grpc.client import DagsterGrpcClient
+from dagster_shared.record import replace
 
 DATA_VERSION_TAG = "dagster/data_version"
 PRIORITY_TAG = "dagster/priority"
@@ -139,8 +141,9 @@ def report_passed_check(instance: DagsterInstance, key: AssetKey, check: str, pa
 
 
 def _report_check(instance: DagsterInstance, evaluation: AssetCheckEvaluation) -> None:
-    """Report an evaluation that belongs to no run.
+    """Report an evaluation that belongs to no run, as one of the newest materialisation of its partition.
 
+    Dagster shows an evaluation that names no materialisation as "not evaluated" when both came in the same second.
     Dagster's table of evaluations takes one without a run for each check and partition, and fails at the second: the
     one before is taken out first. Its event stays in the log.
     """
@@ -156,7 +159,11 @@ def _report_check(instance: DagsterInstance, evaluation: AssetCheckEvaluation) -
                     table.partition == evaluation.partition,
                 )
             )
-    instance.report_runless_asset_event(evaluation)
+    made = newest(instance, evaluation.asset_key, evaluation.partition)
+    target = made and AssetCheckEvaluationTargetMaterializationData(
+        storage_id=made.storage_id, run_id=made.run_id, timestamp=made.timestamp
+    )
+    instance.report_runless_asset_event(replace(evaluation, target_materialization_data=target))
 
 
 def partition_in_progress(instance: DagsterInstance, beamline: str, partition: str) -> bool:

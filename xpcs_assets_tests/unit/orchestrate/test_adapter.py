@@ -81,6 +81,21 @@ def test_a_check_that_is_reported_over_and_over_shows_its_last_word(instance: Da
     assert found == {"A001": (True, "right again"), "A002": (False, "still bad")}
 
 
+def test_a_check_that_is_reported_is_one_of_the_newest_materialisation_of_its_partition(
+    instance: DagsterInstance,
+) -> None:
+    for partition in ("A001", "A001", "A002"):
+        adapter.report_external(instance, QMAP, partition=partition, data_version="sha256:a")
+    for partition in ("A001", "A002", "A003"):
+        adapter.report_passed_check(instance, QMAP, "good", partition, "right")
+    records = instance.event_log_storage.get_asset_check_execution_history(AssetCheckKey(QMAP, "good"), limit=9)
+    evaluations = [record.event.dagster_event.asset_check_evaluation_data for record in records if record.event]  # type: ignore[union-attr]
+    for each in evaluations:
+        made, target = adapter.newest(instance, QMAP, each.partition), each.target_materialization_data
+        assert (target and target.storage_id) == (made and made.storage_id)
+    assert sum(each.target_materialization_data is not None for each in evaluations) == 2
+
+
 def test_a_partition_is_worked_on_while_any_run_of_it_at_its_beamline_is(
     instance: DagsterInstance, make_run: MakeRun
 ) -> None:
