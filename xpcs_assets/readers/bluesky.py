@@ -23,6 +23,7 @@ ROOT = "/bluesky"
 
 _HEAD_BYTES = 4096
 _MAX_BYTES = 256 << 20
+_MAX_DEPTH = 48
 _START = re.compile(rb'\s*(?:\[\s*)?(?:\[\s*"start"\s*,\s*\{|\{\s*"name"\s*:\s*"start"\s*,\s*"doc"\s*:\s*\{)')
 _LIST = re.compile(r"\s*\[\s*[\[{]")
 _BETWEEN = re.compile(r"[\s,\]]*")
@@ -111,7 +112,20 @@ def _named(item: Any) -> tuple[str, dict[str, Any]]:
         item = [item.get("name"), item.get("doc")]
     if not (isinstance(item, list) and len(item) == 2 and isinstance(item[0], str) and isinstance(item[1], dict)):
         raise ValueError("no document")
+    if _is_too_deep(item):
+        raise ValueError("values within values without end")
     return item[0], item[1]
+
+
+def _is_too_deep(value: Any) -> bool:
+    """Tell whether values are nested so deep that walking through them could end in an error."""
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [one for values in inner for one in values]
+        if not level:
+            return False
+    return True
 
 
 @dataclass

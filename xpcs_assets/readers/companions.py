@@ -26,6 +26,8 @@ _MOST_LOOKED_AT = 1000
 def kind_of(path: Path) -> Kind:
     """What a file is; empty for what is neither HDF5 nor bluesky documents, or does not open."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return ""
         if not h5py.is_hdf5(path):
             return "documents" if bluesky.sniff(path) else ""
         with open_hdf5(path, MetadataError, "") as file:

@@ -11,7 +11,7 @@ import pytest
 
 from xpcs_assets.errors import MetadataError
 from xpcs_assets.readers import bluesky
-from xpcs_assets.readers.field import bounded
+from xpcs_assets.readers.field import MAX_FIELDS, MAX_TEXT, bounded
 from xpcs_assets.readers.fields import read_fields
 from xpcs_assets.readers.metadata import Field
 
@@ -176,6 +176,24 @@ def test_lone_surrogates_are_written_out(tmp_path: Path) -> None:
     assert fields_of(path)["/bluesky/start/sample_name"].value == "\\ud800"
 
 
+@pytest.mark.parametrize("n_levels", [40, 60, 400, 900])
+@pytest.mark.parametrize("pair", ["[]", "{}"])
+def test_values_nested_deeply_are_kept_up_to_a_bound_and_damage_beyond(
+    tmp_path: Path, n_levels: int, pair: str
+) -> None:
+    value = (pair[0] + '"a":' * (pair == "{}")) * n_levels + "1" + pair[1] * n_levels
+    path = tmp_path / "a.json"
+    start = f'["start", {{"uid": "s1", "x": {value}, "y": [{value}]}}]'
+    event = f'["event", {{"descriptor": "d", "time": 1.0, "data": {{"x": {value}}}}}]'
+    path.write_text(f'["start", {{}}]\n{start}\n{event}\n{event}\n["stop", {{}}]\n')
+    found = fields_of(path)
+    if n_levels < 48:
+        assert "/bluesky" not in found
+        assert found["/bluesky/unknown/time"].value == [1.0, 1.0]
+    else:
+        assert "3 documents are damaged" in found["/bluesky"].note
+
+
 @pytest.mark.parametrize("deep", ["[" * 100_000, '{"a":' * 100_000])
 def test_values_nested_without_end_are_damage(tmp_path: Path, deep: str) -> None:
     path = tmp_path / "a.json"
@@ -245,3 +263,19 @@ def test_documents_with_flipped_bytes_are_read_as_far_as_they_go(tmp_path: Path,
         path.write_bytes(bytes(spoilt[: len(spoilt) - number * (number % 2)]))
         found = list(bluesky.documents_fields(path))
         json.dumps([leaf.to_dict() for leaf in bounded(found)], allow_nan=False, ensure_ascii=False).encode()
+
+
+def test_a_hundred_thousand_keys_are_listed_up_to_the_bound(tmp_path: Path) -> None:
+    content = documents()
+    content[0][1].update({f"k{number}": number for number in range(100_000)})
+    found = fields_of(write(tmp_path / "a.json", content))
+    assert len(found) == MAX_FIELDS + 1
+    assert "more than 20000 fields" in found["/"].note
+
+
+def test_a_text_of_10_mb_is_cut_and_its_length_said(tmp_path: Path) -> None:
+    content = documents()
+    content[0][1]["log"] = "x" * 10_000_000
+    log = fields_of(write(tmp_path / "a.json", content))["/bluesky/start/log"]
+    assert len(log.value) == MAX_TEXT
+    assert "10000000 characters" in log.note

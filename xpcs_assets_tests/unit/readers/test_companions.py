@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -52,7 +53,9 @@ def test_what_is_neither_hdf5_nor_documents_is_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.hdf").write_bytes(b"")
     (tmp_path / "b.json").write_text("{}")
     (tmp_path / "c.hdf").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 600)
-    assert [kind_of(tmp_path / name) for name in ("a.hdf", "b.json", "c.hdf", "gone.hdf")] == [""] * 4
+    os.mkfifo(tmp_path / "pipe.h5")
+    names = ("a.hdf", "b.json", "c.hdf", "gone.hdf", "pipe.h5", ".")
+    assert [kind_of(tmp_path / name) for name in names] == [""] * 6
 
 
 def test_an_hdf5_companion_is_no_raw_file_beside_one(tmp_path: Path) -> None:
