@@ -18,7 +18,7 @@ from xpcs_assets.catalog.roster import Roster
 from xpcs_assets.catalog.sparkline import sparkline
 from xpcs_assets.copies.ledger import Result, RunVersion
 from xpcs_assets.describe.judgement import Quality
-from xpcs_assets.describe.judging import judge_result
+from xpcs_assets.describe.judging import judge_result, raw_quality
 from xpcs_assets.describe.record import read_record
 from xpcs_assets.errors import CatalogError, InputError
 from xpcs_assets.runs.recipe import Recipe
@@ -57,7 +57,7 @@ def catalogue_raw(beamline: OpenBeamline, key: str) -> Catalogued:
     folder = beamline.staged(version)
     catalog = EmbeddedCatalog(beamline.engine)
     record = Roster.of(beamline.site).applied(read_record(folder.record))
-    pid = catalog.put_raw(record, str(folder.raw))
+    pid = catalog.put_raw(record, str(folder.raw), raw_quality(beamline, version))
     elsewhere = _tell(beamline, version.run_key, pid)
     return Catalogued(catalog.get(pid), version.manifest_digest, elsewhere)
 
@@ -73,7 +73,7 @@ def catalogue_result(beamline: OpenBeamline, key: str) -> Catalogued:
         The catalog did not take it.
     """
     version, found = beamline.latest(key), beamline.result(key)
-    pid = _put_result(beamline, version, found, Roster.of(beamline.site))
+    pid = _put_result(EmbeddedCatalog(beamline.engine), beamline, version, found, Roster.of(beamline.site))
     elsewhere = _tell(beamline, version.run_key, pid)
     return Catalogued(EmbeddedCatalog(beamline.engine).get(pid), found.result_digest, elsewhere)
 
@@ -87,24 +87,34 @@ def recatalogue(beamline: OpenBeamline) -> list[str]:
     ------
     SettingsError
         The roster cannot be read.
+    CatalogError
+        The database did not take the records.
     """
-    told = []
-    catalog, roster = EmbeddedCatalog(beamline.engine), Roster.of(beamline.site)
+    told: list[str] = []
+    with EmbeddedCatalog(beamline.engine).gathering() as catalog:
+        _recatalogue(catalog, beamline, told)
+    return told
+
+
+def _recatalogue(catalog: EmbeddedCatalog, beamline: OpenBeamline, told: list[str]) -> None:
+    roster = Roster.of(beamline.site)
     for run in beamline.ledger.runs(beamline.name):
         for version in beamline.ledger.versions(beamline.name, run.run_key):
             folder = beamline.staged(version)
             results = beamline.ledger.results(beamline.name, run.run_key, version=version.version)
             try:
                 if folder.record.exists():
-                    catalog.put_raw(roster.applied(read_record(folder.record)), str(folder.raw))
+                    record = roster.applied(read_record(folder.record))
+                    catalog.put_raw(record, str(folder.raw), raw_quality(beamline, version))
                     for result in reversed(results):  # the last recorded is put last
-                        _put_result(beamline, version, result, roster)
+                        _put_result(catalog, beamline, version, result, roster)
             except (InputError, CatalogError, OSError) as error:
                 told.append(f"{run.run_key} v{version.version} is not in the catalog: {error}")
-    return told
 
 
-def _put_result(beamline: OpenBeamline, version: RunVersion, found: Result, roster: Roster) -> str:
+def _put_result(
+    catalog: EmbeddedCatalog, beamline: OpenBeamline, version: RunVersion, found: Result, roster: Roster
+) -> str:
     from xpcs_assets.results.result import open_result
 
     path = beamline.result_path(found)
@@ -112,7 +122,6 @@ def _put_result(beamline: OpenBeamline, version: RunVersion, found: Result, rost
     fits = result.fit()
     frames, g2 = judge_result(beamline, version, result, fits)
     quality = Quality((*frames.judgements, *g2.judgements))
-    catalog = EmbeddedCatalog(beamline.engine)
     status = path.stat()  # the file's own time: found again, it is the same dataset
     return catalog.put_derived(
         Derived(

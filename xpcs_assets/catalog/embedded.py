@@ -7,8 +7,9 @@ Searching is in :mod:`xpcs_assets.catalog.reader`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from sqlalchemy import Engine, exists, select
 from xpcs_assets.catalog.documents import Derived, derived_document, derived_pid, raw_document, raw_pid, words_of
 from xpcs_assets.catalog.quantities import numbers_of, numbers_of_result
 from xpcs_assets.catalog.reader import CatalogReader
-from xpcs_assets.catalog.records import CatalogRecord, describe, put, record_query
+from xpcs_assets.catalog.records import CatalogRecord, Prepared, describe, put, record_query
 from xpcs_assets.catalog.session import reading, writing
 from xpcs_assets.catalog.tables import RecordRow
 from xpcs_assets.catalog.viewer import OPERATOR
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from xpcs_assets.describe.quality import Quality
     from xpcs_assets.describe.record import Record
 
+_AT_ONCE = 100
 __all__ = ["CatalogRecord", "EmbeddedCatalog", "derived_pid", "raw_pid"]
 
 
@@ -41,10 +43,13 @@ class EmbeddedCatalog:
         From :func:`xpcs_assets.copies.database.open_database`, migrated.
     clock
         Wall time.
+    gathered
+        What waits to be written, while :meth:`gathering`; else None.
     """
 
     engine: Engine
     clock: Clock = utc_now
+    gathered: list[Prepared] | None = None
 
     def put_raw(self, record: Record, source_folder: str, quality: Quality | None = None) -> str:
         """Put the raw dataset of a run, or bring it up to date; returns its pid.
@@ -61,8 +66,8 @@ class EmbeddedCatalog:
         else:
             content["verdict"] = "quarantined" if quality.serious else "doubtful"
         words = searchable(words_of(record, document["pid"]))
-        with writing(self.engine) as session:
-            put(session, content, words, numbers_of(record), datetime.fromisoformat(record.taken_at), self.clock())
+        taken_at = datetime.fromisoformat(record.taken_at)
+        self._put(Prepared.of(content, words, numbers_of(record), taken_at))
         return str(document["pid"])
 
     def put_derived(self, derived: Derived, sparkline: Mapping[str, Any] | None = None) -> str:
@@ -89,9 +94,47 @@ class EmbeddedCatalog:
         }
         words = searchable(words_of(derived.record, derived.analysis_key, document["pid"]))
         found = numbers_of(derived.record, numbers_of_result(derived))
-        with writing(self.engine) as session:
-            put(session, content, words, found, derived.created_at, self.clock())
+        self._put(Prepared.of(content, words, found, derived.created_at))
         return str(document["pid"])
+
+    @contextmanager
+    def gathering(self) -> Iterator[EmbeddedCatalog]:
+        """The catalog, with what is put gathered and written some hundred records in a transaction, and at the end.
+
+        What is still gathered when something is raised is not written.
+
+        Raises
+        ------
+        CatalogError
+            The database did not take it.
+        """
+        gathered = replace(self, gathered=[])
+        yield gathered
+        gathered.write_gathered()
+
+    def _put(self, prepared: Prepared) -> None:
+        if self.gathered is None:
+            with writing(self.engine) as session:
+                put(session, prepared, self.clock())
+            return
+        self.gathered.append(prepared)
+        if len(self.gathered) >= _AT_ONCE:
+            self.write_gathered()
+
+    def write_gathered(self) -> None:
+        """Write what waits, in one transaction.
+
+        Raises
+        ------
+        CatalogError
+            The database did not take it.
+        """
+        waiting = self.gathered or []
+        if waiting:
+            with writing(self.engine) as session:
+                for prepared in waiting:
+                    put(session, prepared, self.clock())
+            waiting.clear()
 
     def has(self, pid: str) -> bool:
         """Whether there is a record of this pid."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Select, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -144,47 +144,65 @@ def describe(record: Record, document: Mapping[str, Any], quality: Quality | Non
     }
 
 
-def put(
-    session: Session,
-    content: Mapping[str, Any],
-    words: str,
-    found: Sequence[Number],
-    created_at: datetime,
-    now: datetime,
-) -> None:
-    """Put a record, or bring it up to date; one that is the same stays untouched, with its times.
+@dataclass(frozen=True)
+class Prepared:
+    """A record that is ready to be put.
 
-    Writers queue for the database before their first statement, so that nobody comes between what is read and written.
-
-    Parameters
+    Attributes
     ----------
     content
         From :func:`describe`, with ``verdict``.
     words
         As :func:`xpcs_assets.catalog.words.searchable` makes them.
-    found
-        The numbers that are searched.
+    numbers
+        Those that are searched.
+    created_at
+        When the dataset came to be, aware.
+    digest
+        Of all that.
     """
-    digest = _digest({**content, "words": words, "created_at": microseconds(created_at)})
-    pid = content["pid"]
+
+    content: Mapping[str, Any]
+    words: str
+    numbers: Sequence[Number]
+    created_at: datetime
+    digest: str
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], words: str, numbers: Sequence[Number], created_at: datetime) -> Self:
+        """Make one, with its digest.
+
+        Raises
+        ------
+        CatalogError
+            The content is no plain JSON.
+        """
+        digest = _digest({**content, "words": words, "created_at": microseconds(created_at)})
+        return cls(content, words, numbers, created_at, digest)
+
+
+def put(session: Session, prepared: Prepared, now: datetime) -> None:
+    """Put a record, or bring it up to date; one that is the same stays untouched, with its times.
+
+    Writers queue for the database before their first statement, so that nobody comes between what is read and written.
+    """
+    content, pid = prepared.content, prepared.content["pid"]
     before = session.execute(
         select(RecordRow.number, RecordRow.digest, RecordRow.recorded_at).where(RecordRow.pid == pid)
     ).one_or_none()
-    if before is not None and before.digest == digest:
+    if before is not None and before.digest == prepared.digest:
         return
     if before is not None:  # numbers, document and words go with it
         session.execute(delete(RecordRow).where(RecordRow.number == before.number))
-    number = _free_number(session, pid, created_at)
+    number = _free_number(session, pid, prepared.created_at)
     own = {name: content[name] for name in _OWN}
-    facet = _put_facet(session, content, created_at)
-    times = {"created_at": created_at, "recorded_at": now if before is None else before.recorded_at, "updated_at": now}
-    session.execute(
-        RecordRow.__table__.insert(),  # type: ignore[attr-defined]
-        [{**own, **times, "number": number, "facet": facet, "state": "", "digest": digest}],
-    )
-    wide = {name: content[name] for name in _WIDE}
-    session.execute(DocumentRow.__table__.insert(), [{**wide, "number": number, "words": words}])  # type: ignore[attr-defined]
-    _put_numbers(session, number, found)
+    own |= {"number": number, "facet": _put_facet(session, content, prepared.created_at), "state": ""}
+    own |= {"created_at": prepared.created_at, "updated_at": now, "digest": prepared.digest}
+    own["recorded_at"] = now if before is None else before.recorded_at
+    session.execute(RecordRow.__table__.insert(), [own])  # type: ignore[attr-defined]
+    wide = {name: content[name] for name in _WIDE} | {"number": number, "words": prepared.words}
+    session.execute(DocumentRow.__table__.insert(), [wide])  # type: ignore[attr-defined]
+    _put_numbers(session, number, prepared.numbers)
 
 
 def _put_facet(session: Session, content: Mapping[str, Any], created_at: datetime) -> int:

@@ -188,3 +188,25 @@ def test_a_record_that_is_no_plain_json_is_refused_before_it_is_put(catalog: Emb
     with pytest.raises(CatalogError, match="no plain JSON"):
         catalog.put_raw(wrong, "/f")
     assert catalog.records("test-beamline") == ()
+
+
+def test_what_is_gathered_is_written_together_and_comes_out_the_same(
+    catalog: EmbeddedCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xpcs_assets.catalog.embedded._AT_ONCE", 3)
+    with catalog.gathering() as gathered:
+        for n in range(5):
+            gathered.put_raw(described(f"A00{n}"), "/f")
+        assert len(catalog.records("test-beamline")) == 3
+    records = catalog.records("test-beamline")
+    assert len(records) == 5
+    for n in range(5):
+        catalog.put_raw(described(f"A00{n}"), "/f")
+    assert catalog.records("test-beamline") == records
+
+
+def test_what_is_gathered_when_something_fails_is_not_written(catalog: EmbeddedCatalog) -> None:
+    with pytest.raises(ZeroDivisionError), catalog.gathering() as gathered:
+        gathered.put_raw(described(), "/f")
+        raise ZeroDivisionError
+    assert catalog.records("test-beamline") == ()
