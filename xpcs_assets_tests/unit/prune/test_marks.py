@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xpcs_assets.places.place import Usage
@@ -62,7 +62,7 @@ def test_when_all_that_may_go_is_too_little_all_of_it_goes() -> None:
     assert by_marks([1, 1], usage(900), 0, MARKS) == Marked(2, "", draining=True)
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(sizes=st.lists(st.integers(0, 10**15)), used=st.integers(0, 10**15), more=st.integers(1, 10**15))
 def test_never_more_goes_than_brings_the_disk_to_the_low_mark(sizes: list[int], used: int, more: int) -> None:
     total = used + more

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from xpcs_assets.copies.ledger import Copy, CopyState, Evidence, Hold, Lease
@@ -43,7 +43,7 @@ def test_f42_a_copy_goes_when_its_time_is_over_and_not_before(offset: timedelta,
     assert judgement == (Eligible(DUE) if may_go else Stays(("its place keeps it until 2024-05-01 14:00:00 UTC",)))
 
 
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(age_s=st.floats(0, 1e9), keep_for_s=st.floats(1e-3, 1e9))
 def test_f42_the_younger_is_never_chosen(age_s: float, keep_for_s: float) -> None:
     age, keep_for = timedelta(seconds=age_s), timedelta(seconds=keep_for_s)
