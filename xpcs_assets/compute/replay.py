@@ -161,7 +161,7 @@ def replay(
         arguments = (
             *_input_arguments(beamline, version, folder, report["inputs"], qmap),
             *("--output", str(made), "--device", device or str(report.get("device", "auto"))),
-            *("--kernel", str(report.get("form", "auto")), *recipe.settings.arguments()),
+            *("--kernel", str(report.get("form", "auto")), *_memory(report), *recipe.settings.arguments()),
         )
         settings = beamline.settings.pipeline.correlate
         limit_s = _TIME_LIMIT_S if settings is None else settings.time_limit
@@ -172,6 +172,14 @@ def replay(
     detail = {"result_digest": result.result_digest, "differences": [one.name for one in done.differences]}
     beamline.ledger.note(beamline.name, result.run_key, STEP, word, detail)
     return done
+
+
+def _memory(report: Mapping[str, Any]) -> tuple[str, ...]:
+    """The recorded bound on memory, which decides the passes and so the last bits; none where there is not so much."""
+    from xpcs_assets.engine.device import memory_limit_bytes
+
+    recorded = report.get("memory_bytes")
+    return ("--memory", str(recorded)) if recorded and recorded <= memory_limit_bytes() else ()
 
 
 def _making(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -168,6 +168,7 @@ class Prepared:
             "n_delays": len(self.axis.delay),
             "n_pixels": self.partition.n_pixels,
             "n_passes": max(len(self.passes()), len(self.twotime_passes())),
+            "memory_bytes": memory_of(self.job),
             "flags": list(self.flags),
         }
 

@@ -278,3 +278,26 @@ def test_a_worker_that_fails_says_why(beamline: OpenBeamline, made: Analysed) ->
     made.inputs.raw[0].write_bytes(b"\0" * 3000)
     with pytest.raises(XpcsAssetsError):
         replay(beamline, chosen_result(beamline, "A001"), quiet)
+
+
+@pytest.mark.parametrize(("recorded", "passed"), [(1 << 28, ["--memory", str(1 << 28)]), (1 << 60, []), (None, [])])
+def test_the_same_memory_makes_the_same_passes_where_there_is_so_much(
+    beamline: OpenBeamline,
+    made: Analysed,
+    monkeypatch: pytest.MonkeyPatch,
+    recorded: int | None,
+    passed: list[str],
+) -> None:
+    asked: list[str] = []
+
+    def work(job: WorkerJob, log: Callable[[str], None]) -> dict[str, Any]:
+        asked.extend(job.arguments)
+        raise RawDataError("that is enough")
+
+    monkeypatch.setattr(replaying, "run", work)
+    old = beamline.result("A001")
+    assert old.report["memory_bytes"] > 0
+    with pytest.raises(RawDataError, match="that is enough"):
+        replay(beamline, Result(**{**vars(old), "report": {**old.report, "memory_bytes": recorded}}), quiet)
+    at = asked.index("--memory") if "--memory" in asked else len(asked)
+    assert asked[at : at + 2] == passed
