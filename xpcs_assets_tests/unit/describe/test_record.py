@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
 from xpcs_assets.describe.building import build_record
@@ -56,6 +57,56 @@ def test_the_older_layout_has_the_same_groups() -> None:
     assert group_of("/xpcs/qmap_hdf5_filename") == "acquisition"
     fields = [f"{base}/acquisition/angle", f"{base}/acquisition/data_end", f"{base}/acquisition/data_begin"]
     assert sorted(fields, key=order) == fields[::-1]
+
+
+def test_an_old_metadata_file_makes_a_complete_record(tmp_path: Path) -> None:
+    path = tmp_path / "A001_metadata.hdf"
+    base = "/measurement/instrument"
+    values: dict[str, Any] = {
+        f"{base}/detector/exposure_time": [[0.0009]],
+        f"{base}/detector/exposure_period": [[0.001]],
+        f"{base}/detector/distance": [[3930.0]],
+        f"{base}/detector/manufacturer": "LAMBDA",
+        f"{base}/detector/flatfield": np.ones((20, 30)),
+        f"{base}/source_begin/energy": [[7.35]],
+        f"{base}/source_begin/datetime": "Wed May  1 14:00:00 2019",
+        f"{base}/acquisition/stage_x": [[np.nan]],
+        "/measurement/sample/temperature_A": [[25.0]],
+        "/xpcs/data_begin_todo": [[1]],
+    }
+    with h5py.File(path, "w") as file:
+        for name, value in values.items():
+            file[name] = value
+    record = make_record(path)
+    assert record.complete
+    assert sorted(item.path for item in record.fields) == sorted(values)
+    told = {item.name: (item.value, item.unit, item.shape) for item in record.fields}
+    assert told["exposure_period"] == (0.001, "s", (1, 1))
+    assert told["distance"] == (3930.0, "mm", (1, 1))
+    assert told["energy"] == (7.35, "keV", (1, 1))
+    assert told["flatfield"] == ({"shape": [20, 30], "first": 1.0, "min": 1.0, "max": 1.0}, "", (20, 30))
+    assert [item.name for item in record.groups["acquisition"]] == ["data_begin_todo", "stage_x"]
+    assert {item.file for item in record.fields} == {"A001_metadata.hdf"}
+
+
+def test_metadata_that_a_raw_file_tells_of_itself_are_not_missing(metadata: Path) -> None:
+    with h5py.File(metadata, "a") as file:
+        del file["/entry/instrument/incident_beam/incident_energy"]
+    info = make_info()
+    assert build_record(make_run(), info=info, metadata=metadata).missing == ("the metadata tell no photon energy",)
+    info.extra["energy_kev"] = 8.0
+    assert build_record(make_run(), info=info, metadata=metadata).complete
+
+
+def test_a_record_of_before_there_were_notes_and_drift_is_read(metadata: Path) -> None:
+    content = json.loads(make_record(metadata).to_json())
+    for name in ("notes", "drift", "datacite"):
+        del content[name]
+    for entry in (*content["others"], *(one for group in content["groups"].values() for one in group)):
+        del entry["shape"], entry["file"]
+    read = Record.from_json(json.dumps(content))
+    assert (read.notes, read.drift, dict(read.datacite)) == ((), None, {})
+    assert [item.path for item in read.fields] == [item.path for item in make_record(metadata).fields]
 
 
 def test_a_unit_in_the_file_counts_and_the_layout_gives_it_where_the_file_does_not(metadata: Path) -> None:
