@@ -88,9 +88,8 @@ def _deliver(opened: OpenBeamline, names: list[str]) -> None:
 
     for name in names:
         found = Counter(one.state.value for one in deliver(opened, catalog=name, at_most=1_000_000))
-        out.print(
-            f"{name}: " + (", ".join(f"{number} {state}" for state, number in sorted(found.items())) or "nothing")
-        )
+        said = ", ".join(f"{number} {state}" for state, number in sorted(found.items()))
+        err.print(f"{name}: {said or 'nothing'}")
 
 
 def _verify(opened: OpenBeamline, names: list[str]) -> None:

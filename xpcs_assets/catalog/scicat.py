@@ -86,6 +86,7 @@ class ScicatCatalog:
             self._make_links(body, dataset.sample)
         thumbnails = [(one, data_url(one, self.config.attachment_bytes)) for one in dataset.pictures]
         self._surely(partial(self._calls.create, body), partial(self.has, pid))
+        self._refuse_other_type(body, self._read(pid))  # before anything is written into what is another's
         self._put_files(pid, dataset.files, immutable=not dataset.derived)
         for picture, thumbnail in thumbnails:
             self._attach(pid, picture, thumbnail, body)
@@ -199,8 +200,7 @@ class ScicatCatalog:
         in_time = True
         for _ in range(_ATTEMPTS):
             held = self._read(pid)
-            if held.get("type") != body["type"]:
-                raise CatalogError(f"the pid is taken by a dataset of type {held.get('type')}", where=pid)
+            self._refuse_other_type(body, held)
             changes = {name: change(name, value, held) for name, value in body.items() if differs(name, value, held)}
             if not changes:
                 return
@@ -215,6 +215,13 @@ class ScicatCatalog:
             raise CatalogUnavailableError("others keep changing the dataset in SciCat", where=pid)
         remedy = "Compare the dataset in SciCat with the record beside the data"
         raise CatalogError(f"SciCat holds something else in {', '.join(sorted(changes))}", where=pid, remedy=remedy)
+
+    def _refuse_other_type(self, body: Mapping[str, Any], held: Mapping[str, Any]) -> None:
+        if held.get("type") != body["type"]:
+            remedy = "Somebody else has the pid: give this site a prefix of its own"
+            raise CatalogError(
+                f"the pid is taken by a dataset of type {held.get('type')}", where=str(body["pid"]), remedy=remedy
+            )
 
     def _is_as_meant(self, pid: str, body: Mapping[str, Any]) -> bool:
         held = self._read(pid)

@@ -225,12 +225,12 @@ def test_a_change_by_somebody_else_meanwhile_is_kept(
     server: ScicatServer, catalog: ScicatCatalog, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     catalog.put(Dataset(raw(), files=entries(10)))
-    read, changed = catalog._calls.read, []
+    read, reads = catalog._calls.read, []
 
     def read_then_change(pid: str) -> dict[str, Any] | None:
         found = read(pid)
-        if len(changed) < times:
-            changed.append(pid)
+        reads.append(pid)
+        if 1 < len(reads) <= times + 1:  # the first one looks whose pid it is
             server.store.change(server.store.datasets[PID], {"comment": "theirs"}, server.backend.accounts["user"])
         return found
 
