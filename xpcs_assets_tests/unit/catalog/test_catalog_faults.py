@@ -1,4 +1,4 @@
-"""F57 to F60 for the embedded catalog: deleted, malformed, locked, on a full disk, of a newer schema."""
+"""F59 and F60 for the embedded catalog: deleted, malformed, locked, on a full disk, of a newer schema."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "site.db"
 
 
-def test_f57_a_catalog_that_was_deleted_comes_back_row_by_row_with_people_s_words(
+def test_f59_a_catalog_that_was_deleted_comes_back_row_by_row_with_people_s_words(
     file: Path, tmp_path: Path, clock: HandClock
 ) -> None:
     journal = Journal(tmp_path / "journal")
@@ -95,7 +95,7 @@ def _asked(engine: object) -> list[Callable[[], object]]:
     ]
 
 
-def test_f57_a_file_without_tables_is_told_by_every_question(tmp_path: Path) -> None:
+def test_f59_a_file_without_tables_is_told_by_every_question(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path / 'new.db'}")
     for ask in _asked(engine):
         with pytest.raises(CatalogError, match=r"no such table.*xpcs-assets rebuild"):
@@ -103,7 +103,7 @@ def test_f57_a_file_without_tables_is_told_by_every_question(tmp_path: Path) -> 
     engine.dispose()
 
 
-def test_f58_a_malformed_file_is_told_by_every_question(file: Path) -> None:
+def test_f59_a_malformed_file_is_told_by_every_question(file: Path) -> None:
     engine = open_database(f"sqlite:///{file}")
     fill(EmbeddedCatalog(engine))
     with engine.connect() as connection:
@@ -136,7 +136,7 @@ def test_f59_a_locked_catalog_is_read_and_what_could_not_be_put_is_told(
     other.dispose()
 
 
-def test_f05_on_a_full_disk_the_record_of_before_stays_whole_in_every_table(file: Path) -> None:
+def test_f59_on_a_full_disk_the_record_of_before_stays_whole_in_every_table(file: Path) -> None:
     engine = open_database(f"sqlite:///{file}")
     catalog = EmbeddedCatalog(engine)
     fill(catalog)
