@@ -76,11 +76,12 @@ def _checks_of(bound: Bound, asset: str, texts: Mapping[str, str], judge: _Judge
     def judged(context: AssetCheckExecutionContext) -> Iterator[AssetCheckResult]:
         try:
             found = judge(bound.beamline, context.partition_key)
+            for name in (check.name for check in context.selected_asset_check_keys):
+                _note(bound.beamline, context.partition_key, name, found[name])
+                yield verdict(name, found[name], key)
+            _catalogue_again(bound.beamline, context.partition_key, asset)
         except XpcsAssetsError as error:
             raise failure(error) from error
-        for name in (check.name for check in context.selected_asset_check_keys):
-            _note(bound.beamline, context.partition_key, name, found[name])
-            yield verdict(name, found[name], key)
 
     return judged
 
@@ -95,7 +96,7 @@ def _judge_raw(beamline: OpenBeamline, key: str) -> Mapping[str, Quality]:
     from xpcs_assets.describe.judging import judge_raw
 
     beamline.plain_key_only(key, RAW)
-    return {RAW: judge_raw(beamline, key)}
+    return {RAW: judge_raw(beamline, beamline.latest(key))}
 
 
 def _judge_result(beamline: OpenBeamline, key: str) -> Mapping[str, Quality]:
@@ -104,15 +105,26 @@ def _judge_result(beamline: OpenBeamline, key: str) -> Mapping[str, Quality]:
 
     result = open_result(beamline.result_path(beamline.result(key)))
     frames, g2 = judge_result(beamline, beamline.latest(key), result, result.fit())
-    _catalogue_again(beamline, key)
     return {FRAMES: frames, G2: g2}
 
 
-def _catalogue_again(beamline: OpenBeamline, key: str) -> None:
-    """Bring the result's entry up to date if it has one: its state is that of its quality."""
-    from xpcs_assets.catalog.cataloguing import catalogue_result
+def _catalogue_again(beamline: OpenBeamline, key: str, asset: str) -> None:
+    """Bring the entry of what was judged up to date if there is one: its state is that of its quality."""
+    from xpcs_assets.catalog.cataloguing import catalogue_raw, catalogue_result
 
-    run_key, _ = split_analysis_key(key)
-    entered = (event for event in beamline.ledger.timeline(beamline.name, run_key) if event.step == "result_entry")
-    if any(event.detail.get("partition") == key and event.what == "done" for event in entered):
+    if asset == "raw_file" and _is_entered(beamline, key, "catalog_entry"):
+        catalogue_raw(beamline, key)
+    if asset == "correlation" and _is_entered(beamline, key, "result_entry"):
         catalogue_result(beamline, key)
+
+
+def _is_entered(beamline: OpenBeamline, key: str, entry: str) -> bool:
+    """Whether the newest version of a run has its entry in the catalog."""
+    run_key, _ = split_analysis_key(key)
+    entered = False
+    for event in beamline.ledger.timeline(beamline.name, run_key):
+        if event.step == "raw_file" and event.what.endswith("taken"):
+            entered = False  # a new version begins anew
+        elif event.step == entry and event.detail.get("partition") == key:
+            entered = event.what == "done"
+    return entered

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from xpcs_assets.results.result import Result
 
 
-def judge_raw(beamline: OpenBeamline, key: str) -> Quality:
-    """Judge the raw data of run ``key``: the staged copy, or the files at the source before there is one.
+def judge_raw(beamline: OpenBeamline, version: RunVersion) -> Quality:
+    """Judge the raw data of a run's version: the staged copy, or the files at the source before there is one.
 
     Raises
     ------
     NotFoundError
-        The run was never taken, or its data are neither staged nor at the source.
+        The data are neither staged nor at the source.
     """
-    version, rules = beamline.latest(key), beamline.settings.quality.rules
+    rules = beamline.settings.quality.rules
     manifest = version.manifest
     folder = _folder(beamline, version)
     raw = [folder / entry.path for entry in manifest.files if is_raw_name(Path(entry.path).name)]
@@ -42,6 +42,14 @@ def judge_raw(beamline: OpenBeamline, key: str) -> Quality:
         return raw_complete(version.run_key, info, acquisition, manifest, metadata=metadata, rules=rules)
     except (InputError, OSError) as error:
         return raw_unreadable(error, manifest, rules)
+
+
+def raw_quality(beamline: OpenBeamline, version: RunVersion) -> Quality | None:
+    """As :func:`judge_raw`; None where the data are in the archive alone."""
+    try:
+        return judge_raw(beamline, version)
+    except NotFoundError:
+        return None
 
 
 def judge_result(

@@ -10,11 +10,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from xpcs_assets.catalog.documents import raw_pid
 from xpcs_assets.catalog.embedded import EmbeddedCatalog
 from xpcs_assets.follow import state_of
 from xpcs_assets.runs.criteria import CRITERIA, FRAMES, G2, RAW
 from xpcs_assets.testing.simulate import simulate
-from xpcs_assets_tests.definitions.conftest import Pipeline, open_pipeline
+from xpcs_assets_tests.definitions.conftest import TO_CATALOG, Pipeline, open_pipeline
 
 TO_RESULT = ("raw_file", "staged_copy", "correlation", "metadata", "catalog_entry", "result_entry")
 
@@ -44,11 +45,9 @@ def quality(home: Path, text: str) -> Iterator[Pipeline]:
     yield from open_pipeline(home)
 
 
-def catalogued(pipeline: Pipeline) -> tuple[str, dict[str, Any]]:
-    """State and quality of the one result in the catalog."""
-    (record,) = [
-        found for found in EmbeddedCatalog(pipeline.beamline.engine).records("xpcs") if found.kind == "derived"
-    ]
+def catalogued(pipeline: Pipeline, kind: str = "derived") -> tuple[str, dict[str, Any]]:
+    """State and quality of the one result, or raw dataset, in the catalog."""
+    (record,) = [found for found in EmbeddedCatalog(pipeline.beamline.engine).records("xpcs") if found.kind == kind]
     return record.state, record.quality
 
 
@@ -94,15 +93,29 @@ def test_a_quarantined_result_is_shown_with_its_reason_and_one_action_lifts_it(h
 def test_frames_that_were_never_recorded_quarantine_the_run_until_its_files_are_right(pipeline: Pipeline) -> None:
     options: dict[str, Any] = {"format": "eiger", "frames": 100, "shape": (48, 64), "n_dynamic": 2, "n_static": 4}
     run = simulate(pipeline.aside, missing_tail=10, **options)
-    state = pipeline.ingest(run.folder, ("raw_file", "staged_copy"))
+    state = pipeline.ingest(run.folder, TO_CATALOG)
     assert len(state.quarantined) == 1
+    assert catalogued(pipeline, "raw")[1]["serious"]
     assert "100 frames, 90 were recorded" in state.quarantined[0]
     assert not pipeline.check("raw_file", RAW, state.key).passed
     right = simulate(pipeline.aside / "right", **options)
     shutil.copy2(right.raw, pipeline.beamline.source_root / run.name / right.raw.name)
-    pipeline.run("ingest", state.key, only=("raw_file", "staged_copy"))
+    pipeline.run("ingest", state.key, only=TO_CATALOG)
+    newest = EmbeddedCatalog(pipeline.beamline.engine).get(raw_pid("xpcs", state.key, 2))
+    assert newest.quality["passed"]
     after = state_of(pipeline.beamline, state.key)
     assert (after.version, after.quarantined) == (2, ())
+
+
+def test_a_rule_for_raw_data_that_was_eased_lifts_the_quarantine_in_the_catalog(home: Path) -> None:
+    for pipeline in quality(home, "{action: {missing_usual_fields: quarantine}}"):
+        state = pipeline.ingest(pipeline.simulated().folder, TO_CATALOG)
+        assert catalogued(pipeline, "raw")[1]["serious"]
+    for pipeline in quality(home, ""):
+        pipeline.instance.add_dynamic_partitions("xpcs_runs", [state.key])
+        assert judge_again(pipeline, "raw_file", RAW, state.key).passed
+        assert catalogued(pipeline, "raw")[1]["passed"]
+        assert state_of(pipeline.beamline, state.key).quarantined == ()
 
 
 def test_a_raw_file_that_does_not_open_fails_its_check_and_the_rest_is_not_judged(pipeline: Pipeline) -> None:

@@ -12,7 +12,7 @@ from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.correlate.worker import main
 from xpcs_assets.describe.judgement import Quality
-from xpcs_assets.describe.judging import judge_raw, judge_result, note
+from xpcs_assets.describe.judging import judge_raw, judge_result, note, raw_quality
 from xpcs_assets.errors import NotFoundError
 from xpcs_assets.results.result import open_result
 from xpcs_assets.runs.criteria import RAW
@@ -31,19 +31,20 @@ def taken(beamline: OpenBeamline, drop: Drop) -> Path:
 
 def test_a_run_is_judged_at_its_source_and_then_in_its_staged_copy(beamline: OpenBeamline, drop: Drop) -> None:
     folder = taken(beamline, drop)
-    assert judge_raw(beamline, "A001").reasons == []
+    assert judge_raw(beamline, beamline.latest("A001")).reasons == []
     stage(beamline, "A001")
     shutil.rmtree(folder)
-    assert judge_raw(beamline, "A001").reasons == []
+    assert judge_raw(beamline, beamline.latest("A001")).reasons == []
     shutil.rmtree(beamline.staged(beamline.latest("A001")).path)
     with pytest.raises(NotFoundError, match=r"neither staged nor at the source.*retrieve"):
-        judge_raw(beamline, "A001")
+        judge_raw(beamline, beamline.latest("A001"))
+    assert raw_quality(beamline, beamline.latest("A001")) is None
 
 
 def test_the_beamline_s_rules_hold_for_raw_data_and_results(altered: Altered, drop: Drop, tmp_path: Path) -> None:
     beamline = altered(UNUSUAL)
     taken(beamline, drop)
-    (reason,) = judge_raw(beamline, "A001").reasons
+    (reason,) = judge_raw(beamline, beamline.latest("A001")).reasons
     assert "missing that are usual" in reason
     stage(beamline, "A001")
     version = beamline.latest("A001")
@@ -61,7 +62,7 @@ def test_metadata_that_do_not_open_quarantine_and_do_not_raise(beamline: OpenBea
     (folder / "A001_metadata.hdf").write_bytes(b"\x89HDF\r\n\x1a\n nothing")
     submit(beamline, folder, as_is=True)
     take(beamline, "A001")
-    quality = judge_raw(beamline, "A001")
+    quality = judge_raw(beamline, beamline.latest("A001"))
     assert quality.serious
     assert "A001_metadata.hdf" in quality.quarantining[0]
 
