@@ -182,7 +182,13 @@ def test_facets_count_what_the_search_finds(filled: CatalogReader, catalog: Embe
             "sample": [("silica in water", 2), ("Gold in WATER", 1)],
         }
     assert filled.count(Search("nothing")).total == 0
-    assert len(filled.count(Search(), most=1).by["sample"]) == 1
+    assert filled.count(Search(), by=["sample"], most=1).by == {"sample": [("silica in water", 2)]}
+    assert filled.count(Search(), by=["sample"]).by["sample"][1:] == [
+        ("100 % gel_x Café 2.04mm", 1),
+        ("Gold in WATER", 1),
+    ]
+    with pytest.raises(RefusedError, match=r"counted by colour.*By: kind"):
+        filled.count(Search(), by=["colour"])
 
 
 def test_of_many_matches_the_newest_are_counted_and_that_is_said(
