@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from xpcs_assets.describe.pixels import count_hot, count_silent
 from xpcs_assets.describe.quality import Judgement, Quality, frames_sane, g2_sane, raw_complete, raw_unreadable
 from xpcs_assets.errors import RawDataError
 from xpcs_assets.qmaps.rings import ring_partition
-from xpcs_assets.readers.metadata import Acquisition
-from xpcs_assets.results.result import Result
+from xpcs_assets.readers.metadata import Acquisition, find_metadata, read_acquisition
+from xpcs_assets.readers.recognise import open_raw
+from xpcs_assets.results.result import Result, open_result
 from xpcs_assets.runs.criteria import CRITERIA, FRAMES, G2, RAW, Rules
 from xpcs_assets.runs.manifest import FileEntry, Manifest
+from xpcs_assets.testing.simulate import simulate
 from xpcs_assets_tests.made_results import CONTRAST, make_info, make_result, without_g2
 
 RUN = "A001_made_a0001_f000400_r00001"
@@ -311,3 +314,36 @@ def test_what_quarantines_comes_before_warnings_and_what_was_not_judged_is_said_
     assert Quality((unknown,)).words == "passed; c not judged, because nobody knows"
     assert (Quality((unknown,)).passed, Quality((unknown,)).verdict) == (True, "passed")
     assert [row["outcome"] for row in quality.rows] == ["warn", "quarantine", "not judged"]
+
+
+@pytest.mark.parametrize(
+    "form", ["imm", "imm-dense", "eiger", "lambda", "dectris", "areadetector", "als7011", "edf", "npy"]
+)
+def test_a_simulated_run_of_each_format_is_complete(form: Any, tmp_path: Path) -> None:
+    run = simulate(tmp_path, format=form, frames=40, shape=(32, 40), n_dynamic=2, n_static=4)
+    metadata = find_metadata(run.raw)
+    assert metadata is not None
+    with open_raw(run.raw) as series:
+        quality = raw_complete(run.name, series.info, read_acquisition(metadata), metadata=metadata)
+    assert quality.reasons == []
+    assert judged(quality, "name_frames").passed
+    assert judged(quality, "dead_time_share").passed
+
+
+def test_golden_results_of_boost_corr_pass_and_say_what_they_do_not_tell(shared_data: Path) -> None:
+    for path in sorted((shared_data / "golden").glob("*/boost_corr_result/*.hdf")):
+        result = open_result(path)
+        (metadata,) = path.parent.parent.glob("*_metadata.hdf")
+        frames, g2 = frames_sane(result, metadata=metadata), g2_sane(result, result.fit())
+        assert frames.reasons == g2.reasons == []
+        unknown = {found.name for found in (*frames.judgements, *g2.judgements) if found.passed is None}
+        assert unknown == {"flags", "saturated_pixels_share", "g2_drift"}
+
+
+def test_the_golden_run_whose_name_claims_more_than_it_holds_is_a_warning(shared_data: Path) -> None:
+    folder = shared_data / "golden" / "rigaku3m"
+    (metadata,) = folder.glob("*_metadata.hdf")
+    with open_raw(sorted(folder.glob("*.bin.00?"))) as series:
+        quality = raw_complete("A001_sim_a0001_f000500_r00001", series.info, read_acquisition(metadata))
+    found = judged(quality, "name_frames")
+    assert (found.outcome, found.value) == ("warn", 500 - series.info.n_recorded)
