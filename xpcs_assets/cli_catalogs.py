@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xpcs_assets.catalog.outbox import Entry
 
 _SHOWN = 20
+_ALL = 1_000_000
 
 
 def catalogs(
@@ -84,10 +85,10 @@ def _retry(opened: OpenBeamline, names: list[str], pid: str) -> None:
 
 
 def _deliver(opened: OpenBeamline, names: list[str]) -> None:
-    from xpcs_assets.catalog.delivery import deliver
+    from xpcs_assets.catalog.delivery import catch_up
 
     for name in names:
-        found = Counter(one.state.value for one in deliver(opened, catalog=name, at_most=1_000_000))
+        found = Counter(one.state.value for one in catch_up(opened, catalog=name, rounds=_ALL))
         said = ", ".join(f"{number} {state}" for state, number in sorted(found.items()))
         err.print(f"{name}: {said or 'nothing'}")
 
@@ -100,7 +101,7 @@ def _verify(opened: OpenBeamline, names: list[str]) -> None:
             err.print(plain(f"{entry.catalog} has no {entry.pid} any more: it is told again"))
 
     for name in names:
-        asked = look_again(opened, catalog=name, older_than_s=0.0, at_most=1_000_000, told=tell)
+        asked = look_again(opened, catalog=name, older_than_s=0.0, at_most=_ALL, told=tell)
         err.print(f"{name}: {asked} datasets were asked for")
 
 

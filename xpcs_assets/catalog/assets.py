@@ -100,13 +100,12 @@ def build_job(bound: Bound) -> JobDefinition:
 
     @op(name=f"{name}_tell_what_waits")
     def tell_what_waits(context: OpExecutionContext) -> None:
-        from xpcs_assets.catalog.delivery import deliver, gather, look_again, reach_of
+        from xpcs_assets.catalog.delivery import catch_up, look_again, reach_of
         from xpcs_assets.catalog.outbox import EntryState
 
         beamline = bound.beamline
         try:
-            gather(beamline)
-            done = list(deliver(beamline))
+            done = list(catch_up(beamline))
             asked = look_again(beamline, older_than_s=beamline.settings.audit.reread_within, at_most=LOOKED_AT)
         except XpcsAssetsError as error:
             raise failure(error) from error

@@ -95,6 +95,23 @@ def deliver(
             yield from _Sender(beamline, name).send(run_key, at_most)
 
 
+def catch_up(beamline: OpenBeamline, *, catalog: str = "", rounds: int = 20) -> Iterator[Delivered]:
+    """Gather what the catalogs do not know and tell it, in rounds of some hundreds, until there is nothing more.
+
+    Parameters
+    ----------
+    catalog
+        Tell only this one.
+    rounds
+        At most; what is left then is told the next time.
+    """
+    for _ in range(rounds):
+        gathered = gather(beamline)
+        yield from deliver(beamline, catalog=catalog)
+        if not gathered:
+            return
+
+
 class _Sender:
     """Tells one catalog; made anew for each delivery."""
 

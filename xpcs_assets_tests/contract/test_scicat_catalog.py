@@ -180,6 +180,23 @@ def test_links_are_made_once(catalog: ScicatCatalog) -> None:
     assert catalog.client.get("/api/v3/samples/{id}", {"id": f"{name}-S1"})["sampleId"] == f"{name}-S1"
 
 
+def test_a_dataset_brings_its_proposal_and_sample_where_that_is_asked_for(config: ScicatConfig) -> None:
+    catalog = ScicatCatalog(replace(config, make_links=True))
+    proposal = f"P-{uuid.uuid4().hex[:8]}"
+    document = raw(proposalIds=[proposal], sampleIds=[f"{proposal}-silica"])
+    for _ in range(2):
+        pid = catalog.put(Dataset(document, files=entries(10), sample="silica"))
+    assert held(catalog, pid)["proposalIds"] == [proposal]
+    assert catalog.client.get("/api/v3/proposals/{pid}", {"pid": proposal})["ownerGroup"] == "p1234"
+    assert catalog.client.get("/api/v3/samples/{id}", {"id": f"{proposal}-silica"})["ownerGroup"] == "p1234"
+    catalog.close()
+
+
+def test_a_check_changes_nothing(catalog: ScicatCatalog) -> None:
+    catalog.check()
+    assert not catalog.has(raw()["pid"])
+
+
 def reader_of(catalog: ScicatCatalog) -> scitacean.Client:
     """Another client with the token of this one."""
     token = catalog.client._api.configuration.access_token

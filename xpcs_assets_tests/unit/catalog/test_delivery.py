@@ -12,8 +12,8 @@ import yaml
 from xpcs_assets.archive.archiving import archive
 from xpcs_assets.catalog import delivery, scicat_client
 from xpcs_assets.catalog.cataloguing import catalogue_raw, recatalogue
-from xpcs_assets.catalog.delivery import deliver, gather, has_turn, look_again, outbox_of, reach_of, stands
-from xpcs_assets.catalog.outbox import EntryState, What
+from xpcs_assets.catalog.delivery import catch_up, deliver, gather, has_turn, look_again, outbox_of, reach_of, stands
+from xpcs_assets.catalog.outbox import EntryState, Outbox, What
 from xpcs_assets.copies.ledger import CopyState, utc_now
 from xpcs_assets.errors import LedgerError
 from xpcs_assets.prune.pruning import catalogued, plan, prune
@@ -415,6 +415,25 @@ def test_a_catalog_that_is_named_later_is_told_of_all_runs_before(
     beamline = opened(tell(site.home, server.url), clock)
     tell_all(beamline, clock)
     assert sorted(kinds(server).values()) == ["derived", "raw", "raw"]
+    beamline.engine.dispose()
+
+
+def test_what_is_too_much_for_one_round_is_told_in_several(
+    site: Site, server: ScicatServer, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = opened(site, clock)
+    for number in range(5):
+        described_run(alone, f"A{number}")
+        catalogue_raw(alone, f"A{number}")
+    alone.engine.dispose()
+    beamline = opened(tell(site.home, server.url), clock)
+    gathered = outbox_of(beamline).gather
+    monkeypatch.setattr(Outbox, "gather", lambda _, *which, **of: gathered(*which, **of, limit=2))
+    told = list(catch_up(beamline, rounds=2))
+    assert 0 < len(told) < 10
+    list(catch_up(beamline))
+    assert (len(server.store.datasets), waits(beamline)) == (5, 0)
+    assert list(catch_up(beamline)) == []
     beamline.engine.dispose()
 
 
