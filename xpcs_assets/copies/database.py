@@ -37,6 +37,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
 
 from xpcs_assets.copies.clock import Clock, boot_time_s, server_clock, utc_now
+from xpcs_assets.copies.mounts import shared_file_system
 from xpcs_assets.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -123,7 +124,8 @@ def open_database(url: str, *, journal: Journal | None = None, schema: str = "")
     Raises
     ------
     LedgerError
-        The URL cannot be read, its driver is not installed, or the folder of the SQLite file does not exist.
+        The URL cannot be read, its driver is not installed, or the folder of the SQLite file does not exist or is on a
+        network file system.
     """
     try:
         parsed = make_url("postgresql" + url.removeprefix("postgres") if url.startswith("postgres:") else url)
@@ -141,6 +143,12 @@ def _open_sqlite(url: URL, options: dict[str, Any]) -> Engine:
     file = Path(url.database or "")
     if url.database and not file.parent.is_dir():
         raise LedgerError("the ledger's folder does not exist", where=file.parent, remedy="Make it, or mount its disk")
+    if url.database and (kind := shared_file_system(file.parent)):
+        raise LedgerError(
+            f"an SQLite file cannot be kept on a file system of kind {kind}, where its locks and its log are not safe",
+            where=file,
+            remedy="Put it on a disk of this machine, or use PostgreSQL",
+        )
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, execution_options=options)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
