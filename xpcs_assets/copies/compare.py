@@ -12,7 +12,8 @@ from sqlalchemy import Engine, Table, select
 from xpcs_assets.copies.database import Base, reading
 from xpcs_assets.copies.tables import ClockRow, LeaseRow, LedgerRow
 
-PASSING = frozenset({LeaseRow.__tablename__, ClockRow.__tablename__, LedgerRow.__tablename__})
+_OUTBOX = ("catalog_outbox", "catalog_reach")  # follows from the records, and from what catalogs answer
+PASSING = frozenset({LeaseRow.__tablename__, ClockRow.__tablename__, LedgerRow.__tablename__, *_OUTBOX})
 """Tables of the moment, and of the database itself."""
 _CACHE_TIMES = {"catalog_records": {"recorded_at", "updated_at"}}  # when a cache was filled
 

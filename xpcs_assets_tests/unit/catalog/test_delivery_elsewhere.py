@@ -10,6 +10,7 @@ import yaml
 from scitacean.transfer.copy import CopyFileTransfer
 
 from xpcs_assets.archive.archiving import archive
+from xpcs_assets.audit.rebuild import rebuild
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.cataloguing import catalogue_raw
 from xpcs_assets.catalog.delivery import deliver, gather, look_again, outbox_of, stands
@@ -145,3 +146,20 @@ def test_a_search_index_that_is_down_is_caught_up_and_keeps_no_other_catalog(
         assert (raw, raw) in search.index.entries
         assert stands(beamline, raw)
         beamline.engine.dispose()
+
+
+def test_a_ledger_that_was_made_again_tells_everything_once_more_and_finds_that_it_is_there(
+    beamline: OpenBeamline, server: ScicatServer
+) -> None:
+    described_run(beamline)
+    catalogue_raw(beamline, "A001")
+    beamline.place("tape")  # so that it was met before
+    before, blocks = dict(server.store.datasets), dict(server.store.blocks)
+    beamline.engine.dispose()
+    done = rebuild(Site(beamline.site.home))
+    assert done.same
+    again = opened(Site(beamline.site.home), HandClock())
+    tell_all(again)
+    assert {entry.state for entry in outbox_of(again).entries("xpcs")} == {EntryState.TOLD}
+    assert (server.store.datasets, server.store.blocks) == (before, blocks)
+    again.engine.dispose()
