@@ -30,11 +30,13 @@ def has_marker(beamline: Beamline, candidate: Candidate) -> bool:
     return bool(marker) and (candidate.folder / marker).exists()
 
 
-def raw_files(files: tuple[Seen, ...]) -> list[str]:
-    """The raw files among a run's files, by name."""
+def raw_files(folder: Path, files: tuple[Seen, ...]) -> list[str]:
+    """The raw files among a run's files in ``folder``: by name, and by content where several have a raw file's name."""
+    from xpcs_assets.readers.companions import raw_among
     from xpcs_assets.readers.recognise import is_raw_name
 
-    return [item.path for item in files if is_raw_name(Path(item.path).name)]
+    named = [folder / item.path for item in files if is_raw_name(Path(item.path).name)]
+    return [path.relative_to(folder).as_posix() for path in raw_among(named)]
 
 
 def _special(_: Beamline, candidate: Candidate, files: tuple[Seen, ...]) -> str:
@@ -43,7 +45,7 @@ def _special(_: Beamline, candidate: Candidate, files: tuple[Seen, ...]) -> str:
 
 
 def _names(beamline: Beamline, candidate: Candidate, files: tuple[Seen, ...]) -> str:
-    if not raw_files(files):
+    if not raw_files(candidate.folder, files):
         return "no raw file is there yet"
     names = [Path(item.path).name for item in files]
     missing = [mask for mask in beamline.runs.expect if not fnmatch.filter(names, mask)]
@@ -80,7 +82,7 @@ def _frames(beamline: Beamline, candidate: Candidate, files: tuple[Seen, ...]) -
     from xpcs_assets.readers.metadata import find_metadata, read_acquisition
     from xpcs_assets.readers.recognise import open_raw
 
-    raw = candidate.folder / raw_files(files)[0]
+    raw = candidate.folder / raw_files(candidate.folder, files)[0]
     try:
         metadata = find_metadata(raw)
         promised = read_acquisition(metadata, frames_field=beamline.runs.frames_from).n_frames if metadata else None

@@ -94,7 +94,7 @@ def _take(beamline: OpenBeamline, candidate: Candidate) -> Taken:
     )
     is_new = version.version not in known
     ledger.note(beamline.name, key, "raw_file", f"version {version.version} {'taken' if is_new else 'seen again'}")
-    return Taken(version, is_new, tuple(raw_files(after)))
+    return Taken(version, is_new, tuple(raw_files(candidate.folder, after)))
 
 
 def _listed(beamline: OpenBeamline, candidate: Candidate, root: Path) -> tuple[Seen, ...]:

@@ -139,7 +139,16 @@ def test_companions_are_no_raw_files(beamline: OpenBeamline, drop: Drop) -> None
     root = beamline.source_root
     files = files_of(beamline.settings, locate(beamline.settings, root, root / "A001"), root)
     assert len(files) == 4
-    assert raw_files(files) == ["A001.imm"]
+    assert raw_files(root / "A001", files) == ["A001.imm"]
+
+
+def test_metadata_that_have_a_raw_file_s_name_are_known_by_what_is_in_them(beamline: OpenBeamline) -> None:
+    run = bare_run(beamline.source_root / "A001")
+    with h5py.File(run / "A001.hdf", "w") as file:  # before A001.imm in every list
+        file["/measurement/instrument/detector/exposure_time"] = 0.1
+    root = beamline.source_root
+    files = files_of(beamline.settings, locate(beamline.settings, root, run), root)
+    assert raw_files(run, files) == ["A001.imm"]
 
 
 def test_an_hdf5_file_is_looked_into_and_never_changed(beamline: OpenBeamline) -> None:
