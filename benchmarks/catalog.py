@@ -15,7 +15,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -188,7 +187,7 @@ def measure(engine: Engine, runs: int, repeats: int) -> dict[str, dict[str, floa
     third_run = made_record(runs // 3)
 
     def upsert() -> object:
-        return catalog.put_raw(replace(made_record(some.randrange(runs)), metadata_file=str(some.random())), "/f")
+        return catalog.put_raw(made_record(some.randrange(runs)), f"/moved/{some.random()}")
 
     operations: dict[str, Callable[[], object]] = {
         "newest 50": lambda: everybody.search(Search()),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, func, literal, select, tuple_, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, case, func, literal, select, tuple_, type_coerce
 from sqlalchemy.orm import Session
 
 from xpcs_assets.catalog.quantities import Range, to_si
@@ -118,7 +118,7 @@ def page(session: Session, search: Search, viewer: Viewer, now: datetime, column
     value = SORTS[name]
     number: Any = asked.number
     if name == "created":
-        value = number if asked.by_number else number + 0
+        value = asked.in_time
     query = asked.matching(*columns, SORTS[name].label(SORTED_BY)).join(facets, facets.c.key == RecordRow.facet)
     if search.after:
         last = _read_cursor(search)
@@ -129,22 +129,40 @@ def page(session: Session, search: Search, viewer: Viewer, now: datetime, column
     return query.order_by(*(each.desc() if highest else each.asc() for each in order)).limit(search.limit + 1)
 
 
-def counted(
-    session: Session, search: Search, viewer: Viewer, now: datetime, newest: int | None
-) -> tuple[Select[Any], bool]:
-    """Facet row, state and how many records have both; whether only the ``newest`` were counted can be told by it.
+@dataclass(frozen=True)
+class Groups:
+    """The records of a search by what they share.
 
-    Without words, ranges and labels all are counted, by an index alone.
+    Attributes
+    ----------
+    query
+        Facet row, state, and how many records have both.
+    still
+        Conditions on rows of facets that are not in the query yet.
+    bounded
+        Whether no more than the newest were counted.
+    """
+
+    query: Select[Any]
+    still: Sequence[ColumnElement[bool]]
+    bounded: bool
+
+
+def counted(session: Session, search: Search, viewer: Viewer, now: datetime, newest: int) -> Groups:
+    """Count the records of a search, or the ``newest`` of them where they have to be looked at one by one.
+
+    Without words, ranges and labels all are counted, by an index alone. Where most rows of facets are asked for, those
+    that are not are better left out afterwards than looked up for each record.
     """
     asked = _Asked(session, search, viewer, now)
-    bounded = newest is not None and asked.walks
-    if bounded:
+    if asked.walks:
         query = asked.matching(RecordRow.facet, RecordRow.state)
-        inner = query.order_by(asked.number.desc()).limit(newest).subquery()
-        return select(inner.c.facet, inner.c.state, func.count()).group_by(inner.c.facet, inner.c.state), True
-    asked.by_number = False
+        inner = query.order_by(asked.in_time.desc()).limit(newest).subquery()
+        query = select(inner.c.facet, inner.c.state, func.count()).group_by(inner.c.facet, inner.c.state)
+        return Groups(query, (), bounded=True)
+    still, asked.shared = (asked.shared, []) if asked.by_number else ([], asked.shared)
     query = asked.matching(RecordRow.facet, RecordRow.state, func.count())
-    return query.group_by(RecordRow.facet, RecordRow.state), False
+    return Groups(query.group_by(RecordRow.facet, RecordRow.state), still, bounded=False)
 
 
 def numbers_query(names: Sequence[str], pids: Sequence[str], sees: ColumnElement[bool] | None) -> Select[Any]:
@@ -170,6 +188,7 @@ class _Asked:
     """A search taken apart: conditions on facets, on records, and in which way the records are gone through."""
 
     def __init__(self, session: Session, search: Search, viewer: Viewer, now: datetime) -> None:
+        self.session = session
         self.search = search
         self.words = asked_words(search.words)
         self.sqlite = session.get_bind().dialect.name == "sqlite"
@@ -179,12 +198,21 @@ class _Asked:
         sees = viewer.sees(now)
         if sees is not None:
             self.shared.append(sees)
-        self.by_number = not self.shared or self._share(session) > _FEW
+        self.by_number = not self.shared or self._share() > _FEW
 
     @property
     def number(self) -> Any:
         """What numbers the records; of the full text on SQLite, which then goes through its matches in this order."""
         return full_text.c.rowid if self.words and self.sqlite else RecordRow.number
+
+    @property
+    def in_time(self) -> Any:
+        """What to order by for the newest first. A sum keeps the database from going through all records in order.
+
+        PostgreSQL would do so in the hope that words which are frequent each meet soon, and some never do.
+        """
+        walk = self.sqlite if self.words else self.by_number
+        return self.number if walk else self.number + 0
 
     @property
     def walks(self) -> bool:
@@ -213,18 +241,20 @@ class _Asked:
             found.append(self.number >= number_from(search.since))
         if search.until is not None:
             found.append(self.number < number_from(search.until))
-        found += [RecordRow.number.in_(_in_range(each)) for each in search.ranges]
+        found += [RecordRow.number.in_(_in_range(self.session, each)) for each in search.ranges]
         labels = [("tag", tag) for tag in search.tags] + ([("mark", search.mark)] if search.mark else [])
         found += [RecordRow.pid.in_(_labelled(kind, word)) for kind, word in labels]
         return found
 
-    def _share(self, session: Session) -> float:
+    def _share(self) -> float:
         """Which part of all rows of facets is asked for."""
-        every = session.scalar(select(func.count()).select_from(facets)) or 1
-        return (session.scalar(select(func.count()).select_from(facets).where(*self.shared)) or 0) / every
+        asked = func.sum(case((and_(*self.shared), 1), else_=0))
+        part, every = self.session.execute(select(asked, func.count()).select_from(facets)).one()
+        return (part or 0) / (every or 1)
 
 
-def _in_range(asked: Range) -> Select[Any]:
+def _in_range(session: Session, asked: Range) -> Select[Any]:
+    """The numbers of the records in a range. Its quantities are looked up first, so that the database can judge it."""
     name = quantities.c.path if "/" in asked.name else quantities.c.name
     if "*" in asked.name:
         pattern = asked.name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
@@ -242,7 +272,8 @@ def _in_range(asked: Range) -> Select[Any]:
         bounds.append(value > lower if asked.open_lower else value >= lower)
     if upper != math.inf:
         bounds.append(value < upper if asked.open_upper else value <= upper)
-    return select(numbers.c.number).where(numbers.c.quantity.in_(select(quantities.c.key).where(named)), *bounds)
+    keys = session.scalars(select(quantities.c.key).where(named)).all()
+    return select(numbers.c.number).where(numbers.c.quantity.in_(keys), *bounds)
 
 
 def _labelled(kind: str, word: str) -> Select[Any]:

@@ -103,16 +103,16 @@ class CatalogReader:
             raise RefusedError(f"no records are counted by {', '.join(sorted(unknown))}", remedy=there_are)
         names = list(by) or [*FACETS, "state"]
         with reading(self.engine) as session:
-            query, bounded = counted(session, search, self.viewer, self.clock(), COUNTED_NEWEST)
-            groups = query.subquery()
-            key, state, count = groups.columns
+            groups = counted(session, search, self.viewer, self.clock(), COUNTED_NEWEST)
+            grouped = groups.query.subquery()
+            key, state, count = grouped.columns
             asked = [state if name == "state" else FACETS[name] for name in names]
-            query = select(count, *asked).join_from(groups, facets, facets.c.key == key)
+            query = select(count, *asked).join_from(grouped, facets, facets.c.key == key).where(*groups.still)
             rows = session.connection().execute(query).all()  # thousands of rows: without what objects cost
         weights, *columns = zip(*rows, strict=True) if rows else [() for _ in range(len(names) + 1)]
         total = sum(weights)
         found = {name: _most(values, weights, most) for name, values in zip(names, columns, strict=True)}
-        return Counts(total, found, bounded and total >= COUNTED_NEWEST)
+        return Counts(total, found, groups.bounded and total >= COUNTED_NEWEST)
 
     def get(self, pid: str) -> CatalogRecord:
         """One record.

@@ -119,6 +119,6 @@ numbers = Table(
     Column("quantity", BigInteger, primary_key=True, autoincrement=False),
     Column("si_value", Double, nullable=False),
     Column("value", Double, nullable=False),
-    Index("catalog_numbers_by_value", "quantity", "si_value"),
+    Index("catalog_numbers_by_value", "quantity", "si_value", "number"),
     sqlite_with_rowid=False,
 )

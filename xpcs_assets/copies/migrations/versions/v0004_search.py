@@ -162,7 +162,8 @@ def _create_numbers() -> None:
         sa.PrimaryKeyConstraint("number", "quantity"),
         sqlite_with_rowid=False,
     )
-    op.create_index("catalog_numbers_by_value", "catalog_numbers", ["quantity", "si_value"], unique=False)
+    by_value = ["quantity", "si_value", "number"]
+    op.create_index("catalog_numbers_by_value", "catalog_numbers", by_value, unique=False)
 
 
 def _create_labels() -> None:
