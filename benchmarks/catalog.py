@@ -135,7 +135,7 @@ def _for_copy(value: object) -> str:
 
 
 def made_record(number: int) -> Record:
-    """A run: a proposal every 200, a sample every 40, 30 fields, a few hundred words in all."""
+    """A run: a proposal every 200, a sample every 40, 30 fields, some 25 words."""
     some = random.Random(number)
     proposal, sample_number = number // RUNS_OF_A_PROPOSAL, number // RUNS_OF_A_SAMPLE
     of_sample, of_proposal = random.Random(sample_number), random.Random(-1 - proposal)
@@ -187,7 +187,7 @@ def measure(engine: Engine, runs: int, repeats: int) -> dict[str, dict[str, floa
     third_run = made_record(runs // 3)
 
     def upsert() -> object:
-        return catalog.put_raw(made_record(some.randrange(runs)), f"/moved/{some.random()}")
+        return catalog.put_raw(made_record(some.randrange(runs)), f"/moved/{time.time_ns()}")
 
     operations: dict[str, Callable[[], object]] = {
         "newest 50": lambda: everybody.search(Search()),
