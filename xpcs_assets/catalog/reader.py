@@ -17,7 +17,7 @@ from xpcs_assets.catalog.query import FACETS, MOST, Search, counted, cursor, num
 from xpcs_assets.catalog.records import CatalogRecord, record_query
 from xpcs_assets.catalog.session import reading, writing
 from xpcs_assets.catalog.tables import DocumentRow, RecordRow, facets, quantities
-from xpcs_assets.catalog.viewer import OPERATOR, Viewer
+from xpcs_assets.catalog.viewer import Viewer
 from xpcs_assets.copies.clock import Clock, utc_now
 from xpcs_assets.errors import CatalogError, RefusedError
 
@@ -143,7 +143,7 @@ class CatalogReader:
 
     def quantities(self) -> list[str]:
         """Names that ranges can be asked of; only an operator is told what is in records that others may not see."""
-        if self.viewer != OPERATOR:
+        if not self.viewer.operator:
             return []
         with reading(self.engine) as session:
             return list(session.scalars(select(quantities.c.name).distinct().order_by(quantities.c.name)))
