@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Protocol, Self
 
 from xpcs_assets.errors import NotVerifiedError
@@ -166,12 +166,3 @@ def check_relative(path: str) -> PurePosixPath:
     if not path or "\0" in path or pure.is_absolute() or ".." in pure.parts or str(pure) != path:
         raise NotVerifiedError(f"{path!r} is no path inside a run's folder", remedy="Refuse what named it")
     return pure
-
-
-def resolve_under(root: Path, relative: str) -> Path:
-    """``root / relative``, refused when it would leave ``root`` (by ``..`` or a symbolic link on the way)."""
-    check_relative(relative)
-    target = root / relative
-    if not target.parent.resolve().is_relative_to(root.resolve()):
-        raise NotVerifiedError("the path leaves its root through a link", where=target, remedy="Refuse what named it")
-    return target
