@@ -112,8 +112,10 @@ def init(
     """Make a site: settings, one beamline, a detector folder, an empty ledger. What is there stays."""
     from xpcs_assets.new_site import init as make
 
-    site = make(home, title=title)
+    ledger: list[str] = []
+    site = make(home, title=title, told=ledger.append)
     out.print(f"site       {site.home}")
+    out.print(f"ledger     {ledger[-1]}")
     for name, settings in site.beamlines.items():
         watched = site.path(settings.places[settings.runs.source.watch].root)
         out.print(f"beamline   {name}: watches {watched}, file {site.home / 'beamlines' / (name + '.yaml')}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-from xpcs_assets.copies.database import migrate, open_database
+from xpcs_assets.copies.database import SCHEMA, migrate, open_database
 from xpcs_assets.copies.journal import Journal
 from xpcs_assets.errors import RefusedError, SettingsError
 from xpcs_assets.settings import NAME, NAME_RULE, Beamline
@@ -19,8 +20,13 @@ _RUN_FOLDER = "{run}/"
 _VARIABLE = re.compile("@([A-Z_]+)@")
 
 
-def init(home: Path, *, title: str = "XPCS") -> Site:
+def init(home: Path, *, title: str = "XPCS", told: Callable[[str], None] = lambda _: None) -> Site:
     """Make ``home`` a site: settings, one beamline, its folders, an empty ledger. What is there already stays.
+
+    Parameters
+    ----------
+    told
+        Hears what was done to the ledger.
 
     Raises
     ------
@@ -50,9 +56,15 @@ def init(home: Path, *, title: str = "XPCS") -> Site:
     site = Site(home)
     engine = open_database(site.database_url, journal=Journal(site.journal))
     try:
-        migrate(engine)
+        found = migrate(engine)
     finally:
         engine.dispose()
+    if found is None:
+        told(f"new, of schema {SCHEMA}")
+    elif found != SCHEMA:
+        told(f"brought from schema {found} to {SCHEMA}; all that it knew is still there")
+    else:
+        told(f"of schema {SCHEMA} already, nothing to do")
     return site
 
 

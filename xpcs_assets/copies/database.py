@@ -222,8 +222,12 @@ def clock_of(engine: Engine) -> Clock:
     return server_clock(ask, stopwatch=boot_time_s)
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine) -> str | None:
     """Create the tables or bring them up to date; does nothing to a database that is.
+
+    Returns
+    -------
+    The schema that was found; None for an empty database.
 
     Raises
     ------
@@ -248,6 +252,7 @@ def migrate(engine: Engine) -> None:
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a big table takes its time
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+    return found
 
 
 def check_schema(engine: Engine) -> None:

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from alembic.command import upgrade
+from alembic.config import Config
 from typer.testing import CliRunner
 
 from xpcs_assets import __version__, cli
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.copies import database
+from xpcs_assets.copies.database import SCHEMA, open_database
 from xpcs_assets.errors import XpcsAssetsError
 from xpcs_assets.stage.staging import stage
 from xpcs_assets_tests.unit.conftest import bare_run
@@ -82,6 +86,20 @@ def test_init_makes_a_site_and_says_where_and_what_next(command: Command, tmp_pa
     assert f"beamline   xpcs: watches {tmp_path}/new [red]site/detector" in said.out
     assert "xpcs-assets up --home" in said.out
     assert (tmp_path / "new [red]site" / "ledger.db").is_file()
+
+
+def test_init_says_from_which_schema_to_which_it_brought_the_ledger(command: Command, tmp_path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).with_name("migrations")))
+    engine = open_database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with engine.execution_options(xpcs_writes=True).begin() as connection:
+        config.attributes["connection"] = connection
+        upgrade(config, "0003")
+    engine.dispose()
+    said = command("init", tmp_path).out
+    assert f"ledger     brought from schema 0003 to {SCHEMA}; all that it knew is still there\n" in said
+    assert f"ledger     of schema {SCHEMA} already, nothing to do\n" in command("init", tmp_path).out
+    assert f"ledger     new, of schema {SCHEMA}\n" in command("init", tmp_path / "new").out
 
 
 def test_init_over_what_is_no_folder_fails(program: Command, tmp_path: Path) -> None:
