@@ -25,8 +25,9 @@ from xpcs_assets.cli_shared import (
 
 if TYPE_CHECKING:
     from xpcs_assets.beamline import OpenBeamline
-    from xpcs_assets.prune.forecast import Forecast
+    from xpcs_assets.prune.forecast import Ahead, Forecast
     from xpcs_assets.prune.plan import Due, Plan
+    from xpcs_assets.runs.retention import Retention
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -166,7 +167,7 @@ def _print_plan(opened: OpenBeamline, plan: Plan, coming: Forecast | None, *, ev
         young = [("    ", str(plan.young), f"younger than {keep_for}")] if plan.young else []
         columns([*young, *(("    ", str(number), plain(why)) for why, number in plan.reasons.most_common())])
     if coming is not None:
-        _print_forecast(coming)
+        _print_forecast(coming, opened.settings.retention[plan.place].rule)
 
 
 def _row(due: Due) -> tuple[str, ...]:
@@ -175,17 +176,32 @@ def _row(due: Due) -> tuple[str, ...]:
     return ("   ", plain(due.copy.path), f"v{due.copy.version}", size, f"since {due.since:%Y-%m-%d}", others)
 
 
-def _print_forecast(coming: Forecast) -> None:
-    if coming.days:
-        out.print("  next 30 days, if what they need is done by then:")
-        columns([("    ", f"{day.day}", f"{day.copies} copies", _size(day.size_bytes)) for day in coming.days])
+def _print_forecast(coming: Forecast, retention: Retention) -> None:
+    to_trash = f", to the trash for {_age(retention.trash_for_s)}" if retention.trash_for_s else ""
+    marks = " and the high mark is passed" if retention.high_water is not None else ""
+    if coming.of_age.days:
+        out.print(f"  next 30 days{to_trash}, if what they need is done by then{marks}:")
+        columns([("    ", f"{day.day}", _copies(day.copies), _size(day.size_bytes)) for day in coming.of_age.days])
     else:
-        out.print("  next 30 days: no copy comes of age")
+        out.print(f"  next 30 days: no copy {'that comes of age may go' if coming.of_age.stay else 'comes of age'}")
+    if coming.of_age.stay:
+        out.print(f"  {_copies(coming.of_age.stay)} will come of age and stay:")
+        columns([("    ", str(number), plain(why)) for why, number in coming.of_age.reasons.most_common()])
+    trash = coming.trash
+    if trash.days or trash.stay:
+        copies = sum(day.copies for day in trash.days) + trash.stay
+        out.print(f"  in the trash: {_copies(copies)}, {_size(coming.trash_bytes)}; emptied from")
+        columns([("    ", f"{day.day}", _copies(day.copies), _size(day.size_bytes)) for day in trash.days])
+        columns([("    ", "never as it is", str(number), plain(why)) for why, number in trash.reasons.most_common()])
     if coming.arriving_bytes_per_day:
         told = f"  {_size(coming.arriving_bytes_per_day)} a day came in the last 7 days"
         if coming.high_mark_on is not None:
             told += f"; with that the disk passes its high mark on {coming.high_mark_on} if nothing goes"
         out.print(told)
+
+
+def _copies(number: int) -> str:
+    return "1 copy" if number == 1 else f"{number} copies"
 
 
 def _bytes(dues: tuple[Due, ...]) -> int:
@@ -226,11 +242,19 @@ def _as_json(opened: OpenBeamline, plan: Plan, coming: Forecast | None) -> dict[
     }
     if coming is not None:
         told["forecast"] = {
-            "days": [{"day": str(d.day), "copies": d.copies, "size_bytes": d.size_bytes} for d in coming.days],
+            **_ahead_as_json(coming.of_age),
+            "trash": {"size_bytes": coming.trash_bytes, **_ahead_as_json(coming.trash)},
             "arriving_bytes_per_day": coming.arriving_bytes_per_day,
             "high_mark_on": None if coming.high_mark_on is None else str(coming.high_mark_on),
         }
     return told
+
+
+def _ahead_as_json(ahead: Ahead) -> dict[str, Any]:
+    return {
+        "days": [{"day": str(day.day), "copies": day.copies, "size_bytes": day.size_bytes} for day in ahead.days],
+        "stay": {"copies": ahead.stay, "reasons": dict(ahead.reasons)},
+    }
 
 
 def _due_as_json(due: Due) -> dict[str, Any]:

@@ -113,19 +113,6 @@ class OverviewBook(Book):
             copies, young = session.execute(select(func.count(), younger).where(*_there(beamline, place))).one()
             return Counted(int(copies), int(young))
 
-    def recorded_sizes(
-        self, beamline: str, place: str, *, after: datetime, until: datetime
-    ) -> tuple[tuple[datetime, int], ...]:
-        """When each copy in a place was recorded, and its bytes; those recorded after one time and by another."""
-        query = (
-            select(CopyRow.recorded_at, VersionRow.manifest)
-            .join(VersionRow, _same_version(VersionRow, CopyRow))
-            .where(*_there(beamline, place), CopyRow.recorded_at > after, CopyRow.recorded_at <= until)
-            .order_by(CopyRow.recorded_at, CopyRow.id)
-        )
-        with reading(self.engine) as session:
-            return tuple((at, Manifest.from_json(text).size_bytes) for at, text in session.execute(query))
-
     def arrived_bytes(self, beamline: str, place: str, *, after: datetime, until: datetime) -> int:
         """The bytes of the copies recorded in a place after one time and by another, whatever became of them."""
         query = (

@@ -201,13 +201,21 @@ def _judged(
 
 
 def _due(ledger: Ledger, may_go: Sequence[tuple[Seen, Eligible]], now: datetime) -> tuple[Due, ...]:
-    sizes_bytes = ledger.sizes([seen.copy for seen, _ in may_go])
+    sizes_bytes = bytes_that_go(ledger, [seen for seen, _ in may_go])
     return tuple(
         Due(
             seen.copy,
             judgement.since,
             tuple(other.place for other in counting(seen.copy, seen.others, now)),
-            size_bytes if seen.copy.state == "present" else 0,
+            size_bytes,
         )
         for (seen, judgement), size_bytes in zip(may_go, sizes_bytes, strict=True)
+    )
+
+
+def bytes_that_go(ledger: Ledger, copies: Sequence[Seen]) -> tuple[int, ...]:
+    """The bytes that go with each copy; 0 for one that is half gone, of which nobody knows."""
+    sizes_bytes = ledger.sizes([seen.copy for seen in copies])
+    return tuple(
+        size_bytes if seen.copy.state == "present" else 0 for seen, size_bytes in zip(copies, sizes_bytes, strict=True)
     )

@@ -12,12 +12,12 @@ from datetime import timedelta
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.delivery import stands, thought_to_stand
 from xpcs_assets.catalog.embedded import EmbeddedCatalog, raw_pid
-from xpcs_assets.copies.ledger import Approval, Copy
+from xpcs_assets.copies.ledger import Approval, Aside, Copy
 from xpcs_assets.errors import CopyError, NotFoundError, RefusedError, RemovalRefusedError, SettingsError
 from xpcs_assets.places.place import Place
-from xpcs_assets.prune.forecast import DAYS, RATE_DAYS, Forecast, forecast
+from xpcs_assets.prune.forecast import DAYS, RATE_DAYS, Bringing, Forecast, forecast, of_age, out_of_trash
 from xpcs_assets.prune.limits import DAY, beginning_of, item, limit_of
-from xpcs_assets.prune.plan import Plan, plan_place
+from xpcs_assets.prune.plan import Plan, bytes_that_go, plan_place, situation_of
 from xpcs_assets.prune.remove import Removed, empty_trash, prune_copy
 from xpcs_assets.runs.retention import Retention
 from xpcs_assets.settings import RetentionSettings
@@ -66,13 +66,44 @@ def retention_of(beamline: OpenBeamline, place: str) -> Retention:
 
 
 def forecast_of(beamline: OpenBeamline, place: str) -> Forecast:
-    """What comes of age in a place in the next 30 days."""
+    """What comes of age in a place in the next 30 days, what of it may then go, and what becomes of its trash."""
     retention, now = retention_of(beamline, place), beamline.ledger.clock()
     since = now - timedelta(seconds=retention.keep_for_s)
-    ledger, name = beamline.ledger, beamline.name
-    recorded = ledger.recorded_sizes(name, place, after=since, until=since + timedelta(days=DAYS))
+    ledger, name, bringing = beamline.ledger, beamline.name, _bringing(beamline)
+    young = list(ledger.copies_seen(name, place, after=since, until=since + timedelta(days=DAYS)))
+    coming = [
+        of_age(situation_of(ledger, seen, retention, catalogued=False), retention, bringing, size_bytes)
+        for seen, size_bytes in zip(young, bytes_that_go(ledger, young), strict=True)
+    ]
+    trash = []
+    for which, rows in _in_trash(beamline, place).items():
+        seen = ledger.copy_seen(_copy(beamline, *which))
+        if seen is not None:
+            situation = situation_of(ledger, seen, retention, catalogued=False)
+            size_bytes = sum(row.size_bytes for row in rows)
+            trash.append(out_of_trash(situation, retention, bringing, rows[-1].at, size_bytes))
     arrived_bytes = ledger.arrived_bytes(name, place, after=now - timedelta(days=RATE_DAYS), until=now)
-    return forecast(recorded, arrived_bytes, now, retention, beamline.place(place).usage())
+    return forecast(coming, trash, arrived_bytes, now, retention, beamline.place(place).usage())
+
+
+def _bringing(beamline: OpenBeamline) -> Bringing:
+    domains = {}
+    for name, settings in beamline.settings.places.items():
+        try:
+            domains[name] = beamline.place(name).failure_domain
+        except CopyError:  # not there now: what was given, or else what the ledger has of each copy
+            if settings.failure_domain:
+                domains[name] = settings.failure_domain
+    pipeline = beamline.settings.pipeline
+    return Bringing(domains, pipeline.stage.to, pipeline.archive.to if pipeline.archive is not None else "")
+
+
+def _in_trash(beamline: OpenBeamline, place: str) -> dict[tuple[str, int, str, str], list[Aside]]:
+    """The files in a place's trash by run key, version, place and path of their copy; the newest line comes last."""
+    found: dict[tuple[str, int, str, str], list[Aside]] = {}
+    for row in beamline.ledger.aside(beamline.name, place=place):
+        found.setdefault((row.run_key, row.version, place, row.copy_path), []).append(row)
+    return found
 
 
 def ask(beamline: OpenBeamline, plan: Plan) -> str:
@@ -141,13 +172,8 @@ def trash_due(beamline: OpenBeamline, place: str) -> tuple[Copy, ...]:
     if beamline.ledger.doubt_clock():
         return ()
     over = beamline.ledger.clock() - timedelta(seconds=retention_of(beamline, place).trash_for_s)
-    last = {
-        (row.run_key, row.version, row.copy_path): row.at
-        for row in beamline.ledger.aside(beamline.name, place=place)  # the newest line comes last
-    }
-    return tuple(
-        _copy(beamline, run_key, version, place, path) for (run_key, version, path), at in last.items() if at <= over
-    )
+    in_trash = _in_trash(beamline, place)
+    return tuple(_copy(beamline, *which) for which, rows in in_trash.items() if rows[-1].at <= over)
 
 
 def catalogued(beamline: OpenBeamline, copies: Sequence[Copy]) -> set[tuple[str, int]]:

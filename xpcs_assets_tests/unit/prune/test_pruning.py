@@ -307,6 +307,39 @@ def test_the_dry_run_says_why_each_stays_and_what_comes_of_age(with_runs: Any, m
     assert "its place keeps it until" in every
 
 
+def test_on_one_disk_the_forecast_promises_nothing(with_runs: Any) -> None:
+    pruning = with_runs(2, keep_for="20 days")
+    settings = pruning.beamline.settings
+    one_disk = {name: place.model_copy(update={"failure_domain": ""}) for name, place in settings.places.items()}
+    pruning.beamline.settings = settings.model_copy(update={"places": one_disk})
+    ahead = forecast_of(pruning.beamline, "detector").of_age
+    assert (ahead.days, ahead.stay) == ((), 2)
+    assert ahead.reasons == {"0 other verified copies (none) in other failure domains, 1 are needed": 2}
+
+
+def test_the_dry_run_says_what_will_come_of_age_and_stay(with_runs: Any) -> None:
+    pruning = with_runs(3, keep_for="20 days", trash_for="7 days", high_water=0.9, low_water=0.5)
+    pruning.beamline.ledger.hold("xpcs", "A002", "reference", "a scientist")
+    said = pruning.command("prune", "xpcs", "--dry-run").output
+    assert "next 30 days, to the trash for 7 days, if what they need is done by then and the high mark" in said
+    assert "  2 copies" in said
+    assert "  1 copy will come of age and stay:\n      1  a scientist holds it: reference\n" in said
+
+
+def test_the_dry_run_says_what_lies_in_the_trash_and_when_it_is_emptied(with_runs: Any) -> None:
+    pruning = with_runs(2, trash_for="7 days")
+    pruning.all()
+    pruning.beamline.ledger.hold("xpcs", "A002", "reference", "a scientist")
+    said = pruning.command("prune", "xpcs", "--dry-run").output
+    day = (pruning.beamline.ledger.clock() + timedelta(days=7)).date()
+    assert "  in the trash: 2 copies, " in said
+    assert f"      {day}  1 copy  " in said
+    assert "      never as it is  1  a scientist holds it: reference" in said
+    told = json.loads(pruning.command("prune", "xpcs", "--dry-run", "--json").output)[0]["forecast"]["trash"]
+    assert [(each["day"], each["copies"]) for each in told["days"]] == [(str(day), 1)]
+    assert told["stay"] == {"copies": 1, "reasons": {"a scientist holds it: reference": 1}}
+
+
 def test_the_command_asks_and_the_word_is_given_by_the_digest(with_runs: Any) -> None:
     pruning = with_runs(3, at_most_copies=2)
     said = pruning.command("prune", "xpcs")
