@@ -30,8 +30,10 @@ test: $(VENV)/dev.stamp system
 	$(BIN)/python -m pytest -p no:cacheprovider -m "not long and not end_to_end" -n 2 $(ARGS)
 	$(BIN)/python -m pytest -p no:cacheprovider -m "not long and end_to_end" $(ARGS)
 
+# Worksteal: a few of them take minutes each, which neither core should be left with alone.
 test-long: $(VENV)/dev.stamp system
-	$(BIN)/python -m pytest -p no:cacheprovider --timeout 3600 $(ARGS)
+	$(BIN)/python -m pytest -p no:cacheprovider --timeout 3600 -m "not end_to_end" -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -p no:cacheprovider --timeout 3600 -m end_to_end $(ARGS)
 
 # By path: the migrations are run by Alembic under names of its own.
 coverage: $(VENV)/dev.stamp system
