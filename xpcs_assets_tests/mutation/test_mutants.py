@@ -18,7 +18,8 @@ PURE = {
     "xpcs_assets.prune.marks": ("unit/prune/test_marks.py", "unit/prune/test_rules_boundaries.py"),
     "xpcs_assets.prune.limits": ("unit/prune/test_limits.py", "unit/prune/test_rules_boundaries.py"),
 }
-READING = {"xpcs_assets.prune.proof": ("unit/prune/test_proof.py", "unit/prune/test_proof_boundaries.py")}
+PROOF = ("unit/prune/test_proof.py", "unit/prune/test_proof_boundaries.py")
+READING = {"xpcs_assets.prune.proof": PROOF, "xpcs_assets.prune.witness": ("unit/prune/test_witness.py", *PROOF)}
 
 
 def mutants(module: str) -> tuple[Mutant, ...]:
