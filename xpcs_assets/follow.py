@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from xpcs_assets.archive.gather import WAITS, waits
+from xpcs_assets.audit.unnoted import UNNOTED
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Arrival, ArrivalState, Event
 from xpcs_assets.describe.judgement import QUARANTINED
@@ -124,6 +125,7 @@ def state_of(beamline: OpenBeamline, key: str) -> RunState:
             remedy=f"`xpcs-assets reprocess {beamline.name} {run} --name NAME` asks for one",
         )
     seen: dict[str, Step] = {}
+    unnoted: set[str] = set()
     verdicts: dict[str, str] = {}
     for event in timeline:
         if event.step == "raw_file" and event.what.endswith("taken"):
@@ -135,11 +137,22 @@ def state_of(beamline: OpenBeamline, key: str) -> RunState:
             failed = event.what.startswith("failed: ")
             reason = event.what.removeprefix("failed: ") if failed else ""
             seen[event.step] = Step(event.step, "failed" if failed else "done", event.at, reason)
+            if UNNOTED in event.detail:
+                unnoted.add(event.step)
+            elif not failed:
+                _mend(seen, unnoted, event)
     steps = tuple(seen.get(asset, Step(asset, "waiting")) for asset in steps_of(beamline, key))
     if latest is not None and steps[-1] == Step("archive", "waiting") and waits(beamline, latest):
         steps = (*steps[:-1], Step("archive", "waiting", reason=WAITS))
     quarantined = tuple(what.removeprefix(QUARANTINED) for what in verdicts.values() if what.startswith(QUARANTINED))
     return RunState(key, arrival, latest.version if latest else 0, steps, timeline, quarantined)
+
+
+def _mend(seen: dict[str, Step], unnoted: set[str], event: Event) -> None:
+    """A step whose own note is missing had done its work all the same when one behind it succeeds."""
+    for asset in [each for each in unnoted if event.step in {each, *_BEHIND.get(each, ())}]:
+        unnoted.discard(asset)
+        seen[asset] = Step(asset, "done", event.at)
 
 
 def wait(

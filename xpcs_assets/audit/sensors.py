@@ -4,7 +4,7 @@ Each asks for one run at a time, after everything that makes data. Which hour or
 asking twice, or after Dagster has forgotten, does no harm.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dagster import (
     DefaultSensorStatus,
@@ -21,6 +21,7 @@ from xpcs_assets.audit.assets import report_checks
 from xpcs_assets.orchestrate.adapter import (
     BEAMLINE_TAG,
     PRIORITY_TAG,
+    failed_steps,
     partition_in_progress,
     runs_in_progress,
     was_requested,
@@ -31,6 +32,8 @@ SCRUB_EVERY_S = 3600.0
 REQUESTS_PER_TICK = 10
 # Looking after copies comes after everything that makes or removes them.
 LATER = 30
+# The ledger's clock may be its server's, and Dagster's is this machine's.
+SKEW = timedelta(minutes=10)
 _EPOCH = "1970-01-01T00:00:00+00:00"
 
 
@@ -73,13 +76,16 @@ def _reconcile(bound: Bound, ingest: str) -> SensorDefinition:
         job_name=ingest,
         minimum_interval_seconds=60,
         default_status=DefaultSensorStatus.RUNNING,
-        description="Runs whose events were missed, results without a catalog record; checks follow the ledger",
+        description="Missed runs, results without a catalog record, failures that the ledger was not told of; checks",
     )
     def reconcile(context: SensorEvaluationContext) -> SensorResult:
         from xpcs_assets.audit.reconcile import to_ask_for
+        from xpcs_assets.audit.unnoted import RECENT, note_failures
 
         now = bound.beamline.ledger.clock()
-        report_checks(bound, context.instance, datetime.fromisoformat(context.cursor or _EPOCH))
+        since = datetime.fromisoformat(context.cursor or _EPOCH)
+        report_checks(bound, context.instance, since)
+        note_failures(bound.beamline, failed_steps(context.instance, name, max(since - SKEW, now - RECENT)))
         missed = to_ask_for(
             bound.beamline, REQUESTS_PER_TICK, lambda key: partition_in_progress(context.instance, name, key)
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from dagster import (
     AssetCheckEvaluation,
@@ -24,6 +25,7 @@ from dagster import (
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 from dagster._core.definitions.metadata import RawMetadataValue, normalize_metadata_value
 from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.execution.stats import StepEventStatus
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
@@ -211,7 +213,7 @@ class RunRow:
 
 
 def failure_of_step(instance: DagsterInstance, run_id: str) -> list[tuple[str, str]]:
-    """Step and message of each step that failed in a run."""
+    """Step and message of each step that failed in a run: what the step raised, not what Dagster wrapped it in."""
     connection = instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE)
     failed = []
     for record in connection.records:
@@ -220,8 +222,50 @@ def failure_of_step(instance: DagsterInstance, run_id: str) -> list[tuple[str, s
             continue
         data = event.step_failure_data
         told = data.user_failure_data.description if data.user_failure_data else None
-        failed.append((event.step_key, told or (data.error.message.strip() if data.error else "failed")))
+        error = data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        failed.append((event.step_key, told or (error.message.strip() if error else "failed")))
     return failed
+
+
+@dataclass(frozen=True)
+class FailedStep:
+    """An asset's step that did not end well in a Dagster run that is over.
+
+    Attributes
+    ----------
+    run_id, partition, asset
+        In which Dagster run, of which partition, of which asset (the last part of its key).
+    began
+        Seconds since 1970, this machine's clock.
+    reason
+        Dagster's words.
+    """
+
+    run_id: str
+    partition: str
+    asset: str
+    began: float
+    reason: str
+
+
+def failed_steps(instance: DagsterInstance, beamline: str, since: datetime) -> list[FailedStep]:
+    """The steps that failed, or were under way, in the runs of a beamline's partitions that failed since a time."""
+    found = []
+    failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], tags={BEAMLINE_TAG: beamline}, updated_after=since)
+    for run in instance.get_runs(failed):
+        partition = run.tags.get(PARTITION_NAME_TAG)
+        if partition is None:
+            continue
+        told = dict(failure_of_step(instance, run.run_id))
+        for step in instance.get_run_step_stats(run.run_id):
+            ended_well = step.status in {StepEventStatus.SUCCESS, StepEventStatus.SKIPPED}
+            if step.start_time is not None and not ended_well:
+                reason = told.get(step.step_key, "its worker ended before it did; the Dagster run has its log")
+                asset = step.step_key.rsplit("__", 1)[-1]
+                found.append(FailedStep(run.run_id, partition, asset, step.start_time, reason))
+    return found
 
 
 def worker_process(instance: DagsterInstance, run_id: str) -> tuple[int, float] | None:

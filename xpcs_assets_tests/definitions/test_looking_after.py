@@ -17,6 +17,8 @@ from xpcs_assets.audit.repair import Repaired
 from xpcs_assets.audit.sensors import LATER
 from xpcs_assets.copies import clock as clocks
 from xpcs_assets.copies.ledger import CopyState, Ledger
+from xpcs_assets.errors import LedgerError
+from xpcs_assets.follow import state_of
 from xpcs_assets_tests.definitions.conftest import TO_CATALOG, Pipeline
 from xpcs_assets_tests.storage import HandClock
 from xpcs_assets_tests.unit.audit.conftest import flip
@@ -156,3 +158,29 @@ def test_what_was_staged_and_goes_no_further_is_taken_up_from_its_copy(pipeline:
     assert "not in the catalog" in why_it_failed(audited)
     selections = [[key.path[1] for key in each.asset_selection] for each in tick(pipeline, "reconcile").run_requests]
     assert selections == [["correlation", "plots", "metadata", "catalog_entry", "result_entry"]]
+
+
+def test_a_step_whose_note_could_not_be_written_is_shown_as_failed_until_one_behind_it_is_done(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = pipeline.drop(pipeline.simulated().folder)
+    note = Ledger.note
+
+    def locked(self: Ledger, beamline: str, run_key: str, step: str, *rest: Any) -> Any:
+        if step == "staged_copy":
+            raise LedgerError("the ledger could not be read or written (database is locked)")
+        return note(self, beamline, run_key, step, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "note", locked)
+        assert not pipeline.run("ingest", key, only=("raw_file", "staged_copy")).success
+    assert state_of(pipeline.beamline, key).word == "working"
+    for _ in range(2):
+        tick(pipeline, "reconcile")
+        state = state_of(pipeline.beamline, key)
+        assert state.word == "failed"
+        assert "staged_copy: " in state.reason
+        assert "database is locked" in state.reason
+        assert sum(event.step == "staged_copy" for event in state.timeline) == 1
+    assert pipeline.run("ingest", key, only=("metadata",)).success
+    assert state_of(pipeline.beamline, key).word == "working"

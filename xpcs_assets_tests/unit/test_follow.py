@@ -6,6 +6,7 @@ import pytest
 
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
+from xpcs_assets.audit.unnoted import UNNOTED
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import ArrivalState
 from xpcs_assets.errors import NotFoundError
@@ -119,6 +120,17 @@ def test_a_step_that_was_mended_is_done(beamline: OpenBeamline, run: str) -> Non
     ended(beamline, "correlation")
     assert wait(beamline, run, timeout_s=0) == 0
     assert state_of(beamline, run).failed == ()
+
+
+@pytest.mark.parametrize(("behind", "word"), [("correlation", "working"), ("raw_file", "failed")])
+def test_a_step_that_could_not_note_its_end_is_done_once_one_behind_it_is(
+    beamline: OpenBeamline, run: str, behind: str, word: str
+) -> None:
+    ended(beamline, "raw_file")
+    beamline.ledger.note("xpcs", run, "staged_copy", "failed: locked", {"partition": run, UNNOTED: "dagster run"})
+    assert told(state_of(beamline, run)) == ("failed", "staged_copy: locked")
+    ended(beamline, behind)
+    assert state_of(beamline, run).word == word
 
 
 def test_an_asset_that_the_run_has_not_is_not_found(beamline: OpenBeamline, run: str) -> None:

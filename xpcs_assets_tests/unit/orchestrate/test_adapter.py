@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -148,7 +149,26 @@ def test_each_failed_step_is_told_with_its_own_words(instance: DagsterInstance) 
     failed = dict(adapter.failure_of_step(instance, done.run_id))
     assert set(failed) == {"told", "untold"}
     assert failed["told"] == "the q-map has another shape"
-    assert failed["untold"]
+    assert failed["untold"] == "ZeroDivisionError: no such thing"
+
+
+def test_the_failed_steps_of_a_beamline_are_told_and_those_that_never_ended(
+    instance: DagsterInstance, make_run: MakeRun
+) -> None:
+    @asset(key=AssetKey(["8-id", "raw_file"]), partitions_def=PARTITIONS)
+    def raw_file() -> None:
+        raise Failure("another shape", allow_retries=False)
+
+    instance.add_dynamic_partitions("xpcs_runs", ["A001"])
+    begun = datetime.now(UTC)
+    for beamline in ("8-id", "other"):
+        materialize(
+            [raw_file], partition_key="A001", instance=instance, raise_on_error=False, tags={"beamline": beamline}
+        )
+    (failed,) = adapter.failed_steps(instance, "8-id", begun)
+    assert (failed.partition, failed.asset, failed.reason) == ("A001", "raw_file", "another shape")
+    assert failed.began >= begun.timestamp()
+    assert adapter.failed_steps(instance, "8-id", datetime.now(UTC)) == []
 
 
 def test_the_worker_of_a_run_is_the_last_that_said_its_process_id(instance: DagsterInstance, make_run: MakeRun) -> None:
