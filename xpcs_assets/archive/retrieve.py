@@ -46,7 +46,7 @@ class Retrieved:
     folder
         Where they are now.
     came_from
-        By path, the copy that a file was taken from, or :data:`ALREADY_THERE`.
+        By path, the copy that a file was taken from, a place's trash, or :data:`ALREADY_THERE`.
     missing
         By path, why a file could not be had from any copy.
     bytes_moved
@@ -239,11 +239,14 @@ class _Fetch:
         in_its_trash = {row.path: row.aside_path for row in in_trash(self.beamline.ledger, copy)}
         for entry in entries:
             path = str(PurePosixPath(copy.path) / entry.path)
-            for name in dict.fromkeys([path, in_its_trash.get(path, path)]):
+            origins = {path: copy.place}
+            if path in in_its_trash:
+                origins[in_its_trash[path]] = f"{copy.place}, out of its trash"
+            for name, origin in origins.items():
                 found = place.stat(name)
                 if found.presence is not Presence.YES:
                     self.why[entry.path].append(f"{copy.place}:{name}: {found.reason}")
-                elif self._take(entry, copy.place, place.read(name)):
+                elif self._take(entry, origin, place.read(name)):
                     break
 
     def _is_target(self, copy: Copy) -> bool:

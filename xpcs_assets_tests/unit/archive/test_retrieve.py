@@ -343,6 +343,6 @@ def test_what_is_damaged_in_the_trash_comes_out_of_the_archive(archived: OpenBea
     to_trash(archived)
     next((archived.root("store") / ASIDE_FOLDER).rglob("A001.imm")).write_bytes(b"rotten")
     done = retrieve(archived, RUN, to=tmp_path / "out")
-    assert done.came_from["A001_metadata.hdf"] == "store"
+    assert done.came_from["A001_metadata.hdf"] == "store, out of its trash"
     assert done.came_from["A001.imm"].startswith("tape:")
     assert content_of(tmp_path / "out") == FILES
