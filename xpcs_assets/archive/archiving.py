@@ -41,7 +41,7 @@ class Archived:
     read_bytes
         How much was read back just now.
     damaged
-        Paths of bundles that were found damaged; their files are in others now.
+        Paths of bundles that were found damaged, and of indexes of other bytes; the files are in other bundles now.
     """
 
     version: RunVersion

@@ -27,6 +27,7 @@ from pydantic import Field
 
 from xpcs_assets.archive.archiving import Archived, archive, archive_results
 from xpcs_assets.archive.gather import WAITS, Gathered, gather_runs, waits
+from xpcs_assets.archive.index import INDEX_SUFFIX
 from xpcs_assets.copies.ledger import Evidence
 from xpcs_assets.errors import XpcsAssetsError
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, log_materialised, report_failed_check
@@ -191,6 +192,8 @@ def _check(done: Archived, damaged: tuple[str, ...] = ()) -> AssetCheckResult:
     """What reading back has shown; ``damaged`` are bundles that were found so while the run was gathered."""
     told = [
         f"bundle {name} is damaged; its files were archived again under another name"
+        if not name.endswith(INDEX_SUFFIX)
+        else f"index {name} is of no bundle that was archived here; the files are in a bundle of another name"
         for name in (*damaged, *done.damaged)
     ]
     return check(CHECK, told, _verified(done), warn=True)

@@ -1,6 +1,7 @@
 """Putting bundles into an archive; a bundle counts when it was read back and is what it should be.
 
-What is there already is only read back. Done again, or after a crash, the same bundles come out.
+What is there already is only read back. Done again, or after a crash, the same bundles come out. What has a bundle's
+name, or its index's, and is something else stays where it is: the files go into a bundle of the next name.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from xpcs_assets.archive.bundle import RAW, BundleContent, Plan, plan_bundles, read_bundle
 from xpcs_assets.archive.index import INDEX_SUFFIX
 from xpcs_assets.copies.ledger import Evidence, Ledger
-from xpcs_assets.errors import NotVerifiedError
+from xpcs_assets.errors import ConflictingBytesError, NotVerifiedError
 from xpcs_assets.places import reading
 from xpcs_assets.places.place import Place, Presence
 from xpcs_assets.places.tape import TapePlace
@@ -60,7 +61,8 @@ class Deposited:
     written
         Bundles that were not there before.
     damaged
-        Paths of bundles of these files that were there and could not be read back: they stay, and do not count.
+        Paths of what was there under the names of these bundles and is something else: bundles that could not be read
+        back, indexes of other bytes. It stays, and does not count.
     evidence
         How it was verified.
     """
@@ -114,7 +116,7 @@ def deposit(
 
     Raises
     ------
-    NotVerifiedError, ConflictingBytesError, NoRoomError, CopyError
+    NotVerifiedError, NoRoomError, CopyError
         See :func:`deposit_plans`.
     """
     size = bundling or Bundling()
@@ -160,7 +162,7 @@ def deposit_plans(
         A file is not what its manifest says.
     NotVerifiedError
         What was written just now came back as something else, twice.
-    ConflictingBytesError, NoRoomError, CopyError
+    NoRoomError, CopyError
         As :func:`xpcs_assets.places.files.write_file_safely`.
     """
     bundles: list[ReadBack] = []
@@ -242,19 +244,31 @@ def read_twice(
 def _settle(
     place: TapePlace, plan: Plan, open_member: OpenMember, spoilt: Collection[str], on_bytes: OnBytes
 ) -> tuple[ReadBack, bool, list[str]]:
-    """The bundle read back, whether it is new, and which ones of the same files were found damaged."""
-    damaged: list[str] = []
+    """The bundle read back, whether it is new, and what else was found under the names that it could have had."""
+    others: list[str] = []
     while True:
         while plan.path in spoilt:
             plan = replace(plan, again=plan.again + 1)
-        is_new = _write(place, plan, open_member, on_bytes)
+        is_new = False
         try:
-            return _read_back(place, plan, on_bytes), is_new, damaged
+            _refuse_other_index(place, plan)
+            is_new = _write(place, plan, open_member, on_bytes)
+            return _read_back(place, plan, on_bytes), is_new, others
+        except ConflictingBytesError as error:
+            others.append(plan.path + (INDEX_SUFFIX if error.where.endswith(INDEX_SUFFIX) else ""))
         except NotVerifiedError:
             if is_new:  # the next attempt finds it there, and takes another name
                 raise
-            damaged.append(plan.path)
-            plan = replace(plan, again=plan.again + 1)
+            others.append(plan.path)
+        plan = replace(plan, again=plan.again + 1)
+
+
+def _refuse_other_index(place: TapePlace, plan: Plan) -> None:
+    """Refuse a name whose index is taken, before a bundle of terabytes is written under it."""
+    index, path = plan.index, plan.path + INDEX_SUFFIX
+    there = place.stat(path)
+    if there.signature is not None and place.digest(path).sha256 != sha256(index).hexdigest():
+        raise ConflictingBytesError("its index is there with other bytes", where=f"{place.name}:{path}")
 
 
 def _write(place: TapePlace, plan: Plan, open_member: OpenMember, on_bytes: OnBytes) -> bool:

@@ -92,7 +92,8 @@ class Gathered:
     failed
         Why a run was left out.
     damaged
-        Paths of bundles with files of a run that were there, unknown to the ledger, and could not be read back.
+        Paths of bundles with files of a run that were there, unknown to the ledger, and could not be read back; and of
+        indexes of other bytes.
     """
 
     failed: dict[str, XpcsAssetsError] = field(default_factory=dict)

@@ -11,8 +11,9 @@ import pytest
 
 from xpcs_assets.archive.bundle import RAW, RESULTS
 from xpcs_assets.archive.deposit import Bundling, deposit, record_deposit
+from xpcs_assets.archive.index import INDEX_SUFFIX
 from xpcs_assets.copies.ledger import Evidence
-from xpcs_assets.errors import ConflictingBytesError, CopyError, NotVerifiedError
+from xpcs_assets.errors import CopyError, NotVerifiedError
 from xpcs_assets.places.syscalls import Syscalls
 from xpcs_assets.places.tape import TapePlace
 from xpcs_assets.runs.manifest import Manifest
@@ -213,10 +214,30 @@ class Rotting(TapePlace):
         yield bytes(data)
 
 
-def test_an_index_of_other_bytes_is_a_conflict(storage: Storage) -> None:
-    storage.archive()
-    beside = next(storage.tape.root.rglob("*.index.json"))
+@pytest.mark.parametrize("with_bundle", [True, False])
+def test_an_index_of_other_bytes_stays_is_told_and_the_bundle_takes_the_next_name(
+    storage: Storage, with_bundle: bool
+) -> None:
+    first = storage.archive().bundles[0].plan
+    bundle = storage.tape.root / first.path
+    beside = bundle.with_name(bundle.name + INDEX_SUFFIX)
     beside.write_text("{}")
-    with pytest.raises(ConflictingBytesError, match=r"index\.json"):
-        storage.archive()
-    assert beside.read_text() == "{}"
+    if not with_bundle:
+        bundle.unlink()
+    done = storage.archive()
+    assert (done.damaged, done.written, done.members) == ((first.path + INDEX_SUFFIX,), 1, 3)
+    assert done.bundles[0].plan == replace(first, again=1)
+    assert (beside.read_text(), bundle.exists()) == ("{}", with_bundle)  # nothing more is written under that name
+    assert (storage.archive().written, storage.copy("tape").evidence) == (0, Evidence.READ_BACK)
+
+
+@pytest.mark.parametrize("suffix", ["", INDEX_SUFFIX])
+def test_a_folder_that_has_a_bundle_s_name_does_not_keep_a_run_from_the_archive(storage: Storage, suffix: str) -> None:
+    first = replace(storage.archive().bundles[0].plan, again=1)
+    name = storage.tape.root / (first.path + suffix)
+    name.mkdir()
+    root, sizes = storage.target.raw, Bundling(alone_over_bytes=1000)
+    spoilt = [replace(first, again=0).path]
+    done = deposit(storage.tape, BEAMLINE, 1, RAW, storage.manifest, root, sizes, spoilt=spoilt)
+    assert (done.bundles[0].plan, done.damaged) == (replace(first, again=2), (first.path + suffix,))
+    assert name.is_dir()
