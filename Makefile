@@ -39,7 +39,8 @@ test-long: $(VENV)/dev.stamp system
 coverage: $(VENV)/dev.stamp system
 	$(BIN)/python -m pytest -p no:cacheprovider -m "not long and not end_to_end" -q -n 2 --cov=xpcs_assets/prune \
 		--cov=xpcs_assets/copies --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 \
-		$(addprefix xpcs_assets_tests/,unit/prune unit/copies unit/audit faults definitions/test_definitions.py)
+		$(addprefix xpcs_assets_tests/,unit/prune unit/copies unit/audit unit/catalog/test_delivery.py faults \
+		definitions/test_definitions.py)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

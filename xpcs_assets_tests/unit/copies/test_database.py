@@ -31,6 +31,7 @@ from xpcs_assets.copies.database import (
     schema_of,
     writing,
 )
+from xpcs_assets.copies.journal import Journal
 from xpcs_assets.copies.ledger import BundleRun, Ledger
 from xpcs_assets.errors import LedgerError
 from xpcs_assets.runs.manifest import FileEntry, Manifest
@@ -87,6 +88,21 @@ def test_an_empty_database_says_that_it_must_be_made(tmp_path: Path) -> None:
     assert schema_of(engine) is None
     with pytest.raises(LedgerError, match=r"no tables yet.*xpcs-assets init"):
         check_schema(engine)
+    engine.dispose()
+
+
+def test_an_empty_database_beside_a_journal_with_lines_is_a_lost_ledger_and_stays_empty(tmp_path: Path) -> None:
+    url, journal = f"sqlite:///{tmp_path / 'ledger.db'}", Journal(tmp_path / "journal")
+    engine = open_database(url, journal=journal)
+    migrate(engine)
+    Ledger(engine).hold("b", "r", "a paper", "a scientist")
+    engine.dispose()
+    (tmp_path / "ledger.db").unlink()
+    engine = open_database(url, journal=journal)
+    for refusing in (check_schema, migrate):
+        with pytest.raises(LedgerError, match=r"the ledger that was here is gone.*xpcs-assets rebuild"):
+            refusing(engine)
+    assert schema_of(engine) is None
     engine.dispose()
 
 
