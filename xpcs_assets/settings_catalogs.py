@@ -14,6 +14,8 @@ EMBEDDED = "embedded"
 """The catalog that every site has; it is always filled, and first."""
 WORDS = ("group", "proposal", "beamline")
 """What the patterns of a catalog's rules may hold in braces."""
+ENTRY_LEAST, ENTRY_LIMIT = 10_000, 9_900_000
+"""Bytes of an entry of Globus Search; a request of the service has 10 MB, with subject and visible_to."""
 
 
 class Settings(BaseModel):
@@ -150,7 +152,7 @@ class GlobusSearchSettings(Settings):
     poll: Seconds = Field(1.0, gt=0, description="How often an ingest is asked for")
     task_limit: Seconds = Field(120.0, gt=0, description="How long; one that is not done by then is asked for later")
     entry_bytes: SizeBytes = Field(
-        4_000_000, ge=1024, description="The most of one entry; more metadata are left out"
+        4_000_000, ge=ENTRY_LEAST, le=ENTRY_LIMIT, description="The most of one entry; more metadata are left out"
     )
 
     @model_validator(mode="after")

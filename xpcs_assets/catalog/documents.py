@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,14 @@ from xpcs_assets.describe.groups import GROUPS
 
 if TYPE_CHECKING:
     from xpcs_assets.describe.quality import Quality
-    from xpcs_assets.describe.record import Entry, Record
+    from xpcs_assets.describe.record import Drift, Entry, Record
     from xpcs_assets.results.fit import BinFit
     from xpcs_assets.results.power_law import PowerLaw
     from xpcs_assets.runs.recipe import Recipe
 
 SAMPLE = ("/entry/sample/short_description", "/entry/sample/name", "/measurement/sample/description")
+# Of a DataCite block; the other properties say the same of every dataset, or what is among the words anyway.
+_SEARCHED = ("creators", "contributors", "titles", "subjects", "descriptions", "identifiers", "fundingReferences")
 _OTHER_SIGNS = re.compile(r"[^A-Za-z0-9._]+")
 
 
@@ -131,9 +133,13 @@ def derived_document(derived: Derived) -> dict[str, Any]:
 
 
 def words_of(record: Record, *more: str) -> str:
-    """What a search by words looks through, lower case: names, owner, sample and every text of the metadata."""
+    """What a search by words looks through, lower case: names, owner, sample, every text of the metadata, notes.
+
+    Of the DataCite block those texts that differ between runs: who made it, its titles, subjects and identifiers.
+    """
     owner = record.owner
     texts = [entry.value for entry in record.fields if isinstance(entry.value, str)]
+    texts += [*record.notes, *(text for name in _SEARCHED for text in _texts_in(record.datacite.get(name)))]
     all_words = [record.beamline, record.run_key, owner.proposal, owner.experiment, *owner.groups, *texts, *more]
     return "\n".join(dict.fromkeys(word.lower() for word in all_words if word))
 
@@ -194,9 +200,30 @@ def _metadata_of(record: Record) -> dict[str, Any]:
     about = {
         "complete": {"value": record.complete, "unit": ""},
         "missing": {"value": list(record.missing), "unit": ""},
+        "notes": {"value": list(record.notes), "unit": ""},
         "manifest_digest": {"value": record.manifest_digest, "unit": ""},
     }
-    return {**groups, "raw": raw, "record": about, "others": _named(record.others)}
+    more = {"drift": _drift(record.drift), "datacite": finite(record.datacite)}  # before what may be cut
+    return {**groups, "raw": raw, "record": about, **more, "others": _named(record.others)}
+
+
+def _drift(drift: Drift | None) -> dict[str, Any]:
+    """What changed since the run it names, each field by its path; empty where none was compared."""
+    if drift is None:
+        return {}
+    changes: dict[str, dict[str, Any]] = {}
+    for change in drift.changes:
+        told = {"before": change.before, "value": change.now, "unit": ""}
+        changes.setdefault(change.path.removeprefix("/"), {})[change.what] = told
+    return {"compared_with": {"value": drift.compared_with, "unit": ""}, "changes": changes}
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts_in(item)
 
 
 def _named(entries: Sequence[Entry]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.errors import CatalogError, SettingsError
+from xpcs_assets.settings_catalogs import ENTRY_LEAST, ENTRY_LIMIT
 
 PUBLIC = "public"
-ENTRY_LIMIT = 9_900_000  # bytes; a request of the service has 10 MB, with subject and visible_to
 _PRINCIPAL = re.compile(r"urn:globus:(groups:id|auth:identity):([0-9a-f-]{36})")
 _MOST_PRINCIPALS = 100  # of the service
 _MOST_SUBJECT = 500  # bytes, of the service
@@ -149,8 +149,8 @@ class GlobusSearchConfig:
     def _wrong_numbers(self) -> list[str]:
         positive = ("timeout_s", "tries", "longest_sleep_s", "poll_s", "task_limit_s")
         wrong = [f"{name} must be above 0" for name in positive if not getattr(self, name) > 0]
-        if not 10_000 <= self.entry_bytes <= ENTRY_LIMIT:
-            wrong.append(f"entry_bytes must be from 10000 to {ENTRY_LIMIT}")
+        if not ENTRY_LEAST <= self.entry_bytes <= ENTRY_LIMIT:
+            wrong.append(f"entry_bytes must be from {ENTRY_LEAST} to {ENTRY_LIMIT}")
         return wrong
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.describe.quality import Quality, frames_sane, g2_sane, raw_complete, raw_unreadable
 from xpcs_assets.errors import InputError, NotFoundError, RawDataError
+from xpcs_assets.readers.companions import raw_among
 from xpcs_assets.readers.metadata import find_metadata, read_acquisition
 from xpcs_assets.readers.recognise import is_raw_name, open_raw
 from xpcs_assets.runs.key import split_analysis_key
@@ -30,7 +31,7 @@ def judge_raw(beamline: OpenBeamline, version: RunVersion) -> Quality:
     rules = beamline.settings.quality.rules
     manifest = version.manifest
     folder = _folder(beamline, version)
-    raw = [folder / entry.path for entry in manifest.files if is_raw_name(Path(entry.path).name)]
+    raw = raw_among([folder / entry.path for entry in manifest.files if is_raw_name(Path(entry.path).name)])
     if not raw:
         return raw_unreadable(RawDataError("the run has no raw file", where=folder), manifest, rules)
     try:
@@ -82,8 +83,8 @@ def _folder(beamline: OpenBeamline, version: RunVersion) -> Path:
 def _metadata(beamline: OpenBeamline, version: RunVersion) -> Path | None:
     """The staged metadata; None where there are none, or none that is the run's beyond doubt."""
     folder = beamline.staged(version)
-    raw = next((entry.path for entry in version.manifest.files if is_raw_name(Path(entry.path).name)), None)
+    named = [folder.raw / entry.path for entry in version.manifest.files if is_raw_name(Path(entry.path).name)]
     try:
-        return None if raw is None else find_metadata(folder.raw / raw)
+        return find_metadata(raw_among(named)[0]) if named else None
     except InputError:
         return None  # the step that reads them says what is wrong

@@ -6,10 +6,17 @@ import json
 from dataclasses import replace
 from datetime import datetime
 
+from xpcs_assets.catalog.dataset import Dataset
 from xpcs_assets.catalog.documents import derived_document, finite, owner_group, raw_document, words_of
-from xpcs_assets.describe.record import Entry, Owner
+from xpcs_assets.catalog.globus_search_config import GlobusSearchConfig
+from xpcs_assets.catalog.globus_search_content import ROOT, content_of, document_of
+from xpcs_assets.catalog.scicat_compare import as_meant
+from xpcs_assets.catalog.scicat_metadata import NOTES, sanitised
+from xpcs_assets.catalog.secret import SecretReference
+from xpcs_assets.describe.record import Change, Drift, Entry, Owner, Record
 from xpcs_assets_tests.unit.catalog.made import derived, described, owned_by
 
+INDEX = "3f0a8ac4-5b1d-4d8f-8d9c-0c3c1c1c1c1c"
 # SciCat's CreateDatasetDto asks for these, and its server for the owner too.
 NEEDED = {"ownerGroup", "sourceFolder", "creationTime", "datasetName", "type", "owner"}
 
@@ -75,6 +82,61 @@ def test_an_incomplete_record_says_in_its_document_what_is_missing() -> None:
     about = raw_document(record, "/f")["scientificMetadata"]["record"]
     assert about["complete"]["value"] is False
     assert about["missing"]["value"] == ["there is no metadata file"]
+
+
+CHANGES = (
+    Change("/entry/sample/temperature", "type", "float64", "object"),
+    Change("/entry/sample/temperature", "unit", "K", "C"),
+)
+DATACITE = {
+    "creators": [{"name": "Doe, Jane", "affiliation": [{"name": "Example University"}]}],
+    "titles": [{"title": "Ageing of laponite"}],
+    "types": {"resourceTypeGeneral": "Dataset", "resourceType": "XPCS series"},
+    "publicationYear": 2026,
+}
+
+
+def noted() -> Record:
+    return replace(
+        described(), notes=("the field comment was cut",), drift=Drift("A000/v1", CHANGES), datacite=DATACITE
+    )
+
+
+def test_the_raw_document_carries_notes_drift_and_the_datacite_block() -> None:
+    metadata = raw_document(noted(), "/f")["scientificMetadata"]
+    assert metadata["record"]["notes"] == {"value": ["the field comment was cut"], "unit": ""}
+    assert metadata["datacite"] == DATACITE
+    assert metadata["drift"] == {
+        "compared_with": {"value": "A000/v1", "unit": ""},
+        "changes": {
+            "entry/sample/temperature": {
+                "type": {"before": "float64", "value": "object", "unit": ""},
+                "unit": {"before": "K", "value": "C", "unit": ""},
+            }
+        },
+    }
+    assert raw_document(described(), "/f")["scientificMetadata"]["drift"] == {}
+
+
+def test_scicat_takes_and_globus_search_gives_back_notes_drift_and_the_datacite_block() -> None:
+    document = raw_document(noted(), "/f")
+    metadata = document["scientificMetadata"]
+    sent = sanitised(metadata)
+    assert NOTES not in sent  # nothing had to be changed for it
+    assert as_meant(sent) == metadata
+    search = GlobusSearchConfig(INDEX, (f"urn:globus:groups:id:{INDEX}",), token=SecretReference(variable="T"))
+    content = content_of(Dataset(document), search, {})
+    assert document_of(content) == document
+    items = {tuple(item["path"][1:]): item for item in content[ROOT]["fields"]}
+    assert items["drift", "changes", "entry/sample/temperature", "unit", "value"]["text"] == "C"
+    assert items["datacite", "creators", "[0]", "name"]["text"] == "Doe, Jane"
+    assert items["datacite", "publicationYear"]["number"] == 2026
+
+
+def test_words_hold_the_notes_and_who_made_the_dataset_but_not_what_every_block_says() -> None:
+    lines = words_of(noted()).split("\n")
+    assert {"the field comment was cut", "doe, jane", "example university", "ageing of laponite"} <= set(lines)
+    assert "xpcs series" not in lines
 
 
 def test_the_owning_group_falls_back_to_proposal_and_beamline() -> None:

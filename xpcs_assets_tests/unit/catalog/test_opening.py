@@ -119,6 +119,21 @@ def test_settings_that_cannot_be_used_are_refused_when_they_are_read(
         site_with(tmp_path, scicat=SCICAT | change)
 
 
+@pytest.mark.parametrize(
+    ("entry_bytes", "taken"), [(9_999, False), (10_000, True), (9_900_000, True), (9_900_001, False)]
+)
+def test_settings_and_catalog_agree_on_how_long_an_entry_may_be(tmp_path: Path, entry_bytes: int, taken: bool) -> None:
+    said = GLOBUS | {"entry_bytes": entry_bytes}
+    if taken:
+        catalog = open_catalog(site_with(tmp_path, search=said), "search")
+        assert isinstance(catalog, GlobusSearchCatalog)
+        assert catalog.config.entry_bytes == entry_bytes
+        catalog.close()
+        return
+    with pytest.raises(SettingsError, match=r"entry_bytes"):
+        site_with(tmp_path, search=said)
+
+
 @pytest.mark.parametrize("name", ["embedded", "SciCat", "a b"])
 def test_a_catalog_has_a_plain_name_and_never_that_of_the_sites_own(tmp_path: Path, name: str) -> None:
     with pytest.raises(SettingsError, match=r"a catalog's name"):

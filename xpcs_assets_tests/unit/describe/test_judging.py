@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import h5py
 import pytest
 
 from xpcs_assets.arrive.submit import submit
@@ -55,6 +56,25 @@ def test_the_beamline_s_rules_hold_for_raw_data_and_results(altered: Altered, dr
     frames, g2 = judge_result(beamline, version, result, result.fit())
     assert {each.name: each.passed for each in frames.judgements}["distance_deviation"] is True
     assert g2.quarantining == ["0% of all g2 points are undefined"]
+
+
+def test_metadata_with_a_raw_files_name_are_not_taken_for_the_raw_file(
+    beamline: OpenBeamline, drop: Drop, tmp_path: Path
+) -> None:
+    folder = drop(beamline)
+    with h5py.File(folder / "A000_positions.h5", "w") as file:  # comes first by name
+        file["/entry/instrument/incident_beam/incident_energy"] = 7.0
+    submit(beamline, folder)
+    take(beamline, "A001")
+    version = beamline.latest("A001")
+    assert judge_raw(beamline, version).reasons == []
+    stage(beamline, "A001")
+    raw = beamline.staged(version).raw
+    output = tmp_path / "o.hdf"
+    assert main([str(raw / "A001.imm"), "--qmap", str(raw / "A001_qmap.hdf"), "--output", str(output)]) == 0
+    result = open_result(output)
+    frames, _ = judge_result(beamline, version, result, result.fit())
+    assert {each.name: each.passed for each in frames.judgements}["distance_deviation"] is True
 
 
 def test_metadata_that_do_not_open_quarantine_and_do_not_raise(beamline: OpenBeamline, drop: Drop) -> None:
