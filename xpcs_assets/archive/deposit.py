@@ -249,18 +249,20 @@ def _settle(
     while True:
         while plan.path in spoilt:
             plan = replace(plan, again=plan.again + 1)
-        is_new = False
         try:
             _refuse_other_index(place, plan)
-            is_new = _write(place, plan, open_member, on_bytes)
-            return _read_back(place, plan, on_bytes), is_new, others
+            is_new = _write(place, plan, open_member, on_bytes)  # a source that differs ends it here
         except ConflictingBytesError as error:
             others.append(plan.path + (INDEX_SUFFIX if error.where.endswith(INDEX_SUFFIX) else ""))
+            plan = replace(plan, again=plan.again + 1)
+            continue
+        try:
+            return _read_back(place, plan, on_bytes), is_new, others
         except NotVerifiedError:
             if is_new:  # the next attempt finds it there, and takes another name
                 raise
             others.append(plan.path)
-        plan = replace(plan, again=plan.again + 1)
+            plan = replace(plan, again=plan.again + 1)
 
 
 def _refuse_other_index(place: TapePlace, plan: Plan) -> None:
