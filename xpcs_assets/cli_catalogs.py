@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xpcs_assets.cli_shared import BeamlineArgument, HomeOption, JsonOption, columns, err, open_beamline, out, plain
-from xpcs_assets.errors import CatalogError, NotFoundError, SettingsError
+from xpcs_assets.cli_shared import (
+    BeamlineArgument,
+    HomeOption,
+    JsonOption,
+    columns,
+    err,
+    full_pid,
+    open_beamline,
+    out,
+    plain,
+)
+from xpcs_assets.errors import CatalogError, NotFoundError, RefusedError, SettingsError
 
 if TYPE_CHECKING:
     from xpcs_assets.beamline import OpenBeamline
@@ -35,8 +45,15 @@ def catalogs(
     as_json: JsonOption = False,
 ) -> None:
     """Catalogs outside the site: do they answer, what waits, what is parked and why. Exit 1 unless all is told."""
+    from xpcs_assets.catalog.delivery import gather, outbox_of
+
     opened = open_beamline(home, beamline)
     names = _names(opened, name)
+    gather(opened)  # what came to be since is not told yet
+    if pid and not (retry or again):
+        raise RefusedError("--pid says which dataset to try", where="--pid", remedy="Give --retry or --again too")
+    if pid and not outbox_of(opened).entries(opened.name, pid=(pid := full_pid(pid))):
+        raise NotFoundError("no catalog is told of such a dataset", where=pid, remedy="`xpcs-assets search` lists them")
     if again:
         _again(opened, names, pid)
     if retry:

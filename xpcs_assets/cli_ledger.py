@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import typer
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from xpcs_assets.audit.rebuild import Rebuilt
 
 _SHOWN = 5
+_VALUE = 80  # characters; a catalog's documents have tens of thousands
 
 
 def rebuild(home: HomeOption = None) -> None:
@@ -43,6 +45,13 @@ def _tell_differences(done: Rebuilt) -> None:
             )
             for sign, rows in (("-", each.only_old), ("+", each.only_new)):
                 for row in rows[:_SHOWN]:
-                    out.print(f"  {sign} {plain(row)}")
+                    out.print(f"  {sign} {plain(_shortened(row))}")
     if done.same:
         out.print(f"compared   the same, {sum(each.same for each in done.differences)} rows")
+
+
+def _shortened(row: str) -> str:
+    """A row as it is compared, its long values cut."""
+    values = {name: json.dumps(value, ensure_ascii=False) for name, value in json.loads(row).items()}
+    cut = {name: value if len(value) <= _VALUE else f"{value[:_VALUE]}..." for name, value in values.items()}
+    return ", ".join(f"{name} {value}" for name, value in cut.items())

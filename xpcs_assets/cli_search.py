@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xpcs_assets.cli_shared import (
+    PID_PREFIX,
     BeamlineArgument,
     HomeOption,
     JsonOption,
     columns,
+    counted,
     err,
+    full_pid,
     open_beamline,
     open_site,
     out,
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
     from xpcs_assets.catalog.reader import CatalogReader
 
 PidArgument = Annotated[str, typer.Argument(metavar="DATASET", help="As `search` prints it.")]
-_PREFIX = "xpcs-assets/"
 _CURVES = "▁▂▃▄▅▆▇█"
 
 
@@ -46,7 +48,8 @@ def search(
         list[str] | None, typer.Option("--where", metavar="NAME=VALUE", help="Such as sample=silica; may repeat.")
     ] = None,
     ranges: Annotated[
-        list[str] | None, typer.Option("--range", help="Such as 'temperature>300 K' or 'energy=7..12 keV'; may repeat.")
+        list[str] | None,
+        typer.Option("--range", help="Such as '*temperature>300 K' or 'frame_time=10..100 us'; may repeat."),
     ] = None,
     tags: Annotated[list[str] | None, typer.Option("--tag", help="That people gave it; may repeat.")] = None,
     mark: Annotated[str, typer.Option(help="good or bad, as people marked it.")] = "",
@@ -83,13 +86,18 @@ def search(
         after=after,
     )
     with _reader(home, groups) as reader:
-        _tell_unknown_names(reader, asked)
+        columns_asked = [name.strip() for name in numbers.split(",") if name.strip()]
+        if columns_asked and not (export and export.suffix):
+            raise RefusedError("--numbers are columns of a table", remedy="Give --export NAME.csv or NAME.parquet too")
+        _tell_unknown(reader, asked, columns_asked)
         if export is not None:
-            found = _export(reader, asked, export, [name.strip() for name in numbers.split(",") if name.strip()])
+            found = _export(reader, asked, export, columns_asked)
         elif facets:
             found = _count(reader, asked, as_json=as_json)
         else:
             found = _list(reader, asked, as_json=as_json)
+    if not (found or as_json):
+        tell_error("no dataset is like that", "none", "yellow")
     raise typer.Exit(0 if found else 1)
 
 
@@ -98,8 +106,8 @@ def comment(
 ) -> None:
     """Write a comment on a dataset; it stays through every rebuild of the catalog."""
     with _reader(home) as reader:
-        reader.comment(_full(pid), text, getpass.getuser())
-        for note in reader.notes(_full(pid)):
+        reader.comment(full_pid(pid), text, getpass.getuser())
+        for note in reader.notes(full_pid(pid)):
             out.print(f"{note.written_at:%Y-%m-%d %H:%M} {plain(note.written_by)}: {plain(note.text)}")
 
 
@@ -114,10 +122,10 @@ def tag(
     with _reader(home) as reader:
         for word in words:
             if not remove:
-                reader.tag(_full(pid), word, getpass.getuser())
-            elif not reader.untag(_full(pid), word, getpass.getuser()):
+                reader.tag(full_pid(pid), word, getpass.getuser())
+            elif not reader.untag(full_pid(pid), word, getpass.getuser()):
                 missing.append(word)
-        out.print(" ".join(plain(label.word) for label in reader.labels(_full(pid)) if label.kind == "tag"))
+        out.print(" ".join(plain(label.word) for label in reader.labels(full_pid(pid)) if label.kind == "tag"))
     for word in missing:
         tell_error(f"it has no tag {word!r}")
     raise typer.Exit(1 if missing else 0)
@@ -130,16 +138,20 @@ def mark(
 ) -> None:
     """Mark a dataset good or bad, as a person sees it; none takes the mark away."""
     with _reader(home) as reader:
-        reader.mark(_full(pid), "" if word == "none" else word, getpass.getuser())
+        reader.mark(full_pid(pid), "" if word == "none" else word, getpass.getuser())
+        out.print(next((label.word for label in reader.labels(full_pid(pid)) if label.kind == "mark"), "no mark"))
 
 
 def recatalogue(beamline: BeamlineArgument, home: HomeOption = None) -> None:
     """Fill the catalog again from the records and results beside the data; what people said stays as it is."""
     from xpcs_assets.catalog.cataloguing import recatalogue as fill
+    from xpcs_assets.catalog.query import Search
 
     told = fill(open_beamline(home, beamline))
     for each in told:
         tell_error(each)
+    with _reader(home) as reader:
+        out.print(f"{counted(reader.count(Search(where={'beamline': [beamline]})).total, 'dataset')} of {beamline}")
     raise typer.Exit(1 if told else 0)
 
 
@@ -169,7 +181,9 @@ def _list(reader: CatalogReader, asked: Search, *, as_json: bool) -> int:
         ]
         out.print_json(json.dumps({"datasets": hits, "next": page.next}))
     elif page.hits:
-        columns([("dataset", "taken", "sample", "proposal", "state", "quality", "g2", "said"), *map(_shown, page.hits)])
+        columns(
+            [("dataset", "created", "sample", "proposal", "state", "quality", "g2", "said"), *map(_shown, page.hits)]
+        )
         if page.next:
             err.print(f"more: --after {page.next}", style="dim")
     return len(page.hits)
@@ -180,7 +194,7 @@ def _count(reader: CatalogReader, asked: Search, *, as_json: bool) -> int:
     if as_json:
         out.print_json(json.dumps(asdict(counts)))
         return counts.total
-    out.print(f"{counts.total} datasets" + (" (the newest; there may be others)" if counts.newest_only else ""))
+    out.print(counted(counts.total, "dataset") + (" (the newest; there may be others)" if counts.newest_only else ""))
     for name, values in counts.by.items():
         for value, count in values:
             out.print(f"{name:<12}{count:>8}  {plain(value) or '-'}")
@@ -195,19 +209,19 @@ def _export(reader: CatalogReader, asked: Search, target: Path, names: list[str]
         headings, rows = rows_of(reader, asked, names)
         if rows:
             write_table(target, headings, rows)
-            out.print(f"{target}: {len(rows)} datasets")
+            out.print(f"{target}: {counted(len(rows), 'dataset')}")
         return len(rows)
     records = [reader.get(hit.pid) for hit in reader.everything(asked)]
     if records:
         crate = crate_of(records, name=asked.words or "XPCS datasets", made_at=datetime.now(UTC))
-        out.print(f"{write_crate(target, crate)}: {len(records)} datasets")
+        out.print(f"{write_crate(target, crate)}: {counted(len(records), 'dataset')}")
     return len(records)
 
 
 def _shown(hit: Hit) -> tuple[str, ...]:
     said = [f"+{word}" for word in hit.tags] + ([hit.mark] if hit.mark else [])
     return (
-        hit.pid.removeprefix(_PREFIX),
+        hit.pid.removeprefix(PID_PREFIX),
         f"{hit.created_at:%Y-%m-%d %H:%M}",
         plain(hit.sample) or "-",
         plain(hit.proposal) or "-",
@@ -229,15 +243,18 @@ def _curve(hit: Hit) -> str:
     return "".join(_CURVES[round((value - low) / (high - low or 1) * (len(_CURVES) - 1))] for value in some)
 
 
-def _tell_unknown_names(reader: CatalogReader, asked: Search) -> None:
-    """Say which quantities there are where a range names none; only to whoever sees all."""
-    from xpcs_assets.catalog.quantities import nearest_names
+def _tell_unknown(reader: CatalogReader, asked: Search, numbers: list[str]) -> None:
+    """Say which quantities there are where a range or column names none, and which units are not known."""
+    from xpcs_assets.catalog.quantities import UNITS, nearest_names
 
-    there = reader.quantities() if asked.ranges else []
-    for each in asked.ranges:
-        if there and "*" not in each.name and "/" not in each.name and each.name not in there:
-            near = ", ".join(nearest_names(each.name, there)) or "none like it"
-            tell_error(f"no dataset tells {each.name!r}; there is: {near}", "note", "yellow")
+    names = [each.name for each in asked.ranges] + [name.lower() for name in numbers]
+    there = reader.quantities() if names else []  # none to whoever does not see all
+    for name in names:
+        if there and "*" not in name and "/" not in name and name not in there:
+            near = ", ".join(nearest_names(name, there)) or "none like it"
+            tell_error(f"no dataset tells {name!r}; there is: {near}", "note", "yellow")
+    for unit in dict.fromkeys(each.unit for each in asked.ranges if each.unit not in UNITS):
+        tell_error(f"the unit {unit!r} is not known: only numbers in that spelling are compared", "note", "yellow")
 
 
 def _where(texts: list[str]) -> dict[str, list[str]]:
@@ -260,7 +277,3 @@ def _moment(text: str, option: str) -> datetime | None:
             f"{text!r} is no time", where=option, remedy="Write 2026-05-01 or 2026-05-01T12:00"
         ) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _full(pid: str) -> str:
-    return pid if pid.startswith(_PREFIX) else f"{_PREFIX}{pid}"

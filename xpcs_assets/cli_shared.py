@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
+PID_PREFIX = "xpcs-assets/"
+"""Of every dataset's identifier; lists leave it out."""
 HomeOption = Annotated[Path | None, typer.Option("--home", help="The site's folder; else XPCS_ASSETS_HOME.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Plain JSON for scripts.")]
 BeamlineArgument = Annotated[str, typer.Argument(help="Name of the beamline.")]
@@ -53,6 +55,11 @@ def counted(number: float, what: str) -> str:
 def plain(text: str) -> str:
     """Text that holds what people called their files, without control characters."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def full_pid(dataset: str) -> str:
+    """The identifier of a dataset that is named as `search` prints it, or in full."""
+    return dataset if dataset.startswith(PID_PREFIX) else f"{PID_PREFIX}{dataset}"
 
 
 def tell_error(text: str, word: str = "error", style: str = "red") -> None:

@@ -166,4 +166,5 @@ def _load(path: Path, model: type[M]) -> M:
         lines = "; ".join(
             f"{'.'.join(str(part) for part in item['loc']) or 'file'}: {item['msg']}" for item in error.errors()
         )
-        raise SettingsError(lines, where=path, remedy="docs/reference/beamline-file.md has every key") from error
+        page = "site-file" if path.name == SITE_FILE else "beamline-file"
+        raise SettingsError(lines, where=path, remedy=f"docs/reference/{page}.md has every key") from error

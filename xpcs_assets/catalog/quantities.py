@@ -118,7 +118,10 @@ class Range:
         Range(name='temperature', lower=300.0, upper=inf, unit='K', open_lower=True, open_upper=False)
         """
         if found := _BETWEEN.fullmatch(text):
-            return cls(found[1].lower(), float(found[2]), float(found[3]), _spelled(found[4]))
+            lower, upper = float(found[2]), float(found[3])
+            if lower > upper:
+                raise RefusedError(f"{text!r} holds no number", remedy="Write the lower bound first")
+            return cls(found[1].lower(), lower, upper, _spelled(found[4]))
         if not (found := _COMPARED.fullmatch(text)):
             raise RefusedError(f"{text!r} is no range", remedy="Write temperature>300 K, or energy=7..12 keV")
         name, sign, bound, unit = found[1].lower(), found[2], float(found[3]), _spelled(found[4])

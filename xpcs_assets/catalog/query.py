@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, Select, and_, case, func, literal, select, tuple_, type_coerce
 from sqlalchemy.orm import Session
 
+from xpcs_assets.catalog.people import MARKS
 from xpcs_assets.catalog.quantities import Range, to_si
 from xpcs_assets.catalog.tables import DocumentRow, RecordRow, facets, numbers, quantities
 from xpcs_assets.catalog.viewer import Viewer
@@ -102,6 +103,8 @@ class Search:
             raise RefusedError(f"no records are told apart by {', '.join(sorted(unknown))}", remedy=f"By: {there_are}")
         if self.sort.removeprefix("-") not in SORTS:
             raise RefusedError(f"no records are sorted by {self.sort!r}", remedy=f"By: {', '.join(SORTS)}")
+        if self.mark and self.mark not in MARKS:
+            raise RefusedError(f"{self.mark!r} is no mark", remedy=f"Marks are {' and '.join(MARKS)}")
         if not 1 <= self.limit <= MOST:
             raise RefusedError(f"a page of {self.limit} records", remedy=f"Ask for 1 to {MOST}, then for the next page")
 

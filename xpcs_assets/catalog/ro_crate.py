@@ -141,19 +141,38 @@ def _origin(record: CatalogRecord, key: str, dataset: dict[str, Any]) -> Iterabl
 
 
 def _values(key: str, metadata: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
-    for group in _GROUPS:
-        for path, said in metadata.get(group, {}).items():
-            value = said.get("value") if isinstance(said, Mapping) else None
-            if isinstance(value, str | int | float) and not isinstance(value, bool):
-                unit = {"unitText": said["unit"]} if said.get("unit") else {}
-                name = path.rsplit("/", 1)[-1]
-                yield {
+    for path, name, said in (*_of_raw(metadata), *_of_result(metadata)):
+        value = said.get("value") if isinstance(said, Mapping) else None
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            unit = {"unitText": said["unit"]} if said.get("unit") else {}
+            error = {"description": f"standard error {said['error']:.3g}"} if said.get("error") is not None else {}
+            yield (
+                {
                     "@id": f"{key}#{quote(path, safe='')}",
                     "@type": "PropertyValue",
                     "propertyID": path,
                     "name": name,
                     "value": value,
-                } | unit
+                }
+                | unit
+                | error
+            )
+
+
+def _of_raw(metadata: Mapping[str, Any]) -> Iterable[tuple[str, str, Any]]:
+    for group in _GROUPS:
+        for path, said in metadata.get(group, {}).items():
+            yield path, path.rsplit("/", 1)[-1], said
+
+
+def _of_result(metadata: Mapping[str, Any]) -> Iterable[tuple[str, str, Any]]:
+    """What was fitted, under the names by which a search finds it; a fit that failed is no measured value."""
+    if "tau_q_exponent" in metadata:
+        yield "result/tau_q_exponent", "tau_q_exponent", metadata["tau_q_exponent"]
+    for place, fit in enumerate(metadata.get("bins", ()), 1):
+        if fit["fitted"]["value"]:
+            for name in ("tau", "contrast", "baseline"):
+                yield f"result/bin_{place}/{name}", f"{name} at {fit['bin']}", fit[name]
 
 
 def _id(pid: str) -> str:

@@ -104,7 +104,8 @@ def _read(path: Path) -> dict[str, Member]:
         wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise SettingsError(f"the roster is wrong: {wrong}", where=path, remedy=_REMEDY) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError, csv.Error, ValueError) as error:
-        raise SettingsError(f"the roster cannot be read ({error})", where=path, remedy=_REMEDY) from error
+        reason = " ".join(str(error).split())  # YAML's has lines
+        raise SettingsError(f"the roster cannot be read ({reason})", where=path, remedy=_REMEDY) from error
 
 
 def _yaml(text: str) -> Iterable[tuple[str, Any]]:

@@ -41,7 +41,7 @@ def judge_frame_count(
     """Judge whether as many frames were recorded as metadata and name promise."""
     recorded = info.n_recorded
     if acquisition is None or acquisition.n_frames is None:
-        yield judge.not_judged("metadata_frames", "no metadata tell how many frames the run has")
+        yield judge.not_judged("metadata_frames", "no metadata tell how many frames the run has: set runs.frames_from")
     else:
         yield _missing(judge, "metadata_frames", recorded, acquisition.n_frames, "the metadata promise", info.kind)
     claimed = claimed_by_name(run_key)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from xpcs_assets import cli
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.cataloguing import catalogue_raw
-from xpcs_assets.errors import NotFoundError, SettingsError
+from xpcs_assets.errors import NotFoundError, RefusedError, SettingsError
 from xpcs_assets.site import Site
 from xpcs_assets.testing.scicat_server import ScicatServer
 from xpcs_assets_tests.scicat import PREFIX
@@ -70,6 +70,29 @@ def test_one_that_is_down_says_why_and_what_waits_and_a_retry_tells_it(
     assert (code, len(server.store.datasets)) == (0, 1)
     assert f"{NAME}: 2 told" in progress
     assert told(beamline)["down_since"] is None
+
+
+def test_what_was_catalogued_before_a_catalog_was_named_waits_for_it(site: Site, server: ScicatServer) -> None:
+    before = opened(site)
+    described_run(before)
+    catalogue_raw(before, "A001")
+    before.engine.dispose()
+    beamline = opened(tell(site.home, server.url))
+    code, said, _ = catalogs(beamline)
+    assert (code, said.splitlines()[1].split()[:5]) == (1, [NAME, "yes", "0", "2", "0"])
+    beamline.engine.dispose()
+
+
+def test_a_dataset_is_named_as_search_prints_it_and_an_unknown_one_is_told(
+    beamline: OpenBeamline, server: ScicatServer
+) -> None:
+    described_run(beamline)
+    catalogue_raw(beamline, "A001")
+    assert "2 told" in catalogs(beamline, "--again", "--pid", "xpcs/A001/v1")[2]
+    with pytest.raises(NotFoundError, match=r"xpcs-assets/xpcs/A002/v1: no catalog is told of such a dataset"):
+        catalogs(beamline, "--again", "--pid", "xpcs/A002/v1")
+    with pytest.raises(RefusedError, match=r"Give --retry or --again too"):
+        catalogs(beamline, "--pid", "xpcs/A001/v1")
 
 
 def test_what_is_parked_is_listed_with_its_reason_and_retried_alone(

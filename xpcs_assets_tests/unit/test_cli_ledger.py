@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.cli import run
+from xpcs_assets.cli_ledger import _shortened
 from xpcs_assets.copies.clock import utc_now
 from xpcs_assets.copies.database import SCHEMA
 from xpcs_assets.copies.journal import Journal, Line
@@ -68,6 +70,13 @@ def test_a_rebuild_says_what_differs_and_ends_with_1_for_a_frozen_run(
     assert code == 1
     assert "the run is frozen" in told
     assert "differs copies" in told
+
+
+def test_a_rebuild_that_differs_cuts_the_long_values_of_a_row() -> None:
+    document = {"words": "beam " * 10_000, "pid": "xpcs-assets/xpcs/A001/v1", "number": 7}
+    told = _shortened(json.dumps(document))
+    assert 'pid "xpcs-assets/xpcs/A001/v1", number 7' in told
+    assert len(told) < 200
 
 
 def test_a_partial_rebuild_ends_with_1_and_leaves_the_ledger(

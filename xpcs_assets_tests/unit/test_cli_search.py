@@ -49,7 +49,7 @@ def test_datasets_are_listed_for_people_newest_first(say: Say) -> None:
     code, told, _ = say("search")
     heading, result, gold, _silica = told.splitlines()
     assert code == 0
-    assert heading.split() == ["dataset", "taken", "sample", "proposal", "state", "quality", "g2", "said"]
+    assert heading.split() == ["dataset", "created", "sample", "proposal", "state", "quality", "g2", "said"]
     assert "analysed" in result
     assert "█▇" in result
     assert "gold [bold]" in gold
@@ -57,7 +57,8 @@ def test_datasets_are_listed_for_people_newest_first(say: Say) -> None:
 
 
 def test_nothing_found_is_exit_1_and_a_wrong_question_is_told(say: Say) -> None:
-    assert say("search", "nothing-like-it")[:2] == (1, "")
+    assert say("search", "nothing-like-it") == (1, "", "none: no dataset is like that\n")
+    assert say("search", "--json", "nothing-like-it")[2] == ""
     for arguments, why in (
         (("--where", "colour=red"), "told apart by colour"),
         (("--where", "sample"), "says nothing of a name"),
@@ -66,6 +67,10 @@ def test_nothing_found_is_exit_1_and_a_wrong_question_is_told(say: Say) -> None:
         (("--sort", "beauty"), "sorted by"),
         (("--after", "x"), "not where a page"),
         (("--limit", "0"), "page of 0"),
+        (("--mark", "ugly"), "Marks are good and bad"),
+        (("--range", "tau=5..1 s"), "Write the lower bound first"),
+        (("--numbers", "tau"), "--numbers are columns of a table"),
+        (("--numbers", "tau", "--export", "a-folder"), "--numbers are columns of a table"),
     ):
         code, _, error = say("search", *arguments)
         assert code == 1
@@ -94,7 +99,7 @@ def test_scripts_get_json(say: Say) -> None:
 
 def test_facets_and_eyes_of_groups(say: Say) -> None:
     assert "proposal           2  P-1234" in say("search", "--facets")[1]
-    assert say("search", "--facets", "--groups", "g2")[1].startswith("1 datasets")
+    assert say("search", "--facets", "--groups", "g2")[1].startswith("1 dataset\n")
     assert say("search", "--groups", "g2")[1].count("A002") == 1
     assert say("search", "--groups", "nobody")[0] == 1
 
@@ -105,15 +110,17 @@ def test_times_and_ranges_narrow(say: Say) -> None:
     code, _, error = say("search", "--range", "contras>0")
     assert code == 1
     assert "no dataset tells 'contras'; there is: contrast" in error
+    assert "the unit 'C' is not known" in say("search", "--range", "tau>1 C")[2]
+    assert "note" not in say("search", "--range", "tau>1 us")[2]
 
 
 def test_people_tag_mark_and_comment(say: Say) -> None:
     assert say("tag", PID, "x", "for the paper")[:2] == (0, "x for the paper\n")
-    assert say("mark", f"xpcs-assets/{PID}", "bad")[0] == 0
+    assert say("mark", f"xpcs-assets/{PID}", "bad")[:2] == (0, "bad\n")
     assert say("comment", PID, "beam [red]unsteady")[1].rstrip().endswith("beam [red]unsteady")
     assert say("search", "--tag", "for the paper", "--mark", "bad")[1].rstrip().endswith("+x +for the paper bad")
     assert say("tag", PID, "x", "y", "--remove")[0] == 1
-    assert say("mark", PID, "none")[0] == 0
+    assert say("mark", PID, "none")[:2] == (0, "no mark\n")
     assert say("search", "--mark", "bad")[0] == say("search", "--tag", "x")[0] == 1
     code, _, error = say("mark", PID, "splendid")
     assert (code, "Marks are good and bad" in error) == (1, True)
@@ -127,6 +134,8 @@ def test_exports_are_written_once(say: Say, tmp_path: Path) -> None:
     assert len(lines) == 4
     assert lines[0].endswith("mark,frames_recorded,tau (s)")
     assert "nothing is overwritten" in say("search", "--export", str(table))[2]
+    _, told, error = say("search", "A002", "--export", str(tmp_path / "b.csv"), "--numbers", "tauu")
+    assert (told.split(": ")[1], "no dataset tells 'tauu'; there is: tau" in error) == ("1 dataset\n", True)
     assert say("search", "--export", str(crate))[0] == 0
     assert (crate / "ro-crate-metadata.json").is_file()
     assert say("search", "nothing-like-it", "--export", str(tmp_path / "none.csv"))[0] == 1
@@ -139,7 +148,7 @@ def test_the_catalog_is_filled_again_from_what_lies_beside_the_data(say: Say, be
     stage(beamline, "B001")
     describe(beamline, "B001")
     assert say("search", "B001")[0] == 1
-    assert say("recatalogue", beamline.name)[0] == 0
+    assert say("recatalogue", beamline.name)[:2] == (0, f"1 dataset of {beamline.name}\n")
     code, told, _ = say("search", "B001")
     assert code == 0
     assert "staged" in told

@@ -131,7 +131,7 @@ def test_an_unknown_beamline_is_answered_with_those_that_are_there(site: Site) -
 
 def test_a_wrong_site_file_is_refused_with_its_key(site: Site) -> None:
     (site.home / SITE_FILE).write_text("webserver: {port: 70000}\n")
-    with pytest.raises(SettingsError, match=r"site\.yaml: webserver\.port: "):
+    with pytest.raises(SettingsError, match=r"site\.yaml: webserver\.port: .*docs/reference/site-file\.md has every"):
         Site(site.home)
 
 

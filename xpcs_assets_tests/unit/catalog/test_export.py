@@ -118,6 +118,21 @@ def test_a_crate_tells_what_made_a_result_and_where_files_lie(reader: CatalogRea
     assert {value["name"] for value in values} >= {"short_description"}
 
 
+def test_a_crate_holds_what_was_fitted_with_units_and_errors(reader: CatalogReader) -> None:
+    record = reader.get(next(hit.pid for hit in reader.everything(Search()) if hit.kind == "derived"))
+    entities = {entity["@id"]: entity for entity in crate_of([record], name="x", made_at=NOW)["@graph"]}
+    values = {entity["propertyID"]: entity for entity in entities.values() if entity["@type"] == "PropertyValue"}
+    bins = [number for number, fit in enumerate(derived().fits, 1) if fit.ok]
+    fitted = {f"result/bin_{number}/{name}" for number in bins for name in ("tau", "contrast", "baseline")}
+    assert fitted == {name for name in values if name.startswith("result/bin_")}
+    fit, tau = derived().fits[bins[0] - 1], values[f"result/bin_{bins[0]}/tau"]
+    assert (tau["value"], tau["unitText"]) == (fit.tau_s, "s")
+    assert tau["description"] == f"standard error {fit.tau_error_s:.3g}"
+    assert tau["name"] == f"tau at {derived().labels[bins[0] - 1]}"
+    (dataset,) = [entity for entity in entities.values() if entity.get("identifier") == record.pid]
+    assert {each["@id"] for each in dataset["variableMeasured"]} == {value["@id"] for value in values.values()}
+
+
 def test_a_crate_is_never_overwritten(tmp_path: Path) -> None:
     crate = crate_of([], name="none", made_at=NOW)
     write_crate(tmp_path, crate)

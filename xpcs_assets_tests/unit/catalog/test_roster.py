@@ -104,6 +104,9 @@ def test_a_file_that_says_something_else_is_refused(tmp_path: Path, name: str, t
 
 
 def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as refused:
+        roster_of(tmp_path, "P-1: [")
+    assert "\n" not in str(refused.value)
     roster_of(tmp_path, YAML)
     (tmp_path / "roster.yaml").unlink()
     with pytest.raises(SettingsError, match=r"roster\.yaml: the roster cannot be read"):
