@@ -35,6 +35,7 @@ WORKER_COMMANDS = {
     "average": (average_command, "xpcs-assets average RESULT... --output FILE [OPTIONS]"),
 }
 
+_DECIMAL = {1: "B", 10**3: "kB", 10**6: "MB", 10**9: "GB", 10**12: "TB"}
 BEAMLINE_INTRO = """# Beamline file
 
 One YAML file a beamline, `beamlines/<name>.yaml` in the site's folder, named like its beamline. `xpcs-assets init`
@@ -180,7 +181,8 @@ def _default(info: FieldInfo) -> str:
     if size_bytes in functions:
         if value % 2**20 == 0:
             return f"`{value >> 20} MiB`"
-        return f"`{value / 1e12:g} TB`" if value >= 1e12 else f"`{value / 1e9:g} GB`"
+        power = max(power for power in _DECIMAL if value >= power or power == 1)
+        return f"`{value / power:g} {_DECIMAL[power]}`"
     if share in functions:
         return f"`{100 * value:g} %`"
     if isinstance(value, tuple):
@@ -235,8 +237,12 @@ def _described(name: str, usage: str, text: str, rows: list[tuple[str, str, str]
     lines = [f"## {name}", "", "```", usage, "```", "", text]
     if rows:
         lines += ["", "| argument or option | meaning | default |", "|---|---|---|"]
-        lines += [f"| {first} | {meaning or ''} | {default} |" for first, meaning, default in rows]
+        lines += [f"| {_in_cell(first)} | {meaning or ''} | {default} |" for first, meaning, default in rows]
     return "\n".join(lines)
+
+
+def _in_cell(text: str) -> str:
+    return text.replace("|", "\\|")  # else the cell ends there
 
 
 def _argument(item: Any) -> str:
@@ -245,11 +251,13 @@ def _argument(item: Any) -> str:
 
 
 def _name(item: Any) -> str:
-    return str(item.name).upper()
+    """What `--help` calls it, without the signs for "may be left out" and "may repeat"."""
+    shown = str(item.metavar or item.name.upper())
+    return shown.removesuffix("...").strip("[]") if shown.startswith("[") else shown
 
 
 def _option(item: Any) -> str:
-    takes = "" if item.is_flag else f" {'SECONDS' if item.name == 'timeout' else str(item.name).upper()}"
+    takes = "" if item.is_flag else f" {'SECONDS' if item.name == 'timeout' else _name(item)}"
     return f"`{item.opts[0]}{takes}`"
 
 
