@@ -1,4 +1,4 @@
-"""Comparing what was done with the runs: never taken, not in the catalog, or with a result that is another recipe's."""
+"""Comparing what was done with the runs: never taken, in no catalog, or with a result that is another recipe's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from sqlalchemy import select
 
 from xpcs_assets.arrive.candidates import find
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.catalog.delivery import outbox_of, reach_of
 from xpcs_assets.catalog.documents import derived_pid, raw_pid
+from xpcs_assets.catalog.outbox import Entry, EntryState
 from xpcs_assets.catalog.tables import RecordRow
 from xpcs_assets.copies.database import reading
 from xpcs_assets.copies.ledger import CopyState, FindingKind, Result
@@ -20,8 +22,12 @@ from xpcs_assets.errors import InputError, ResultError
 
 SETTLES_S = 3600.0
 """So long a run or a result may be on its way before anything about it is odd, s."""
+UNTOLD_AFTER = timedelta(days=1)
+"""So long a dataset may wait for a catalog outside the site: one that is down for a night is no finding."""
+NAMED = 100
+"""Of the datasets that a catalog was not told of, so many are named; as many of those that it refused."""
 RECIPE = "/xpcs/provenance/recipe"
-_KINDS = (FindingKind.UNTAKEN, FindingKind.UNCATALOGUED, FindingKind.RESULT_DIFFERS)
+_KINDS = (FindingKind.UNTAKEN, FindingKind.UNCATALOGUED, FindingKind.UNTOLD, FindingKind.RESULT_DIFFERS)
 _STAGED = frozenset({CopyState.PRESENT, CopyState.REMOVED, CopyState.IN_TRASH})
 
 
@@ -29,6 +35,7 @@ def compare_runs(beamline: OpenBeamline) -> str:
     """Write findings about runs and results; why the runs' source could not be asked, or empty."""
     began_at = beamline.ledger.clock()
     _compare_catalog(beamline)
+    _compare_outbox(beamline)
     _compare_results(beamline)
     unavailable = _compare_source(beamline)
     kinds = [kind for kind in _KINDS if not (unavailable and kind is FindingKind.UNTAKEN)]
@@ -77,6 +84,35 @@ def _compare_catalog(beamline: OpenBeamline) -> None:
                 version=version,
                 reason="the catalog has no record of it",
             )
+
+
+def _compare_outbox(beamline: OpenBeamline) -> None:
+    """Datasets that a catalog outside the site refused, or that have waited for it for long; each of them once."""
+    for catalog in beamline.settings.pipeline.told:
+        untold: dict[str, tuple[Entry, str]] = {}
+        for entry, reason in _untold(beamline, catalog):
+            untold.setdefault(entry.pid, (entry, reason))
+        for pid, (entry, reason) in untold.items():
+            beamline.ledger.see_finding(
+                beamline.name,
+                FindingKind.UNTOLD,
+                place=catalog,
+                path=pid,
+                run_key=entry.run_key,
+                version=entry.version,
+                reason=reason,
+            )
+
+
+def _untold(beamline: OpenBeamline, catalog: str) -> Iterator[tuple[Entry, str]]:
+    outbox, silent = outbox_of(beamline), reach_of(beamline).of(catalog)
+    for entry in outbox.entries(beamline.name, catalog=catalog, state=EntryState.PARKED, limit=NAMED):
+        yield entry, f"it is refused: {entry.error}"
+    long_ago = outbox.clock() - UNTOLD_AFTER
+    why = "it is not told" if silent is None or silent.down_since is None else silent.error
+    for entry in outbox.entries(beamline.name, catalog=catalog, state=EntryState.WAITING, limit=NAMED):
+        if entry.wanted_at <= long_ago:
+            yield entry, f"it waits since {entry.wanted_at:%Y-%m-%d %H:%M:%S} UTC: {entry.error or why}"
 
 
 def _to_be_catalogued(beamline: OpenBeamline) -> Iterator[tuple[str, str, int]]:

@@ -112,6 +112,10 @@ class Catalog(Protocol):
         """Whether the dataset of one of our pids stands there now."""
         ...
 
+    def changes_at(self, dataset: Dataset) -> datetime | None:
+        """When a dataset is to be put again though nothing of it changes; None for never. Asked before it is put."""
+        ...
+
     def check(self) -> None:
         """Ask whether it answers and lets us write; changes nothing."""
         ...

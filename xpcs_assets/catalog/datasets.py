@@ -1,21 +1,23 @@
 """Datasets and lifecycles for catalogs outside the site, made of the facts at the moment they are sent.
 
 The document is the embedded record's, so that every catalog says the same; the files are the ledger's, with their
-digests; the plots are those that lie beside the result; the people are the roster's.
+digests; the plots are those that lie beside the result; the people and groups are those of the roster as it is now.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.dataset import Dataset, Lifecycle, Picture
-from xpcs_assets.catalog.documents import derived_pid
+from xpcs_assets.catalog.documents import derived_pid, groups_of
 from xpcs_assets.catalog.embedded import CatalogRecord, EmbeddedCatalog
 from xpcs_assets.catalog.roster import Roster
 from xpcs_assets.catalog.states import DatasetState
 from xpcs_assets.copies.ledger import RemovalKind, Result
+from xpcs_assets.describe.record import Owner
 from xpcs_assets.errors import CatalogError, CatalogUnavailableError
 from xpcs_assets.plot.captions import CAPTIONS
 from xpcs_assets.runs.manifest import FileEntry
@@ -37,10 +39,12 @@ def dataset_of(beamline: OpenBeamline, pid: str, roster: Roster) -> Dataset:
         The ledger does not know the version, or its manifest is damaged.
     """
     record = EmbeddedCatalog(beamline.engine).get(pid)
-    proposal = next(iter(record.document.get("proposalIds") or ()), "")
-    document = record.document | roster.people(proposal)
+    version = beamline.ledger.version(record.beamline, record.run_key, record.version)
+    owner = Owner.of(version.owner)
+    seen_by = replace(owner, groups=roster.groups(owner, record.beamline))
+    document = record.document | groups_of(seen_by, record.beamline) | roster.people(owner.proposal)
     if record.kind == "raw":
-        files = beamline.ledger.version(record.beamline, record.run_key, record.version).manifest.files
+        files = version.manifest.files
         pictures: tuple[Picture, ...] = ()
     else:
         path, files = _result_file(beamline, record)

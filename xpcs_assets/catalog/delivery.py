@@ -12,15 +12,16 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.dataset import Catalog
 from xpcs_assets.catalog.datasets import dataset_of, lifecycle_of
 from xpcs_assets.catalog.opening import open_catalog
-from xpcs_assets.catalog.outbox import Entry, EntryState, Outbox, What
+from xpcs_assets.catalog.outbox import Entry, EntryState, Outbox, Rules, What
 from xpcs_assets.catalog.reach import ReachBook
 from xpcs_assets.catalog.roster import Roster
+from xpcs_assets.catalog.rules import rules_of
 from xpcs_assets.errors import (
     CatalogError,
     CatalogUnavailableError,
@@ -70,7 +71,14 @@ def gather(beamline: OpenBeamline, run_key: str = "") -> int:
     """Let all that the beamline's catalogs do not know yet wait, of one run when given; how many entries."""
     outbox = outbox_of(beamline)
     told = beamline.settings.pipeline.told
-    return sum(outbox.gather(beamline.name, catalog, run_key=run_key) for catalog in told)
+    try:
+        roster = Roster.of(beamline.site)
+    except SettingsError:  # whoever sends says so; until it can be read nothing is told again because of it
+        return sum(outbox.gather(beamline.name, name, run_key=run_key) for name in told)
+    return sum(
+        outbox.gather(beamline.name, name, run_key=run_key, rules=rules_of(beamline.site, name, roster))
+        for name in told
+    )
 
 
 def deliver(
@@ -124,17 +132,18 @@ class _Sender:
     def send(self, run_key: str, at_most: int) -> Iterator[Delivered]:
         """Send entries, one after the other."""
         try:
-            catalog = open_catalog(self.beamline.site, self.name, self._still_mine)
+            catalog = open_catalog(self.beamline.site, self.name, self._still_mine, self.outbox.clock)
             roster = Roster.of(self.beamline.site)
         except SettingsError as error:
             self.reach.silent(self.name, str(error))
             return
+        rules = rules_of(self.beamline.site, self.name, roster)
         with closing(catalog):
             for _ in range(at_most):
                 self.entry = self.outbox.claim(self.beamline.name, self.name, self.holder, run_key=run_key)
                 if self.entry is None:
                     return
-                done = self._one(catalog, roster, self.entry)
+                done = self._one(catalog, roster, rules, self.entry)
                 if done is not None:
                     yield done
                 if self.reach.rests(self.name):
@@ -144,16 +153,16 @@ class _Sender:
         if self.entry is not None:
             self.outbox.renew(self.entry)
 
-    def _one(self, catalog: Catalog, roster: Roster, entry: Entry) -> Delivered | None:
+    def _one(self, catalog: Catalog, roster: Roster, rules: Rules, entry: Entry) -> Delivered | None:
         """Send one entry; None when another sender has it now."""
         try:
-            return self._tried(catalog, roster, entry)
+            return self._tried(catalog, roster, rules, entry)
         except RefusedError:
             return None
 
-    def _tried(self, catalog: Catalog, roster: Roster, entry: Entry) -> Delivered:
+    def _tried(self, catalog: Catalog, roster: Roster, rules: Rules, entry: Entry) -> Delivered:
         try:
-            pid_there = _tell(self.beamline, catalog, roster, entry)
+            pid_there, again_at = _tell(self.beamline, catalog, roster, entry)
         except RefusedError:
             raise
         except CatalogUnavailableError as error:
@@ -163,10 +172,10 @@ class _Sender:
         except XpcsAssetsError as error:
             if isinstance(error, LedgerError) or isinstance(error.__cause__, LedgerError):
                 raise
-            self.outbox.park(entry, str(error))
+            self.outbox.park(entry, str(error), rules=rules)
             self._note(entry, f"{self.name} refuses the {entry.what} entry: {error}")
             return Delivered(entry, EntryState.PARKED, str(error))
-        self.outbox.told(entry, pid_there)
+        self.outbox.told(entry, pid_there, rules=rules, again_at=again_at)
         self.reach.answered(self.name)
         if self.outbox.clock() - entry.wanted_at > LATE:
             self._note(entry, f"{self.name} was told of the {entry.what} entry, which had waited")
@@ -190,11 +199,14 @@ class _Sender:
         self.beamline.ledger.note(entry.beamline, entry.run_key, "catalogs", what, {"pid": entry.pid})
 
 
-def _tell(beamline: OpenBeamline, catalog: Catalog, roster: Roster, entry: Entry) -> str:
+def _tell(beamline: OpenBeamline, catalog: Catalog, roster: Roster, entry: Entry) -> tuple[str, datetime | None]:
+    """The pid there, and when it is to be told again."""
     if entry.what is What.LIFECYCLE:
         catalog.put_lifecycle(entry.pid, lifecycle_of(beamline, entry.pid))
-        return entry.pid_there
-    return catalog.put(dataset_of(beamline, entry.pid, roster))
+        return entry.pid_there, None
+    dataset = dataset_of(beamline, entry.pid, roster)
+    again_at = catalog.changes_at(dataset)
+    return catalog.put(dataset), again_at
 
 
 def look_again(

@@ -18,7 +18,7 @@ from xpcs_assets.describe.groups import GROUPS
 
 if TYPE_CHECKING:
     from xpcs_assets.describe.quality import Quality
-    from xpcs_assets.describe.record import Drift, Entry, Record
+    from xpcs_assets.describe.record import Drift, Entry, Owner, Record
     from xpcs_assets.results.fit import BinFit
     from xpcs_assets.results.power_law import PowerLaw
     from xpcs_assets.runs.recipe import Recipe
@@ -159,8 +159,13 @@ def finite(value: Any) -> Any:
 
 def owner_group(record: Record) -> str:
     """Whose group the dataset belongs to: the run's first, else its proposal, else the beamline's own."""
-    owner = record.owner
-    return owner.groups[0] if owner.groups else owner.proposal or record.beamline
+    return str(groups_of(record.owner, record.beamline)["ownerGroup"])
+
+
+def groups_of(owner: Owner, beamline: str) -> dict[str, Any]:
+    """What a document says of who may see it."""
+    first = owner.groups[0] if owner.groups else owner.proposal or beamline
+    return {"ownerGroup": first, "accessGroups": list(owner.groups[1:])}
 
 
 def sample_of(record: Record) -> str:
@@ -184,8 +189,7 @@ def _shared(record: Record) -> dict[str, Any]:
     owner, sample = record.owner, sample_of(record)
     return {
         "owner": owner.experiment or owner.proposal or record.beamline,
-        "ownerGroup": owner_group(record),
-        "accessGroups": list(owner.groups[1:]),
+        **groups_of(owner, record.beamline),
         "proposalIds": [owner.proposal] if owner.proposal else [],
         "sampleIds": [sample_id(owner.proposal or record.beamline, sample)] if sample else [],
         "creationLocation": record.beamline,

@@ -7,6 +7,7 @@ meant, and written only when it differs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from xpcs_assets.catalog.dataset import Dataset, Lifecycle
@@ -84,6 +85,11 @@ class GlobusSearchCatalog:
             The service does not answer.
         """
         return self._held(pid) is not None
+
+    def changes_at(self, dataset: Dataset) -> datetime | None:
+        """When everybody is to see a dataset that they do not see now; None for never."""
+        opens_at = self.config.public_from(dataset.embargo_until)
+        return None if opens_at is None or opens_at <= self.clock() else opens_at
 
     def check(self) -> None:
         """Ask whether the index is open and the account may write to it; changes nothing.

@@ -101,12 +101,17 @@ class GlobusSearchConfig:
             More groups than the service takes.
         """
         known = [self.groups[group] for group in groups if group in self.groups]
-        everybody = [PUBLIC] if self.public_after_embargo and _is_over(embargo_until, now) else []
+        opens_at = self.public_from(embargo_until)
+        everybody = [PUBLIC] if opens_at is not None and opens_at <= now else []
         principals = sorted({*self.operators, *known, *everybody})
         if len(principals) > _MOST_PRINCIPALS:
             what = f"{len(principals)} groups are to see it; the service takes {_MOST_PRINCIPALS}"
             raise CatalogError(what, where="catalog: globus-search")
         return principals
+
+    def public_from(self, embargo_until: str) -> datetime | None:
+        """When everybody sees a dataset with this embargo; None for never."""
+        return _over_at(embargo_until) if self.public_after_embargo else None
 
     def subject_of(self, pid: str) -> str:
         """The subject of a dataset.
@@ -183,9 +188,10 @@ def _wrong_address(name: str, address: str) -> list[str]:
     ]
 
 
-def _is_over(embargo_until: str, now: datetime) -> bool:
-    """Whether an embargo was given and its last day has passed everywhere on Earth; what is no date never passes."""
+def _over_at(embargo_until: str) -> datetime | None:
+    """When an embargo's last day has passed everywhere on Earth; None for never: there is none, or it is no date."""
     try:
-        return date.fromisoformat(embargo_until[:10]) < (now.astimezone(UTC) - _LAST_ZONE).date()
-    except ValueError:
-        return False
+        last_day = date.fromisoformat(embargo_until[:10])
+        return datetime(last_day.year, last_day.month, last_day.day, tzinfo=UTC) + timedelta(days=1) + _LAST_ZONE
+    except (ValueError, OverflowError):
+        return None

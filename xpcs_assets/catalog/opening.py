@@ -10,18 +10,23 @@ from xpcs_assets.catalog.globus_search_config import GlobusSearchConfig
 from xpcs_assets.catalog.scicat import ScicatCatalog
 from xpcs_assets.catalog.scicat_config import ScicatConfig
 from xpcs_assets.catalog.secret import SecretReference
+from xpcs_assets.copies.clock import Clock, utc_now
 from xpcs_assets.errors import SettingsError
 from xpcs_assets.settings_catalogs import GlobusSearchSettings, ScicatSettings, Secret
 from xpcs_assets.site import SITE_FILE, Site
 
 
-def open_catalog(site: Site, name: str, before_write: Callable[[], object] = lambda: None) -> Catalog:
+def open_catalog(
+    site: Site, name: str, before_write: Callable[[], object] = lambda: None, clock: Clock = utc_now
+) -> Catalog:
     """The catalog that ``site.yaml`` has under a name.
 
     Parameters
     ----------
     before_write
         Called before each request that may change something; what it raises keeps the request from being made.
+    clock
+        Wall time: embargoes end.
 
     Raises
     ------
@@ -33,7 +38,7 @@ def open_catalog(site: Site, name: str, before_write: Callable[[], object] = lam
         there_are = f"There are: {', '.join(site.settings.catalogs) or 'none'}"
         raise SettingsError(f"no catalog {name!r}", where=site.home / SITE_FILE, remedy=there_are)
     if isinstance(settings, GlobusSearchSettings):
-        return GlobusSearchCatalog(globus_search_config(site, settings), before_write=before_write)
+        return GlobusSearchCatalog(globus_search_config(site, settings), clock, before_write)
     return ScicatCatalog(scicat_config(site, settings), before_write=before_write)
 
 

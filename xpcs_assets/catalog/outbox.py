@@ -1,7 +1,8 @@
 """What catalogs outside the site are to be told, in order, and who tells it now.
 
 An entry is a reference, never a message: the dataset is made of the facts when it is sent, so that the newest truth is
-told. Entries follow from the embedded catalog: a record that a catalog was not told of, or that changed since, waits.
+told. Entries follow from the embedded catalog: a record that a catalog was not told of, or that changed since, waits;
+so does one that was told by other rules than those of now, and one whose embargo has ended since.
 Of one run the raw dataset comes before its results, and these before the lifecycle; runs do not wait for each other.
 
 Whoever sends an entry holds it, and with it the run in that catalog, until a set time and under a number that only
@@ -13,14 +14,23 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Select, and_, case, exists, func, literal, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
+from xpcs_assets.catalog.outbox_queries import (
+    EntryState,
+    Rules,
+    What,
+    by_other_rules,
+    datasets,
+    due_again,
+    in_turn,
+    lifecycles,
+)
 from xpcs_assets.catalog.outbox_tables import OutboxRow
-from xpcs_assets.catalog.tables import RecordRow
+from xpcs_assets.catalog.tables import RecordRow, facets
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.database import reading, writing
 from xpcs_assets.errors import RefusedError
@@ -30,23 +40,7 @@ HOLD_S = 900.0
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=6)
 AT_ONCE = 500
-
-
-class What(StrEnum):
-    """What a catalog is told; of one run in this order."""
-
-    RAW = "raw"
-    DERIVED = "derived"
-    LIFECYCLE = "lifecycle"
-
-
-class EntryState(StrEnum):
-    """How far an entry is."""
-
-    WAITING = "waiting"
-    TOLD = "told"
-    PARKED = "parked"
-    """The catalog refused it, and would again: it waits for a person, and only what is of the same run with it."""
+__all__ = ["Entry", "EntryState", "Outbox", "Rules", "What"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ class Entry:
     beamline, run_key, version
         Of which run.
     digest
-        Of the record, or the state of the run's data, that is to be told or was told.
+        Of the record that is to be told or was told; of a lifecycle the state of the run's data, and its bundles.
     revision
         Rises whenever it is to be told again.
     state
@@ -79,6 +73,10 @@ class Entry:
         Since when it is to be told; not before when it is tried.
     seen_at
         When the catalog had it last.
+    rules
+        Digest of the rules by which it was told or refused; empty before.
+    again_at
+        When it is to be told again though nothing changes; None for never.
     holder, fencing, held_until
         Who sends it, under which number, and until when.
     """
@@ -99,6 +97,8 @@ class Entry:
     wanted_at: datetime
     next_at: datetime
     seen_at: datetime | None
+    rules: str
+    again_at: datetime | None
     holder: str
     fencing: int
     held_until: datetime
@@ -107,21 +107,33 @@ class Entry:
 class Outbox(Book):
     """The entries of a site."""
 
-    def gather(self, beamline: str, catalog: str, *, run_key: str = "", limit: int = AT_ONCE) -> int:
+    def gather(
+        self, beamline: str, catalog: str, *, run_key: str = "", rules: Rules | None = None, limit: int = AT_ONCE
+    ) -> int:
         """Let what a catalog does not know yet, or not as it is now, wait; how many entries those are.
 
         Parameters
         ----------
         run_key
             Of one run only.
+        rules
+            Those of now; without them nothing is told again because of them.
         """
-        found: list[dict[str, Any]] = []
+        found: dict[tuple[str, str], dict[str, Any]] = {}
         with reading(self.engine) as session:  # looking takes long where there are many: nobody waits for it
-            for query in (_datasets(beamline, catalog, run_key), _lifecycles(beamline, catalog, run_key)):
-                found += [dict(row) for row in session.execute(query.limit(limit)).mappings()]
+            queries = [
+                datasets(beamline, catalog, run_key),
+                lifecycles(beamline, catalog, run_key),
+                due_again(beamline, catalog, run_key, self.clock()),
+            ]
+            if rules is not None:
+                queries.append(by_other_rules(session, beamline, catalog, run_key, rules))
+            for query in queries:
+                rows = session.execute(query.limit(limit)).mappings()
+                found |= {(row["pid"], row["what"]): dict(row) for row in rows}
         if found:
             with writing(self.engine) as session:
-                for row in found:
+                for row in found.values():
                     self._want(session, catalog, **row)
         return len(found)
 
@@ -156,7 +168,7 @@ class Outbox(Book):
             Of one run only.
         """
         now = self.clock()
-        query = _in_turn(beamline, catalog, now)
+        query = in_turn(beamline, catalog, now)
         query = query.where(OutboxRow.run_key == run_key) if run_key else query
         with writing(self.engine) as session:
             row = session.scalar(query.order_by(OutboxRow.next_at, OutboxRow.id).limit(1))
@@ -179,8 +191,17 @@ class Outbox(Book):
             row = _mine(session, entry)
             row.held_until = self.clock() + timedelta(seconds=for_s)
 
-    def told(self, entry: Entry, pid_there: str) -> None:
+    def told(
+        self, entry: Entry, pid_there: str, *, rules: Rules | None = None, again_at: datetime | None = None
+    ) -> None:
         """Write down that a catalog has what an entry is about; what changed meanwhile goes on waiting.
+
+        Parameters
+        ----------
+        rules
+            By which it was told.
+        again_at
+            When it is to be told again though nothing changes.
 
         Raises
         ------
@@ -192,6 +213,7 @@ class Outbox(Book):
             row = _mine(session, entry)
             row.pid_there, row.seen_at, row.held_until = pid_there, now, now
             row.attempts, row.error = 0, ""
+            row.rules, row.again_at = _digest_for(session, entry, rules), again_at
             if row.revision == entry.revision:
                 row.state = EntryState.TOLD.value
 
@@ -209,12 +231,12 @@ class Outbox(Book):
             row = _mine(session, entry)
             row.error, row.held_until = why, self.clock()
 
-    def park(self, entry: Entry, why: str) -> None:
-        """Write down that the catalog refuses an entry, and would again."""
+    def park(self, entry: Entry, why: str, *, rules: Rules | None = None) -> None:
+        """Write down that the catalog refuses an entry, and would again by the same rules."""
         with writing(self.engine) as session:
             row = _mine(session, entry)
             row.attempts, row.error, row.held_until = row.attempts + 1, why, self.clock()
-            row.state = EntryState.PARKED.value
+            row.state, row.rules = EntryState.PARKED.value, _digest_for(session, entry, rules) or row.rules
 
     def saw(self, entry: Entry, *, there: bool) -> None:
         """Write down that a catalog, asked now, has a dataset; or that it has not: then all of it is told again."""
@@ -229,7 +251,7 @@ class Outbox(Book):
     def has_turn(self, beamline: str, catalog: str) -> bool:
         """Whether any entry could be sent now."""
         with reading(self.engine) as session:
-            return session.scalar(_in_turn(beamline, catalog, self.clock()).limit(1)) is not None
+            return session.scalar(in_turn(beamline, catalog, self.clock()).limit(1)) is not None
 
     def entries(
         self,
@@ -291,7 +313,7 @@ class Outbox(Book):
         row = session.scalar(select(OutboxRow).filter_by(catalog=catalog, pid=pid, what=what))
         if row is None:
             row = OutboxRow(catalog=catalog, pid=pid, what=what, pid_there="", revision=0, fencing=0, **of_run)
-            row.holder, row.held_until, row.seen_at = "", now, None
+            row.holder, row.held_until, row.seen_at, row.rules, row.again_at = "", now, None, "", None
             session.add(row)
         row.digest = digest
         self._wait(row)
@@ -302,60 +324,12 @@ class Outbox(Book):
         row.state, row.next_at, row.revision = EntryState.WAITING.value, self.clock(), row.revision + 1
 
 
-def _datasets(beamline: str, catalog: str, run_key: str) -> Select[Any]:
-    """Records that a catalog has no entry for, or one of another digest."""
-    known = exists().where(
-        OutboxRow.catalog == catalog, OutboxRow.pid == RecordRow.pid, OutboxRow.what == RecordRow.kind,
-        OutboxRow.digest == RecordRow.digest,
-    )  # fmt: skip
-    columns = (RecordRow.pid, RecordRow.kind.label("what"), RecordRow.digest)
-    return _of_records(beamline, run_key, *columns).where(~known)
-
-
-def _lifecycles(beamline: str, catalog: str, run_key: str) -> Select[Any]:
-    """Raw records whose data are somewhere else than a catalog knows."""
-    known = exists().where(
-        OutboxRow.catalog == catalog, OutboxRow.pid == RecordRow.pid, OutboxRow.what == What.LIFECYCLE.value,
-        OutboxRow.digest == RecordRow.state,
-    )  # fmt: skip
-    columns = (RecordRow.pid, literal(What.LIFECYCLE.value).label("what"), RecordRow.state.label("digest"))
-    return _of_records(beamline, run_key, *columns).where(RecordRow.kind == What.RAW.value, ~known)
-
-
-def _of_records(beamline: str, run_key: str, *columns: Any) -> Select[Any]:
-    query = select(*columns, RecordRow.beamline, RecordRow.run_key, RecordRow.version)
-    query = query.where(RecordRow.beamline == beamline)
-    return (query.where(RecordRow.run_key == run_key) if run_key else query).order_by(RecordRow.number)
-
-
-def _in_turn(beamline: str, catalog: str, now: datetime) -> Select[Any]:
-    """Entries that wait, whose pause is over, which nobody holds, and before which nothing of their run comes."""
-    other = aliased(OutboxRow)
-    comes_first = and_(
-        _rank(other) < _rank(OutboxRow),
-        or_(
-            other.state == EntryState.WAITING.value,
-            and_(other.what == What.RAW.value, other.state != EntryState.TOLD.value),
-        ),
-    )
-    is_kept = exists().where(
-        other.beamline == OutboxRow.beamline,
-        other.run_key == OutboxRow.run_key,
-        other.version == OutboxRow.version,
-        other.catalog == OutboxRow.catalog,
-        or_(comes_first, other.held_until > now),
-    )
-    return select(OutboxRow).where(
-        OutboxRow.beamline == beamline,
-        OutboxRow.catalog == catalog,
-        OutboxRow.state == EntryState.WAITING.value,
-        OutboxRow.next_at <= now,
-        ~is_kept,
-    )
-
-
-def _rank(row: Any) -> Any:
-    return case({What.RAW.value: 0, What.DERIVED.value: 1}, value=row.what, else_=2)
+def _digest_for(session: Session, entry: Entry, rules: Rules | None) -> str:
+    """The digest of the rules for an entry's proposal; empty where there are none for it."""
+    if rules is None or entry.what is What.LIFECYCLE:
+        return ""
+    of_record = select(facets.c.proposal).join(RecordRow, RecordRow.facet == facets.c.key)
+    return rules(session.scalar(of_record.where(RecordRow.pid == entry.pid)) or "")
 
 
 def _entry(row: OutboxRow) -> Entry:

@@ -24,6 +24,7 @@ class OutboxRow(Base):
         Index("catalog_outbox_by_turn", "beamline", "catalog", "state", "next_at"),
         Index("catalog_outbox_by_run", "beamline", "run_key", "version"),
         Index("catalog_outbox_by_look", "beamline", "catalog", "state", "seen_at"),
+        Index("catalog_outbox_by_change", "beamline", "catalog", "again_at"),
     )
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -42,6 +43,8 @@ class OutboxRow(Base):
     wanted_at: Mapped[datetime] = mapped_column(Moment)
     next_at: Mapped[datetime] = mapped_column(Moment)
     seen_at: Mapped[datetime | None] = mapped_column(Moment)
+    rules: Mapped[str] = mapped_column(Digest)
+    again_at: Mapped[datetime | None] = mapped_column(Moment)
     holder: Mapped[str] = mapped_column(Words)
     fencing: Mapped[int] = mapped_column(BigInteger)
     held_until: Mapped[datetime] = mapped_column(Moment)

@@ -50,6 +50,9 @@ class ScicatCatalog:
         """Close its connections."""
         self.client.close()
 
+    def changes_at(self, dataset: Dataset) -> None:
+        """Never: time alone changes nothing that SciCat is told."""
+
     def check(self) -> None:
         """Ask whether SciCat answers and knows the account; changes nothing.
 

@@ -38,6 +38,8 @@ class FindingKind(StrEnum):
     UNTAKEN = "never taken"
     """A run lies complete at its source and was never taken."""
     UNCATALOGUED = "not in the catalog"
+    UNTOLD = "catalog not told"
+    """A catalog outside the site refused a dataset, or has not been told of it for long."""
     UNRECORDED = "unrecorded copy"
     """A manifest lies beside data of which the ledger knows nothing."""
     UNKNOWN_BUNDLE = "unknown bundle"

@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from xpcs_assets.archive.archiving import archive
+from xpcs_assets.audit.runs import compare_runs
 from xpcs_assets.catalog import delivery, scicat_client
 from xpcs_assets.catalog.cataloguing import catalogue_raw, recatalogue
 from xpcs_assets.catalog.delivery import catch_up, deliver, gather, has_turn, look_again, outbox_of, reach_of, stands
 from xpcs_assets.catalog.outbox import EntryState, Outbox, What
-from xpcs_assets.copies.ledger import CopyState, utc_now
+from xpcs_assets.copies.ledger import CopyState, FindingKind, utc_now
 from xpcs_assets.errors import LedgerError
 from xpcs_assets.prune.pruning import catalogued, plan, prune
 from xpcs_assets.site import Site
@@ -117,6 +118,45 @@ def test_the_people_of_the_roster_are_in_the_dataset(site: Site, server: ScicatS
     tell_all(beamline, clock)
     (held,) = server.store.datasets.values()
     assert (held["ownerGroup"], held["accessGroups"]) == ("other", ["p1234", "staff"])
+    beamline.engine.dispose()
+
+
+def test_a_changed_roster_and_a_changed_rule_are_told_by_themselves(
+    site: Site, server: ScicatServer, clock: HandClock
+) -> None:
+    def groups() -> tuple[str, list[str]]:
+        tell_all(beamline, clock)
+        (held,) = server.store.datasets.values()
+        return held["ownerGroup"], held["accessGroups"]
+
+    tell(site.home, server.url)
+    roster = site.home / "roster.yaml"
+    roster.write_text("P-1234: {groups: [prop1234]}\n")
+    file = site.home / "site.yaml"
+    file.write_text(file.read_text(encoding="utf-8") + "roster: {file: roster.yaml}\n", encoding="utf-8")
+    beamline = opened(Site(site.home), clock)
+    described_run(beamline)
+    catalogue_raw(beamline, "A001")
+    assert groups() == ("prop1234", ["p1234", "staff"])
+    asked = len(server.seen)
+    roster.write_text("P-1234: {groups: [prop1234]}\nP-9: {groups: [other]}\n")  # it is about nothing here
+    assert groups() == ("prop1234", ["p1234", "staff"])
+    assert len(server.seen) == asked
+    roster.write_text("P-1234: {groups: [later]}\n")
+    assert groups() == ("later", ["p1234", "staff"])
+    roster.write_text("P-1234: [\n")  # who may see it is not known: nothing is told, and what stands stays
+    assert groups() == ("later", ["p1234", "staff"])
+    roster.write_text("P-1234: {groups: [later]}\n")
+    clock.advance(DAY_S)
+    beamline.engine.dispose()
+    text = yaml.safe_load(file.read_text(encoding="utf-8"))
+    text["catalogs"][NAME] |= {"access_groups": ["{beamline}-staff"], "read": "2 s"}
+    file.write_text(yaml.safe_dump(text), encoding="utf-8")
+    beamline = opened(Site(site.home), clock)
+    assert groups() == ("later", ["p1234", "staff", "xpcs-staff"])
+    asked = len(server.seen)
+    assert groups() == ("later", ["p1234", "staff", "xpcs-staff"])
+    assert len(server.seen) == asked
     beamline.engine.dispose()
 
 
@@ -240,16 +280,15 @@ def test_f57_what_the_catalog_refuses_is_parked_with_its_reason_and_the_others_g
     done = catalogue_raw(beamline, "A001")
     assert done.elsewhere[NAME].startswith("refused: ")
     assert "contactEmail" in done.elsewhere[NAME]
+    tell_all(beamline, clock, rounds=3)
     beamline.engine.dispose()
     mended = opened(tell(site.home, server.url), clock)
     described_run(mended, "A002")
     assert catalogue_raw(mended, "A002").elsewhere[NAME].startswith(PREFIX)
-    tell_all(mended, clock, rounds=3)
     (parked,) = outbox_of(mended).entries("xpcs", state=EntryState.PARKED)
     assert (parked.run_key, parked.what, parked.attempts) == ("A001", What.RAW, 1)
     assert any("refuses the raw entry" in event.what for event in mended.ledger.timeline("xpcs", "A001"))
-    outbox_of(mended).retry("xpcs", NAME)
-    tell_all(mended, clock)
+    tell_all(mended, clock)  # the rule that it was refused by has changed
     assert (len(server.store.datasets), waits(mended)) == (2, 0)
     mended.engine.dispose()
 
@@ -380,6 +419,41 @@ def test_a_sender_that_lost_its_entry_makes_no_further_request(
     assert len(server.store.datasets) == 1
     assert len([path for _, path, _ in writes if path.endswith("/datasets")]) <= 2
     assert waits(beamline) == 0
+
+
+def test_an_audit_names_what_a_catalog_refused_or_was_not_told_of_for_a_day(
+    beamline: delivery.OpenBeamline, server: ScicatServer, clock: HandClock
+) -> None:
+    def untold() -> list[tuple[str, str, str, str]]:
+        compare_runs(beamline)
+        found = beamline.ledger.findings("xpcs", kinds=[FindingKind.UNTOLD])
+        return sorted((each.place, each.path, each.run_key, each.reason) for each in found)
+
+    with server.down():
+        waits_for_it = described_run(beamline, "A001")
+        catalogue_raw(beamline, "A001")
+        clock.advance(DAY_S - 1)
+        assert untold() == []
+        clock.advance(1)
+        ((place, path, run_key, reason),) = untold()  # once, though its lifecycle waits too
+        assert (place, path, run_key) == (NAME, waits_for_it, "A001")
+        assert reason.startswith("it waits since ")
+        assert server.url in reason
+    tell_all(beamline, clock)
+    clock.advance(1)
+    assert untold() == []
+    refused = described_run(beamline, "A002")
+    catalogue_raw(beamline, "A002")
+    entry = outbox_of(beamline).entries("xpcs", pid=refused)[0]
+    outbox_of(beamline).want_again("xpcs", NAME, pid=refused)
+    claimed = outbox_of(beamline).claim("xpcs", NAME, "me", run_key="A002")
+    assert claimed is not None
+    outbox_of(beamline).park(claimed, "no such group")
+    assert untold() == [(NAME, entry.pid, "A002", "it is refused: no such group")]
+    outbox_of(beamline).retry("xpcs", NAME)
+    tell_all(beamline, clock)
+    clock.advance(1)
+    assert untold() == []
 
 
 def test_what_is_gone_from_a_catalog_is_found_and_told_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import scitacean
@@ -127,6 +128,37 @@ def test_a_search_index_is_told_the_same_through_the_same_outbox(
         assert (derived, derived) in search.index.entries
         clock.advance(100 * 86400)
         assert look_again(beamline, older_than_s=1.0, at_most=10) == 4
+        beamline.engine.dispose()
+
+
+def test_a_search_index_shows_a_dataset_to_everybody_by_itself_once_its_embargo_is_over(
+    site: Site, server: ScicatServer, clock: HandClock
+) -> None:
+    until = clock.now.date() + timedelta(days=2)
+    over_at = datetime(until.year, until.month, until.day, tzinfo=UTC) + timedelta(days=1, hours=12)
+    with GlobusSearchServer() as search:
+        tell(site.home, server.url)
+        with_search(site, search.url)
+        file = site.home / SITE_FILE
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content["catalogs"]["portal"]["public_after_embargo"] = True
+        file.write_text(yaml.safe_dump(content), encoding="utf-8")
+        file = site.home / "beamlines" / "xpcs.yaml"
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content["runs"]["owner"]["embargo_until"] = until.isoformat()
+        file.write_text(yaml.safe_dump(content), encoding="utf-8")
+        beamline = opened(Site(site.home), clock)
+        raw = described_run(beamline)
+        catalogue_raw(beamline, "A001")
+        assert held(search, raw)["visible_to"] == sorted([OPERATORS, USERS])
+        clock.now = over_at - timedelta(seconds=1)
+        tell_all(beamline)
+        assert held(search, raw)["visible_to"] == sorted([OPERATORS, USERS])
+        clock.now = over_at
+        assert gather(beamline) == 1
+        tell_all(beamline)
+        assert held(search, raw)["visible_to"] == sorted(["public", OPERATORS, USERS])
+        assert gather(beamline) == 0
         beamline.engine.dispose()
 
 

@@ -16,9 +16,10 @@ from xpcs_assets.catalog.embedded import EmbeddedCatalog
 from xpcs_assets.catalog.outbox import FIRST_PAUSE, HOLD_S, LONGEST_PAUSE, Entry, EntryState, Outbox, What
 from xpcs_assets.catalog.reach import ReachBook
 from xpcs_assets.copies.database import Base
+from xpcs_assets.copies.ledger import BundleRun, Evidence, Ledger
 from xpcs_assets.errors import RefusedError
 from xpcs_assets_tests.storage import HandClock
-from xpcs_assets_tests.unit.catalog.made import derived, described
+from xpcs_assets_tests.unit.catalog.made import derived, described, owned_by
 
 B, C = "test-beamline", "scicat-prod"
 PID = raw_pid(B, "A001", 1)
@@ -239,6 +240,91 @@ def test_data_that_move_are_told_as_a_lifecycle(catalog: EmbeddedCatalog, outbox
     assert outbox.gather(B, C) == 1
     assert send_all(outbox) == [("A001", What.LIFECYCLE)]
     assert outbox.gather(B, C) == 0
+
+
+def bundle_in_archive(ledger: Ledger, name: str) -> None:
+    ledger.record_bundle(
+        B, [BundleRun("A001", 1)], place="tape", name=name, content="raw", size_bytes=1, sha256="0" * 64,
+        index_digest="i", members=[], evidence=Evidence.READ_BACK,
+    )  # fmt: skip
+
+
+def test_another_place_in_the_archive_is_told_though_the_state_stays(
+    catalog: EmbeddedCatalog, outbox: Outbox, clock: HandClock
+) -> None:
+    put_run(catalog)
+    ledger = Ledger(catalog.engine, clock)
+    lifecycle_told = []
+    for name in ("first.zip", "second.zip"):
+        clock.advance(60)
+        bundle_in_archive(ledger, name)
+        outbox.gather(B, C)
+        lifecycle_told.append([what for _, what in send_all(outbox)])
+    assert lifecycle_told == [[What.RAW, What.LIFECYCLE], [What.LIFECYCLE]]
+    ledger.judge_bundle("tape", "first.zip", Evidence.SIZE)  # it does not count any more
+    outbox.gather(B, C)
+    assert [what for _, what in send_all(outbox)] == [What.LIFECYCLE]
+    assert outbox.gather(B, C) == 0
+
+
+def test_what_changes_by_time_alone_is_told_again_once(
+    catalog: EmbeddedCatalog, outbox: Outbox, clock: HandClock
+) -> None:
+    put_run(catalog, "A001")
+    put_run(catalog, "A002")
+    outbox.gather(B, C)
+    end = clock.now + timedelta(days=1)
+    while (entry := outbox.claim(B, C, "me")) is not None:
+        due = entry.what is What.RAW and entry.run_key == "A001"
+        outbox.told(entry, "there", again_at=end if due else None)
+    clock.now = end - timedelta(microseconds=1)
+    assert outbox.gather(B, C) == 0
+    clock.now = end
+    assert outbox.gather(B, C) == 1
+    assert send_all(outbox) == [("A001", What.RAW)]
+    assert outbox.gather(B, C) == 0
+
+
+def test_other_rules_have_told_again_what_they_are_about(catalog: EmbeddedCatalog, outbox: Outbox) -> None:
+    put_run(catalog, "A001", analysed=True)
+    catalog.put_raw(described("A002", owner=owned_by("P-2")), "/staged")
+    now = {"P-1234": "old", "P-2": "old"}
+
+    def gather_by() -> int:
+        return outbox.gather(B, C, rules=now.__getitem__)
+
+    def send() -> list[tuple[str, What]]:
+        sent = []
+        while (entry := outbox.claim(B, C, "me")) is not None:
+            if entry.what is What.DERIVED:
+                outbox.park(entry, "refused", rules=now.__getitem__)
+            else:
+                outbox.told(entry, "there", rules=now.__getitem__)
+            sent.append((entry.run_key, entry.what))
+        return sent
+
+    gather_by()
+    assert len(send()) == 5
+    assert gather_by() == 0
+    now["P-1234"] = "new"
+    assert outbox.gather(B, C) == 0  # the rules are not known now
+    assert outbox.gather(B, C, run_key="A002", rules=now.__getitem__) == 0
+    assert gather_by() == 2
+    assert send() == [("A001", What.RAW), ("A001", What.DERIVED)]  # the parked one too: it may be taken now
+    now["P-2"] = "new"
+    assert gather_by() == 1
+    assert send() == [("A002", What.RAW)]
+    assert gather_by() == 0
+
+
+def test_what_was_told_by_rules_that_changed_meanwhile_is_told_once_more(
+    catalog: EmbeddedCatalog, outbox: Outbox
+) -> None:
+    put_run(catalog)
+    outbox.gather(B, C, rules=lambda proposal: "new")
+    while (entry := outbox.claim(B, C, "me")) is not None:
+        outbox.told(entry, "there", rules=lambda proposal: "old")
+    assert outbox.gather(B, C, rules=lambda proposal: "new") == 1
 
 
 def test_all_or_one_can_be_told_again_by_hand(catalog: EmbeddedCatalog, outbox: Outbox) -> None:

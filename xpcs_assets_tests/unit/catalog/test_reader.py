@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from xpcs_assets.catalog import reader as reader_module
 from xpcs_assets.catalog.embedded import EmbeddedCatalog
@@ -14,6 +15,7 @@ from xpcs_assets.catalog.hits import Page
 from xpcs_assets.catalog.quantities import Range
 from xpcs_assets.catalog.query import FACETS, SORTS, Search
 from xpcs_assets.catalog.reader import CatalogReader
+from xpcs_assets.catalog.tables import facets
 from xpcs_assets.catalog.viewer import OPERATOR, Viewer
 from xpcs_assets.describe.record import Entry, Owner
 from xpcs_assets.errors import CatalogError, RefusedError
@@ -321,6 +323,70 @@ def test_an_embargo_ends_by_the_clock_for_those_who_have_a_group(owned: Embedded
     assert keys(stranger.search(Search())) == ["A002"]
     assert stranger.count(Search()).total == 1
     assert keys(nobody.search(Search())) == []
+
+
+@pytest.mark.parametrize(
+    ("until", "over_at"),
+    [
+        ("2024-05-03", "2024-05-04T00:00:00+00:00"),
+        ("2024-05-03T18:00:00", "2024-05-03T18:00:00+00:00"),
+        ("2024-05-03T18:00:00Z", "2024-05-03T18:00:00+00:00"),
+        ("2024-05-03T18:00:00-05:00", "2024-05-03T23:00:00+00:00"),
+        ("2024-05-03T01:00:00+09:00", "2024-05-02T16:00:00+00:00"),
+    ],
+)
+@pytest.mark.parametrize("words", ["", "silica"])
+def test_an_embargo_with_a_time_zone_ends_at_its_very_moment(
+    catalog: EmbeddedCatalog, clock: HandClock, until: str, over_at: str, words: str
+) -> None:
+    pid = catalog.put_raw(described("A001", owner=Owner("P", "e", ("theirs",), until)), "/f")
+    end = datetime.fromisoformat(over_at)
+    stranger, theirs = (CatalogReader(catalog.engine, Viewer.of([group]), clock) for group in ("else", "theirs"))
+    for now, seen in ((end - timedelta(microseconds=1), []), (end, ["A001"])):
+        clock.now = now
+        for same_moment in (now, now.astimezone(timezone(timedelta(hours=-11)))):
+            clock.now = same_moment
+            assert keys(stranger.search(Search(words))) == seen
+            assert stranger.count(Search(words)).total == len(seen)
+        assert keys(theirs.search(Search(words))) == ["A001"]
+    assert stranger.get(pid).run_key == "A001"
+
+
+def test_no_facet_tells_of_a_record_that_is_gone_or_is_not_to_be_seen(
+    catalog: EmbeddedCatalog, clock: HandClock
+) -> None:
+    def told(viewer: Viewer, search: Search) -> str:
+        return str(CatalogReader(catalog.engine, viewer, clock).count(search, most=1000))
+
+    tomorrow = f"{clock.now + timedelta(days=1):%Y-%m-%d}"
+    mine, theirs = Owner("Pmine", "Emine", ("mine",)), Owner("Ptheirs", "Etheirs", ("theirs",), tomorrow)
+    catalog.put_raw(described("A001", owner=mine, sample="seen"), "/f")
+    catalog.put_raw(described("A002", owner=mine, sample="renamed"), "/f")
+    catalog.put_raw(described("A002", owner=mine, sample="seen"), "/f")  # no record uses its first row any more
+    catalog.put_raw(described("A003", owner=theirs, sample="hidden"), "/f")
+    catalog.put_raw(described("A004", owner=mine, sample="handed over"), "/f")
+    catalog.put_raw(described("A004", owner=theirs, sample="handed over"), "/f")
+    with catalog.engine.begin() as connection:
+        samples = set(connection.scalars(select(facets.c.sample)))  # rows of facets stay
+    assert {"renamed", "hidden"} <= samples
+    searches = (
+        Search(),
+        Search("seen"),
+        Search(ranges=(Range.parse("columns_px>0"),)),
+        Search(where={"kind": ["raw"]}),
+        Search(where={"sample": ["seen", "renamed", "hidden", "handed over"]}),
+    )
+    secrets = ("hidden", "handed over", "Ptheirs", "Etheirs")
+    for search in searches:
+        assert "renamed" not in told(OPERATOR, search)
+        seen = told(Viewer.of(["mine"]), search)
+        assert "Pmine" in seen
+        assert not any(word in seen for word in ("renamed", *secrets))
+        assert not any(word in told(Viewer.of(["else"]), search) for word in ("renamed", "Pmine", *secrets))
+    hidden = Search(where={"sample": ["hidden"]})
+    assert CatalogReader(catalog.engine, Viewer.of(["mine"]), clock).count(hidden).total == 0
+    clock.advance(3 * 86400)
+    assert "Ptheirs" in told(Viewer.of(["mine"]), Search())
 
 
 def test_a_record_that_gets_other_groups_is_seen_by_those(owned: EmbeddedCatalog, clock: HandClock) -> None:

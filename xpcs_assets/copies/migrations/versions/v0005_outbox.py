@@ -31,6 +31,8 @@ def upgrade() -> None:
         sa.Column("wanted_at", sa.BigInteger(), nullable=False),
         sa.Column("next_at", sa.BigInteger(), nullable=False),
         sa.Column("seen_at", sa.BigInteger(), nullable=True),
+        sa.Column("rules", sa.String(length=80), nullable=False),
+        sa.Column("again_at", sa.BigInteger(), nullable=True),
         sa.Column("holder", sa.Text(), nullable=False),
         sa.Column("fencing", sa.BigInteger(), nullable=False),
         sa.Column("held_until", sa.BigInteger(), nullable=False),
@@ -41,6 +43,7 @@ def upgrade() -> None:
         ("catalog_outbox_by_turn", ["beamline", "catalog", "state", "next_at"]),
         ("catalog_outbox_by_run", ["beamline", "run_key", "version"]),
         ("catalog_outbox_by_look", ["beamline", "catalog", "state", "seen_at"]),
+        ("catalog_outbox_by_change", ["beamline", "catalog", "again_at"]),
     ):
         op.create_index(name, "catalog_outbox", columns, unique=False)
     op.create_table(
