@@ -251,9 +251,7 @@ def _argument(item: Any) -> str:
 
 
 def _name(item: Any) -> str:
-    """What `--help` calls it, without the signs for "may be left out" and "may repeat"."""
-    shown = str(item.metavar or item.name.upper())
-    return shown.removesuffix("...").strip("[]") if shown.startswith("[") else shown
+    return str(item.metavar or item.name.upper())  # as `--help` has it
 
 
 def _option(item: Any) -> str:

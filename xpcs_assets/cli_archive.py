@@ -22,7 +22,7 @@ from xpcs_assets.cli_shared import (
 def retrieve(
     beamline: BeamlineArgument,
     run_key: RunArgument,
-    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", help="Files of it; all without.")] = None,
+    files: Annotated[list[str] | None, typer.Argument(metavar="FILE", help="Files of it; all without.")] = None,
     version: Annotated[int | None, typer.Option(help="Which version; the newest without.")] = None,
     to: Annotated[Path | None, typer.Option(help="Write them below this folder; else the run is staged again.")] = None,
     home: HomeOption = None,

@@ -32,7 +32,7 @@ _ALL = 1_000_000
 
 def catalogs(
     beamline: BeamlineArgument,
-    name: Annotated[str, typer.Argument(metavar="[CATALOG]", help="One catalog; else all.")] = "",
+    name: Annotated[str, typer.Argument(metavar="CATALOG", help="One catalog; else all.")] = "",
     retry: Annotated[bool, typer.Option("--retry", help="Try now what is parked or waits.")] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Make every record again, by the roster of now, and tell all of it again.")

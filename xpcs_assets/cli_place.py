@@ -31,7 +31,7 @@ class _Told:
 
 def place(
     beamline: BeamlineArgument,
-    name: Annotated[str, typer.Argument(metavar="[PLACE]", help="One place; else all.")] = "",
+    name: Annotated[str, typer.Argument(metavar="PLACE", help="One place; else all.")] = "",
     adopt: Annotated[
         bool, typer.Option("--adopt", help="This is the right disk: expect its marker, or leave one, from now on.")
     ] = False,

@@ -6,7 +6,7 @@ from typing import Any
 
 from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, MetadataValue
 
-from xpcs_assets.describe.record import Drift
+from xpcs_assets.describe.record import Drift, Entry
 from xpcs_assets.orchestrate.bindings import Bound, materialised, table
 
 
@@ -28,7 +28,7 @@ def build(bound: Bound) -> list[AssetsDefinition]:
             record, path = describe(bound.beamline, key)
         groups: dict[str, Any] = {
             f"{name}_fields": table(
-                [{"field": entry.name, "value": str(entry.value), "unit": entry.unit} for entry in entries]
+                [{"field": entry.name, "value": _in_words(entry), "unit": entry.unit} for entry in entries]
             )
             for name, entries in record.groups.items()
             if entries
@@ -48,6 +48,17 @@ def build(bound: Bound) -> list[AssetsDefinition]:
         )
 
     return [metadata]
+
+
+def _in_words(entry: Entry) -> str:
+    """A value as people read it; where there is none, why."""
+    if entry.value is None:
+        return "not finite" if entry.not_finite else entry.note or "none"
+    value = entry.value
+    if not (isinstance(value, dict) and "shape" in value):
+        return str(value)
+    some = f"{value['min']} to {value['max']}" if "min" in value else f"first {value.get('first')}"
+    return f"{' x '.join(map(str, value['shape']))} values, {some}"
 
 
 def _drift(drift: Drift | None) -> dict[str, Any]:

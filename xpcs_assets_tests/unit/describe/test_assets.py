@@ -36,6 +36,25 @@ def _plain(value: MetadataValue[Any]) -> Any:
     return [row.data for row in value.records] if isinstance(value, TableMetadataValue) else value.value
 
 
+def test_values_are_told_as_people_read_them(beamline: OpenBeamline, drop: Drop) -> None:
+    folder = drop(beamline, "A001")
+    with h5py.File(folder / "A001_metadata.hdf", "a") as file:
+        for name, value in (
+            ("temperature", np.nan),
+            ("ramp", np.arange(200.0).reshape(2, 100)),
+            ("pressure", 1.5),
+            ("names", ["a"] * 99),
+        ):
+            file[f"/entry/sample/{name}"] = value
+    staged(beamline, folder)
+    (told,) = said(beamline, "A001")
+    sample = {row["field"]: row["value"] for row in told["sample_fields"]}
+    assert sample["temperature"] == "not finite"
+    assert sample["ramp"] == "2 x 100 values, 0.0 to 199.0"
+    assert sample["pressure"] == "1.5"
+    assert sample["names"] == "99 values, first a"
+
+
 def test_a_changed_form_and_what_was_left_out_are_said(beamline: OpenBeamline, drop: Drop) -> None:
     for name in ("A001", "A002"):
         folder = drop(beamline, name)
