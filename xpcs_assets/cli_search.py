@@ -102,11 +102,14 @@ def search(
 
 
 def comment(
-    pid: PidArgument, text: Annotated[str, typer.Argument(help="What you have to say.")], home: HomeOption = None
+    pid: PidArgument,
+    text: Annotated[str | None, typer.Argument(help="What you have to say; without it, nothing is written.")] = None,
+    home: HomeOption = None,
 ) -> None:
-    """Write a comment on a dataset; it stays through every rebuild of the catalog."""
+    """Show a dataset's comments, and write one; it stays through every rebuild of the catalog."""
     with _reader(home) as reader:
-        reader.comment(full_pid(pid), text, getpass.getuser())
+        if text is not None:
+            reader.comment(full_pid(pid), text, getpass.getuser())
         for note in reader.notes(full_pid(pid)):
             out.print(f"{note.written_at:%Y-%m-%d %H:%M} {plain(note.written_by)}: {plain(note.text)}")
 

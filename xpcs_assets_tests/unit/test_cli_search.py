@@ -118,6 +118,8 @@ def test_people_tag_mark_and_comment(say: Say) -> None:
     assert say("tag", PID, "x", "for the paper")[:2] == (0, "x for the paper\n")
     assert say("mark", f"xpcs-assets/{PID}", "bad")[:2] == (0, "bad\n")
     assert say("comment", PID, "beam [red]unsteady")[1].rstrip().endswith("beam [red]unsteady")
+    assert say("comment", PID)[1].rstrip().endswith("beam [red]unsteady")
+    assert say("comment", PID, " ")[0] == 1
     assert say("search", "--tag", "for the paper", "--mark", "bad")[1].rstrip().endswith("+x +for the paper bad")
     assert say("tag", PID, "x", "y", "--remove")[0] == 1
     assert say("mark", PID, "none")[:2] == (0, "no mark\n")
@@ -125,6 +127,7 @@ def test_people_tag_mark_and_comment(say: Say) -> None:
     code, _, error = say("mark", PID, "splendid")
     assert (code, "Marks are good and bad" in error) == (1, True)
     assert "no such record" in say("comment", "b/none/v1", "x")[2]
+    assert "no such record" in say("comment", "b/none/v1")[2]
 
 
 def test_exports_are_written_once(say: Say, tmp_path: Path) -> None:
