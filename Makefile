@@ -18,6 +18,11 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 # What the viewer (Qt), the browser and the private PostgreSQL of some tests need from Debian.
 DEBIAN := chromium postgresql libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Tests make thousands of small files and wait for each to be on the disk: in memory where there is plenty of it.
+IN_MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 8000000 ] 2>/dev/null && echo /dev/shm)
+ifneq ($(IN_MEMORY),)
+export PYTEST_DEBUG_TEMPROOT ?= $(IN_MEMORY)
+endif
 
 help:
 	@grep -E '^#   ' Makefile | sed 's/^#   //'
@@ -27,7 +32,7 @@ demo: $(VENV)/run.stamp
 
 # The tests of the running site have the machine to themselves: they are about time and processes.
 test: $(VENV)/dev.stamp system
-	$(BIN)/python -m pytest -p no:cacheprovider -m "not long and not end_to_end" -n 2 $(ARGS)
+	$(BIN)/python -m pytest -p no:cacheprovider -o tmp_path_retention_count=1 -m "not long and not end_to_end" -n 2 $(ARGS)
 	$(BIN)/python -m pytest -p no:cacheprovider -m "not long and end_to_end" $(ARGS)
 
 # Worksteal: a few of them take minutes each, which neither core should be left with alone.
