@@ -33,6 +33,7 @@ class Watching(Syscalls):
     def __init__(self) -> None:
         self.threads: dict[str, set[int]] = {}
         self.read_back_bytes = 0
+        self.order: list[tuple[str, int, int]] = []
 
     def _note(self, name: str) -> None:
         self.threads.setdefault(name, set()).add(threading.get_ident())
@@ -55,7 +56,12 @@ class Watching(Syscalls):
         self._note("pread")
         data = super().pread(descriptor, size_bytes, offset_bytes)
         self.read_back_bytes += len(data)
+        self.order.append(("read", offset_bytes, len(data)))
         return data
+
+    def drop_cache(self, descriptor: int, offset_bytes: int = 0, size_bytes: int = 0) -> None:
+        super().drop_cache(descriptor, offset_bytes, size_bytes)
+        self.order.append(("forgotten", offset_bytes, size_bytes))
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 40 * 1000])
@@ -73,6 +79,14 @@ def test_a_file_under_one_block_is_written_and_read_by_one_thread(tmp_path: Path
     calls = Watching()
     write_file_safely(tmp_path / "x", [b"x" * (BLOCK - 1)], calls=calls)
     assert calls.threads == {name: {threading.get_ident()} for name in ("write", "read")}
+
+
+def test_a_block_is_forgotten_before_it_is_read_back_and_after(tmp_path: Path, small_blocks: None) -> None:
+    calls = Watching()
+    write_file_safely(tmp_path / "x", [b"x" * 1000] * 9, calls=calls)
+    first, second = ("forgotten", 0, 5000), ("forgotten", 5000, 4000)
+    assert [step for step in calls.order if step[0] == "forgotten"][:4] == [first, first, second, second]
+    assert calls.order[:6] == [first, *[("read", at, min(1500, 5000 - at)) for at in range(0, 5000, 1500)], first]
 
 
 def test_a_bigger_file_is_read_back_by_another_thread_while_it_is_written(tmp_path: Path, small_blocks: None) -> None:
