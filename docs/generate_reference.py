@@ -14,6 +14,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
+from uuid import UUID
 
 import typer
 from pydantic import BaseModel
@@ -166,7 +167,9 @@ def _words(annotation: Any) -> str:
         return f"{_words(arguments[1])} by name"
     if isinstance(annotation, types.UnionType):
         return _words(next(item for item in arguments if item is not type(None)))
-    return {str: "text", int: "number", float: "number", bool: "`true` or `false`", Path: "path"}[annotation]
+    return {str: "text", int: "number", float: "number", bool: "`true` or `false`", Path: "path", UUID: "UUID"}[
+        annotation
+    ]
 
 
 def _default(info: FieldInfo) -> str:

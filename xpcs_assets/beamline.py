@@ -73,8 +73,14 @@ class OpenBeamline:
         return self.root(self.settings.runs.source.watch)
 
     def root(self, place: str) -> Path:
-        """The folder of a place."""
-        return self.site.path(self.settings.places[place].root)
+        """The folder of a place on this machine.
+
+        Raises
+        ------
+        SettingsError
+            The place has none here.
+        """
+        return self.site.folder(self.settings, place)
 
     def place(self, name: str) -> PosixPlace | TapePlace:
         """A place by its name, which expects the marker that its root had when the site first met it.
@@ -88,6 +94,7 @@ class OpenBeamline:
             The beamline has no such place.
         """
         from xpcs_assets.copies.meeting import meet
+        from xpcs_assets.places.marker import PosixRoot
         from xpcs_assets.places.posix import PosixPlace
         from xpcs_assets.places.tape import TapePlace
 
@@ -97,7 +104,7 @@ class OpenBeamline:
             raise SettingsError(f"{self.name} has no place {name!r}", remedy=there_are)
         kind = TapePlace if settings.kind == "tape" else PosixPlace
         root = self.root(name)
-        met = meet(self.ledger, self.name, name, root)
+        met = meet(self.ledger, self.name, name, PosixRoot(root))
         return kind(name, root, settings.failure_domain, identity=met.identity, unavailable=met.unavailable)
 
     def latest(self, key: str) -> RunVersion:

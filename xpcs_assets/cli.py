@@ -117,7 +117,7 @@ def init(
     out.print(f"site       {site.home}")
     out.print(f"ledger     {ledger[-1]}")
     for name, settings in site.beamlines.items():
-        watched = site.path(settings.places[settings.runs.source.watch].root)
+        watched = site.folder(settings, settings.runs.source.watch)
         out.print(f"beamline   {name}: watches {watched}, file {site.home / 'beamlines' / (name + '.yaml')}")
     out.print(f"next       xpcs-assets up --home {home}")
     _tell_broken(site.broken)
@@ -136,7 +136,7 @@ def up(home: HomeOption = None) -> None:
             out.print(f"code       127.0.0.1:{services.code_port}")
             out.print(f"logs       {services.site.home / 'log'}")
             for name, settings in services.site.beamlines.items():
-                root = services.site.path(settings.places[settings.runs.source.watch].root)
+                root = services.site.folder(settings, settings.runs.source.watch)
                 out.print(f"watching   {root} for {name}")
             _tell_broken(services.site.broken)
             out.print("Ctrl-C ends all of them.")
@@ -352,9 +352,10 @@ def new_beamline(
     """Write a commented beamline file from an example path."""
     from xpcs_assets.new_site import new_beamline as write
 
-    file, settings = write(open_site(home).home, path, name=name, root=root)
+    site = open_site(home)
+    file, settings = write(site.home, path, name=name, root=root)
     out.print(f"wrote      {file}")
-    out.print(f"watches    {settings.places[settings.runs.source.watch].root}")
+    out.print(f"watches    {site.folder(settings, settings.runs.source.watch)}")
     out.print(f"path       {plain(settings.runs.source.path)}   key {plain(settings.runs.key)}")
     out.print(f"next       xpcs-assets check {name}")
 

@@ -52,11 +52,12 @@ def place(
 
 def _adopt(opened: OpenBeamline, name: str) -> None:
     from xpcs_assets.copies.meeting import adopt
+    from xpcs_assets.places.marker import PosixRoot
 
     if not name:
         raise SettingsError("--adopt is about one place", remedy="Name it after the beamline")
     opened.place(name)  # refuses a name that is none
-    identity = adopt(opened.ledger, opened.name, name, opened.root(name))
+    identity = adopt(opened.ledger, opened.name, name, PosixRoot(opened.root(name)))
     out.print(f"{name} is the disk with marker {identity} from now on")
 
 

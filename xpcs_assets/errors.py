@@ -23,7 +23,8 @@ Each says what happened, where, and what to do next::
     ├── LedgerError             the ledger cannot be read, written or is of another schema
     ├── CatalogError            a catalog did not take or give a record
     │   └── CatalogUnavailableError    it did not answer, or not now: the same again may succeed
-    └── ComputeError            a worker or scheduler did not deliver
+    ├── ComputeError            a worker or scheduler did not deliver
+    └── UnreachableError        a machine or service gave no answer: what was asked may have been done
 """
 
 from __future__ import annotations
@@ -156,3 +157,7 @@ class CatalogUnavailableError(CatalogError):
 
 class ComputeError(XpcsAssetsError):
     """A worker or a scheduler did not deliver."""
+
+
+class UnreachableError(XpcsAssetsError):
+    """A machine or a service gave no answer, or not in time: what was asked may have been done, or may be done yet."""

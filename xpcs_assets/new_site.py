@@ -12,7 +12,8 @@ from pathlib import Path
 from xpcs_assets.copies.database import SCHEMA, migrate, open_database
 from xpcs_assets.copies.journal import Journal
 from xpcs_assets.errors import RefusedError, SettingsError
-from xpcs_assets.settings import NAME, NAME_RULE, Beamline
+from xpcs_assets.settings import NAME_RULE, Beamline
+from xpcs_assets.settings_base import NAME
 from xpcs_assets.site import SITE_FILE, Site, load_beamline
 
 _CYCLE = re.compile(r"20\d\d-[1-4]")

@@ -17,24 +17,17 @@ from xpcs_assets.errors import CorrelationError, SettingsError
 from xpcs_assets.runs.key import run_key
 from xpcs_assets.runs.recipe import AnalysisSettings, AnalysisType, described
 from xpcs_assets.runs.retention import Retention
-from xpcs_assets.settings_catalogs import EMBEDDED, CatalogSettings, RosterSettings, Settings
+from xpcs_assets.settings_base import NAME, Settings
+from xpcs_assets.settings_catalogs import EMBEDDED, CatalogSettings, RosterSettings
 from xpcs_assets.settings_datacite import Datacite
+from xpcs_assets.settings_places import GlobusSettings, HostSettings, PlaceSettings
 from xpcs_assets.settings_quality import QualitySettings
 from xpcs_assets.units import Seconds, Share, SizeBytes
 
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 NAME_RULE = "a beamline's name has lower-case letters, digits and '-', such as aps-8-id-i"
+FOLDERS = ("posix", "globus")
+"""The kinds of place that are a folder of this machine, with the run's files in it."""
 FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
-
-
-class PlaceSettings(Settings):
-    """Where bytes live."""
-
-    kind: Literal["posix", "tape"] = Field(description="posix: a folder; tape: a folder that plays tape")
-    root: Path = Field(description="The folder; relative paths start at the site's home")
-    failure_domain: str = Field(
-        "", description="What dies together (a disk, a room). Copies in one domain count once; empty: the file system"
-    )
 
 
 class CompleteWhen(Settings):
@@ -147,7 +140,7 @@ class Correlate(_RecipeSettings):
 class StageTo(Settings):
     """Where runs are copied to."""
 
-    to: str = Field(description="A place of kind posix")
+    to: str = Field(description="A place of kind posix or globus")
     together: Annotated[int, Field(ge=1, le=32)] = Field(2, description="Files of a run that are copied side by side")
     also_hash: tuple[Literal["md5", "adler32", "crc32c"], ...] = Field(
         (), description="Digests beside sha256 that a service asks for; they are checked wherever sha256 is"
@@ -306,16 +299,15 @@ class Beamline(Settings):
 
     @model_validator(mode="after")
     def _places_exist(self) -> Self:
-        wanted: dict[str, str] = dict.fromkeys(self.retention, "")
-        wanted |= {self.runs.source.watch: "posix", self.pipeline.stage.to: "posix"}
-        archive = {self.pipeline.archive.to: "tape"} if self.pipeline.archive else {}
-        for name, kind in [*wanted.items(), *archive.items()]:
+        wanted: dict[str, tuple[str, ...]] = dict.fromkeys(self.retention, ())
+        wanted |= dict.fromkeys((self.runs.source.watch, self.pipeline.stage.to), FOLDERS)
+        archive = {self.pipeline.archive.to: ("tape",)} if self.pipeline.archive else {}
+        for name, kinds in [*wanted.items(), *archive.items()]:
             if name not in self.places:
                 raise ValueError(f"no place is called {name!r}; there are {', '.join(self.places)}")
-            if kind not in {"", self.places[name].kind}:
-                raise ValueError(
-                    f"place {name!r} is of kind {self.places[name].kind}; one of kind {kind} is needed here"
-                )
+            if kinds and self.places[name].kind not in kinds:
+                needed = " or ".join(kinds)
+                raise ValueError(f"place {name!r} is of kind {self.places[name].kind}; one of kind {needed} is needed")
         fields = dict.fromkeys(FIELD.findall(self.runs.source.path), "x")
         gather = self.pipeline.archive.bundle.gather if self.pipeline.archive else None
         unknown = sorted(set(gather.by if gather else ()) - {*fields, "proposal", "experiment"})
@@ -350,13 +342,15 @@ class SiteSettings(Settings):
         {}, description="Catalogs outside the site, by name; a beamline names those it tells"
     )
     roster: RosterSettings = Field(RosterSettings(), description="Who belongs to a proposal")
+    hosts: dict[str, HostSettings] = Field({}, description="Machines that are reached over ssh, by name")
+    globus: GlobusSettings | None = Field(None, description="The account for Globus Transfer")
 
-    @field_validator("catalogs")
+    @field_validator("catalogs", "hosts")
     @classmethod
-    def _have_names(cls, value: dict[str, CatalogSettings]) -> dict[str, CatalogSettings]:
+    def _have_names(cls, value: dict[str, Settings]) -> dict[str, Settings]:
         for name in value:
             if NAME.fullmatch(name) is None or name == EMBEDDED:
-                raise ValueError(f"{name!r}: a catalog's name has lower-case letters, digits and '-', such as scicat")
+                raise ValueError(f"{name!r}: a name has lower-case letters, digits and '-', such as scicat")
         return value
 
 

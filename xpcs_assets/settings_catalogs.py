@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from xpcs_assets.settings_base import Secret, Settings
 from xpcs_assets.units import Seconds, SizeBytes
 
 EMBEDDED = "embedded"
@@ -16,12 +17,6 @@ WORDS = ("group", "proposal", "beamline")
 """What the patterns of a catalog's rules may hold in braces."""
 ENTRY_LEAST, ENTRY_LIMIT = 10_000, 9_900_000
 """Bytes of an entry of Globus Search; a request of the service has 10 MB, with subject and visible_to."""
-
-
-class Settings(BaseModel):
-    """What every part of a settings file is: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 def wrong_url(url: str) -> list[str]:
@@ -48,19 +43,6 @@ def wrong_pattern(pattern: str, words: tuple[str, ...] = WORDS) -> list[str]:
     except (KeyError, ValueError, IndexError, AttributeError):
         return [f"{pattern!r}: the words in braces are {', '.join(words[:-1])} and {words[-1]}"]
     return []
-
-
-class Secret(Settings):
-    """Where a secret lies, never the secret itself; give one of the two."""
-
-    file: Path | None = Field(None, description="Its first line; relative paths start at the site's home")
-    variable: str = Field("", description="A variable of the environment of every process of the site")
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if bool(self.variable) == (self.file is not None):
-            raise ValueError("give either file or variable")
-        return self
 
 
 class ScicatSettings(Settings):

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from xpcs_assets.settings_catalogs import Settings
+from xpcs_assets.settings_base import Settings
 
 ContributorType = Literal[
     "ContactPerson", "DataCollector", "DataCurator", "DataManager", "Distributor", "Editor", "HostingInstitution",

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, FiniteFloat, create_model, model_va
 
 from xpcs_assets.errors import SettingsError
 from xpcs_assets.runs.criteria import CRITERIA, PARAMETERS, Action, Rules
-from xpcs_assets.settings_catalogs import Settings
+from xpcs_assets.settings_base import Settings
 
 
 def _off(value: Any) -> Any:

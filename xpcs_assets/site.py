@@ -94,6 +94,23 @@ class Site:
         """A path of the settings, made absolute."""
         return self.home / relative
 
+    def folder(self, settings: Beamline, place: str) -> Path:
+        """The folder of a beamline's place on this machine.
+
+        Raises
+        ------
+        SettingsError
+            The place has none here.
+        """
+        folder = settings.places[place].folder
+        if folder is None:
+            raise SettingsError(
+                f"place {place!r} is no folder of this machine",
+                where=settings.beamline,
+                remedy="Name a place of kind posix, or one that is mounted here",
+            )
+        return self.path(folder)
+
 
 def load_beamline(path: Path) -> Beamline:
     """Read one beamline file.

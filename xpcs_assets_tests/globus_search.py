@@ -10,8 +10,8 @@ from typing import Any
 from xpcs_assets.catalog.dataset import Dataset, Picture
 from xpcs_assets.catalog.globus_search import TYPES_SUBJECT
 from xpcs_assets.catalog.globus_search_config import GlobusSearchConfig
-from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.runs.manifest import FileEntry
+from xpcs_assets.secret import SecretReference
 from xpcs_assets.testing.globus_search_server import INDEX_ID, OPERATORS, USERS, WRITER, GlobusSearchServer
 
 PID = "xpcs-assets/aps-8-id-i/A001/v1"

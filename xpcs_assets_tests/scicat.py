@@ -14,8 +14,8 @@ from PIL import Image
 
 from xpcs_assets.catalog.dataset import Picture
 from xpcs_assets.catalog.scicat_client import ScicatConfig
-from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.runs.manifest import FileEntry
+from xpcs_assets.secret import SecretReference
 from xpcs_assets.testing.scicat_server import ACCOUNTS, ScicatServer
 
 INGESTOR, USER = ACCOUNTS

@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 from urllib.parse import quote, urlsplit
 from uuid import UUID
 
-from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.errors import CatalogError, SettingsError
+from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings_catalogs import ENTRY_LEAST, ENTRY_LIMIT
 
 PUBLIC = "public"

@@ -9,10 +9,11 @@ from xpcs_assets.catalog.globus_search import GlobusSearchCatalog
 from xpcs_assets.catalog.globus_search_config import GlobusSearchConfig
 from xpcs_assets.catalog.scicat import ScicatCatalog
 from xpcs_assets.catalog.scicat_config import ScicatConfig
-from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.copies.clock import Clock, utc_now
 from xpcs_assets.errors import SettingsError
-from xpcs_assets.settings_catalogs import GlobusSearchSettings, ScicatSettings, Secret
+from xpcs_assets.secret import SecretReference
+from xpcs_assets.settings_base import Secret
+from xpcs_assets.settings_catalogs import GlobusSearchSettings, ScicatSettings
 from xpcs_assets.site import SITE_FILE, Site
 
 

@@ -26,7 +26,7 @@ from pydantic import Field, ValidationError
 
 from xpcs_assets.describe.record import Owner, Record
 from xpcs_assets.errors import SettingsError
-from xpcs_assets.settings_catalogs import Settings
+from xpcs_assets.settings_base import Settings
 from xpcs_assets.site import Site
 
 _REMEDY = "A proposal has owner, groups, investigator and email, and nothing else"

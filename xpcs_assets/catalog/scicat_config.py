@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.errors import SettingsError
+from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings_catalogs import wrong_pattern, wrong_url
 
 

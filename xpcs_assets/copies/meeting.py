@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from xpcs_assets.copies.ledger import Ledger
 from xpcs_assets.errors import CopyError, RefusedError
-from xpcs_assets.places.marker import UNMARKED, Marker, leave_marker, read_marker
+from xpcs_assets.places.marker import UNMARKED, Marker, Root
 
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _COPIES_TO_LOOK_FOR = 100
@@ -31,7 +29,7 @@ class Met:
     unavailable: str = ""
 
 
-def meet(ledger: Ledger, beamline: str, place: str, root: Path) -> Met:
+def meet(ledger: Ledger, beamline: str, place: str, root: Root) -> Met:
     """The identity expected of a place. The first time the marker found is adopted, or one is left where there is none.
 
     A root is not met, and never marked, when it is not there, when the ledger has copies in the place of which none is
@@ -41,19 +39,19 @@ def meet(ledger: Ledger, beamline: str, place: str, root: Path) -> Met:
     if known is not None:
         return Met(known.identity)
     try:
-        marker = read_marker(root)
+        marker = root.read_marker()
         if missing := _why_strange(ledger, beamline, place, root):
             return Met(UNMARKED, missing)
-        marker = marker or leave_marker(root, _new_marker(ledger, place))
+        marker = marker or root.leave_marker(_new_marker(ledger, place))
     except CopyError as error:
         is_forbidden = isinstance(error.__cause__, OSError) and error.__cause__.errno in _FORBIDDEN
         return Met(UNMARKED, "" if is_forbidden else error.what)
     if taken := _why_taken(ledger, beamline, place, marker):
         return Met(UNMARKED, taken)
-    return Met(ledger.meet_place(beamline, place, marker.identity, root).identity)
+    return Met(ledger.meet_place(beamline, place, marker.identity, root.where).identity)
 
 
-def adopt(ledger: Ledger, beamline: str, place: str, root: Path) -> str:
+def adopt(ledger: Ledger, beamline: str, place: str, root: Root) -> str:
     """Expect from now on the marker that the root bears, or one that is left there now; its identity.
 
     Raises
@@ -63,10 +61,10 @@ def adopt(ledger: Ledger, beamline: str, place: str, root: Path) -> str:
     RefusedError
         The marker is another place's of the beamline.
     """
-    marker = read_marker(root) or leave_marker(root, _new_marker(ledger, place))
+    marker = root.read_marker() or root.leave_marker(_new_marker(ledger, place))
     if taken := _why_taken(ledger, beamline, place, marker):
-        raise RefusedError(taken, where=root, remedy="Give each place a folder of its own, on a disk of its own")
-    return ledger.adopt_place(beamline, place, marker.identity, root).identity
+        raise RefusedError(taken, where=root.where, remedy="Give each place a folder of its own, on a disk of its own")
+    return ledger.adopt_place(beamline, place, marker.identity, root.where).identity
 
 
 def _new_marker(ledger: Ledger, place: str) -> Marker:
@@ -80,12 +78,12 @@ def _why_taken(ledger: Ledger, beamline: str, place: str, marker: Marker) -> str
     return ""
 
 
-def _why_strange(ledger: Ledger, beamline: str, place: str, root: Path) -> str:
+def _why_strange(ledger: Ledger, beamline: str, place: str, root: Root) -> str:
     """Why this cannot be the disk that the ledger's copies in this place were on; empty when it may be."""
     copies = ledger.copies_in(place, beamline=beamline, limit=_COPIES_TO_LOOK_FOR)
     for copy in copies:
         files = ledger.version(beamline, copy.run_key, copy.version).manifest.files if copy.path == "." else ()
         names = [file.path for file in files] or [copy.path]
-        if any(os.path.lexists(root / name) for name in names):
+        if any(root.has(name) for name in names):
             return ""
     return f"none of {len(copies)} copies that the ledger has there is found in it" if copies else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from sqlalchemy import select
 
@@ -25,7 +24,7 @@ class KnownPlace:
     identity
         What its marker must say.
     root
-        Where it was mounted when it was met.
+        Where it was when it was met: a folder, ``host:folder``, ``s3://bucket/prefix``.
     met_at
         When it was met, or the marker was adopted by a person's word.
     """
@@ -52,15 +51,15 @@ class PlaceBook(Book):
         with reading(self.engine) as session:
             return tuple(value_of(KnownPlace, row) for row in session.scalars(query))
 
-    def meet_place(self, beamline: str, place: str, identity: str, root: Path) -> KnownPlace:
+    def meet_place(self, beamline: str, place: str, identity: str, root: str) -> KnownPlace:
         """Record a place that is met for the first time, and return what is recorded: of two meetings the first."""
         return self._record(beamline, place, identity, root, anew=False)
 
-    def adopt_place(self, beamline: str, place: str, identity: str, root: Path) -> KnownPlace:
+    def adopt_place(self, beamline: str, place: str, identity: str, root: str) -> KnownPlace:
         """Expect this identity from now on, whatever was expected before: a person's word."""
         return self._record(beamline, place, identity, root, anew=True)
 
-    def _record(self, beamline: str, place: str, identity: str, root: Path, *, anew: bool) -> KnownPlace:
+    def _record(self, beamline: str, place: str, identity: str, root: str, *, anew: bool) -> KnownPlace:
         now = self.clock()
         with writing(self.engine) as session:  # one writer at a time: nobody comes between look and record
             row = session.get(PlaceRow, (beamline, place))
@@ -69,7 +68,7 @@ class PlaceBook(Book):
                 session.add(row)
                 anew = True
             if anew:
-                row.identity, row.root, row.met_at = identity, str(root), now
+                row.identity, row.root, row.met_at = identity, root, now
                 keep(session, row)
             session.flush()
             return value_of(KnownPlace, row)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from xpcs_assets.errors import ConflictingBytesError, CopyError, NotFoundError, NotVerifiedError
 from xpcs_assets.places.files import write_in
@@ -51,7 +52,7 @@ class Marker:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text: str | bytes, where: Path) -> Self:
+    def from_json(cls, text: str | bytes, where: str | os.PathLike[str]) -> Self:
         """Read it back; NotVerifiedError when it is damaged or of another format."""
         try:
             content = json.loads(text)
@@ -62,6 +63,47 @@ class Marker:
         if not sound:
             raise NotVerifiedError("the marker is not one of this format", where=where, remedy=_DAMAGED)
         return marker
+
+
+class Root(Protocol):
+    """The root of a place, of whatever kind, as a meeting sees it."""
+
+    @property
+    def where(self) -> str:
+        """What people call it: a folder, ``host:folder``, ``s3://bucket/prefix``."""
+
+    def read_marker(self) -> Marker | None:
+        """The marker there; None when there is none. CopyError when that cannot be known, or it is damaged."""
+
+    def leave_marker(self, marker: Marker) -> Marker:
+        """Put a marker where there is none, and return the one that is there then: another's if that was quicker."""
+
+    def has(self, path: str) -> bool:
+        """Whether anything has this name below the root."""
+
+
+@dataclass(frozen=True)
+class PosixRoot:
+    """The root of a place that is a folder of a mounted file system."""
+
+    folder: Path
+
+    @property
+    def where(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def read_marker(self) -> Marker | None:
+        """See :func:`read_marker`."""
+        return read_marker(self.folder)
+
+    def leave_marker(self, marker: Marker) -> Marker:
+        """See :func:`leave_marker`."""
+        return leave_marker(self.folder, marker)
+
+    def has(self, path: str) -> bool:
+        """Whether anything has this name, a link that leads nowhere included."""
+        return os.path.lexists(self.folder / path)
 
 
 def marker_in(folder: int, root: Path, calls: Syscalls = SYSCALLS) -> Marker | None:

@@ -26,9 +26,9 @@ from xpcs_assets.catalog.scicat import ScicatCatalog
 from xpcs_assets.catalog.scicat_client import ScicatConfig
 from xpcs_assets.catalog.scicat_compare import as_meant
 from xpcs_assets.catalog.scicat_links import put_proposal, put_sample
-from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.errors import CatalogError
 from xpcs_assets.runs.manifest import FileEntry
+from xpcs_assets.secret import SecretReference
 from xpcs_assets.testing.scicat_server import ScicatServer
 from xpcs_assets_tests.scicat import config_for, derived, entries, picture, raw
 from xpcs_assets_tests.unit.catalog import made

@@ -17,6 +17,7 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.journal import Journal
 from xpcs_assets.copies.ledger import CopyState
 from xpcs_assets.copies.meeting import adopt
+from xpcs_assets.places.marker import PosixRoot
 from xpcs_assets.prune.remove import prune_copy
 from xpcs_assets.prune.trash import put_back
 from xpcs_assets.runs.retention import Retention
@@ -47,7 +48,7 @@ def eventful(altered: Altered) -> OpenBeamline:
     ledger.hold("xpcs", "A002", "paper", "a scientist")
     ledger.release("xpcs", "A002", "a scientist")
     ledger.approve("xpcs", "store", "sha256:ab", ["A001/v1"], "an operator")
-    adopt(ledger, "xpcs", "store", beamline.root("store"))
+    adopt(ledger, "xpcs", "store", PosixRoot(beamline.root("store")))
     return beamline
 
 

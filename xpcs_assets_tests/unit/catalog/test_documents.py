@@ -12,8 +12,8 @@ from xpcs_assets.catalog.globus_search_config import GlobusSearchConfig
 from xpcs_assets.catalog.globus_search_content import ROOT, content_of, document_of
 from xpcs_assets.catalog.scicat_compare import as_meant
 from xpcs_assets.catalog.scicat_metadata import NOTES, sanitised
-from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.describe.record import Change, Drift, Entry, Owner, Record
+from xpcs_assets.secret import SecretReference
 from xpcs_assets_tests.unit.catalog.made import derived, described, owned_by
 
 INDEX = "3f0a8ac4-5b1d-4d8f-8d9c-0c3c1c1c1c1c"

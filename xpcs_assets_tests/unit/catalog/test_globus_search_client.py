@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from xpcs_assets.catalog.globus_search_client import GlobusSearchClient
-from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.errors import CatalogError, CatalogUnavailableError, RefusedError, SettingsError
+from xpcs_assets.secret import SecretReference
 from xpcs_assets.testing.globus_search_server import OPERATORS, STRANGER, USERS, WRITER, GlobusSearchServer
 from xpcs_assets_tests.globus_search import config_for
 

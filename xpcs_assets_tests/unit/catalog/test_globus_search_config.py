@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from xpcs_assets.catalog.globus_search_config import PUBLIC, GlobusSearchConfig
-from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.errors import CatalogError, SettingsError
+from xpcs_assets.secret import SecretReference
 from xpcs_assets.testing.globus_search_server import INDEX_ID, OPERATORS, OTHERS, USERS, group
 from xpcs_assets_tests.globus_search import NOW
 

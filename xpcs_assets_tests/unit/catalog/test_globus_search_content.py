@@ -24,9 +24,9 @@ from xpcs_assets.catalog.globus_search_content import (
     lifecycle_fields,
     with_digest,
 )
-from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.errors import CatalogError
 from xpcs_assets.runs.manifest import FileEntry
+from xpcs_assets.secret import SecretReference
 from xpcs_assets.testing.globus_search_server import INDEX_ID, OPERATORS
 from xpcs_assets.testing.globus_search_types import Mapped, TaskFailure
 from xpcs_assets_tests.globus_search import dataset, document

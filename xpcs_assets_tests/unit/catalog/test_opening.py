@@ -11,8 +11,8 @@ import yaml
 from xpcs_assets.catalog.globus_search import GlobusSearchCatalog
 from xpcs_assets.catalog.opening import open_catalog
 from xpcs_assets.catalog.scicat import ScicatCatalog
-from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.errors import SettingsError
+from xpcs_assets.secret import SecretReference
 from xpcs_assets.site import SITE_FILE, Site
 
 SCICAT = {

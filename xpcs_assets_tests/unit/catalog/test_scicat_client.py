@@ -11,8 +11,8 @@ import pytest
 
 from xpcs_assets.catalog import scicat_client
 from xpcs_assets.catalog.scicat_client import ScicatClient
-from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.errors import CatalogError, CatalogUnavailableError, RefusedError, SettingsError
+from xpcs_assets.secret import SecretReference
 from xpcs_assets.testing.scicat_server import ScicatServer
 from xpcs_assets_tests.scicat import INGESTOR, config_for, dataset
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from xpcs_assets.copies import meeting
 from xpcs_assets.copies.database import open_database
 from xpcs_assets.copies.ledger import Ledger
 from xpcs_assets.copies.meeting import Met, adopt, meet
 from xpcs_assets.errors import CopyError, RefusedError
-from xpcs_assets.places.marker import UNMARKED, Marker, leave_marker, read_marker
+from xpcs_assets.places import marker
+from xpcs_assets.places.marker import UNMARKED, Marker, PosixRoot, leave_marker, read_marker
 from xpcs_assets.runs.folders import MARKER
 from xpcs_assets.testing.faults import FailAt, FaultySyscalls, in_children
 from xpcs_assets_tests.storage import BEAMLINE, RUN, Storage
@@ -35,7 +35,7 @@ def identity(root: Path) -> str:
 
 
 def met(storage: Storage, place: str) -> Met:
-    return meet(storage.ledger, BEAMLINE, place, storage.root / place)
+    return meet(storage.ledger, BEAMLINE, place, PosixRoot(storage.root / place))
 
 
 def test_a_root_without_a_marker_gets_one_and_keeps_it(storage: Storage) -> None:
@@ -51,8 +51,8 @@ def test_a_root_without_a_marker_gets_one_and_keeps_it(storage: Storage) -> None
 
 
 def test_a_marker_that_is_there_is_adopted(storage: Storage) -> None:
-    marker = leave_marker(storage.root / "disk", Marker.new("scratch", "2020-01-01"))
-    assert met(storage, "disk") == Met(marker.identity)
+    left = leave_marker(storage.root / "disk", Marker.new("scratch", "2020-01-01"))
+    assert met(storage, "disk") == Met(left.identity)
 
 
 def test_what_was_met_is_expected_whatever_the_root_bears_later(storage: Storage) -> None:
@@ -112,7 +112,7 @@ def test_a_root_that_may_not_be_written_bears_no_marker_and_any_other_trouble_is
     storage: Storage, monkeypatch: pytest.MonkeyPatch, code: int, expected: Met
 ) -> None:
     calls = FaultySyscalls(FailAt(1, code, frozenset({"write"})))
-    monkeypatch.setattr(meeting, "leave_marker", partial(leave_marker, calls=calls))
+    monkeypatch.setattr(marker, "leave_marker", partial(leave_marker, calls=calls))
     assert met(storage, "disk") == expected
     assert storage.ledger.known_places(BEAMLINE) == ()
     assert list((storage.root / "disk").iterdir()) == []
@@ -126,15 +126,15 @@ def test_a_damaged_marker_is_not_met_and_not_replaced(storage: Storage) -> None:
 
 def test_f17_one_folder_under_two_names_is_one_place(storage: Storage) -> None:
     met(storage, "disk")
-    again = meet(storage.ledger, BEAMLINE, "copy of disk", storage.root / "disk")
+    again = meet(storage.ledger, BEAMLINE, "copy of disk", PosixRoot(storage.root / "disk"))
     assert "its marker is that of place 'disk'" in again.unavailable
     with pytest.raises(RefusedError, match="a folder of its own"):
-        adopt(storage.ledger, BEAMLINE, "copy of disk", storage.root / "disk")
+        adopt(storage.ledger, BEAMLINE, "copy of disk", PosixRoot(storage.root / "disk"))
     assert [known.place for known in storage.ledger.known_places(BEAMLINE)] == ["disk"]
 
 
 def test_two_beamlines_may_share_a_root(storage: Storage) -> None:
-    assert meet(storage.ledger, "other", "disk", storage.root / "disk") == met(storage, "disk")
+    assert meet(storage.ledger, "other", "disk", PosixRoot(storage.root / "disk")) == met(storage, "disk")
 
 
 @pytest.mark.parametrize("bears", ["nothing", "another marker"])
@@ -144,7 +144,7 @@ def test_a_person_may_say_that_this_is_the_disk(storage: Storage, bears: str) ->
     (root / MARKER).unlink()
     if bears == "another marker":
         leave_marker(root, Marker.new("other", "now"))
-    adopted = adopt(storage.ledger, BEAMLINE, "disk", root)
+    adopted = adopt(storage.ledger, BEAMLINE, "disk", PosixRoot(root))
     assert adopted == identity(root) != before.identity
     assert met(storage, "disk") == Met(adopted)
 
@@ -152,7 +152,7 @@ def test_a_person_may_say_that_this_is_the_disk(storage: Storage, bears: str) ->
 def test_nothing_is_adopted_where_nothing_is_mounted(storage: Storage) -> None:
     (storage.root / "disk").rmdir()
     with pytest.raises(CopyError, match=r"root is not there\. Mount its disk"):
-        adopt(storage.ledger, BEAMLINE, "disk", storage.root / "disk")
+        adopt(storage.ledger, BEAMLINE, "disk", PosixRoot(storage.root / "disk"))
 
 
 def test_two_processes_that_meet_a_place_at_once_agree(storage: Storage) -> None:
@@ -161,7 +161,7 @@ def test_two_processes_that_meet_a_place_at_once_agree(storage: Storage) -> None
         for number in range(8):
             root = storage.root / f"place {number}"
             root.mkdir(exist_ok=True)
-            found = meet(ledger, BEAMLINE, f"place {number}", root)
+            found = meet(ledger, BEAMLINE, f"place {number}", PosixRoot(root))
             (storage.root / f"{number} {name}").write_text(found.identity + found.unavailable)
         ledger.engine.dispose()
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from xpcs_assets.copies.ledger import Ledger
 from xpcs_assets_tests.storage import HandClock
 
-ROOT = Path("/data/disk")
+ROOT = "/data/disk"
 
 
 def test_a_place_that_was_never_met_is_not_known(ledger: Ledger) -> None:
@@ -17,7 +15,7 @@ def test_a_place_that_was_never_met_is_not_known(ledger: Ledger) -> None:
 def test_of_two_meetings_the_first_counts(ledger: Ledger, clock: HandClock) -> None:
     first = ledger.meet_place("b", "disk", "aa" * 16, ROOT)
     clock.advance(10)
-    assert ledger.meet_place("b", "disk", "bb" * 16, Path("/elsewhere")) == first
+    assert ledger.meet_place("b", "disk", "bb" * 16, "/elsewhere") == first
     assert ledger.known_place("b", "disk") == first
     assert (first.identity, first.root) == ("aa" * 16, "/data/disk")
 
@@ -25,7 +23,7 @@ def test_of_two_meetings_the_first_counts(ledger: Ledger, clock: HandClock) -> N
 def test_a_persons_word_counts_over_what_was_met(ledger: Ledger, clock: HandClock) -> None:
     met = ledger.meet_place("b", "disk", "aa" * 16, ROOT)
     clock.advance(10)
-    adopted = ledger.adopt_place("b", "disk", "bb" * 16, Path("/elsewhere"))
+    adopted = ledger.adopt_place("b", "disk", "bb" * 16, "/elsewhere")
     assert (adopted.identity, adopted.root) == ("bb" * 16, "/elsewhere")
     assert adopted.met_at > met.met_at
     assert ledger.known_place("b", "disk") == adopted

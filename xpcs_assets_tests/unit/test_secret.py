@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from xpcs_assets.catalog.secret import SecretReference
 from xpcs_assets.errors import SettingsError
+from xpcs_assets.secret import SecretReference
 
 
 def test_a_secret_is_referred_to_by_file_or_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,119 @@
+"""What a beamline file may say about the places where bytes live, and the site file about how they are reached."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field, field_validator
+
+from xpcs_assets.settings_base import Secret, Settings
+from xpcs_assets.units import Seconds
+
+_DOMAIN = "What dies together (a disk, a room). Copies in one domain count once; empty: "
+
+
+def _absolute(value: str) -> str:
+    path = PurePosixPath(value)
+    if not path.is_absolute() or ".." in path.parts:
+        raise ValueError("must be an absolute path without '..'")
+    return str(path)
+
+
+class FolderSettings(Settings):
+    """A folder of this machine, or one that plays tape."""
+
+    kind: Literal["posix", "tape"] = Field(description="posix: a folder; tape: a folder that plays tape")
+    root: Path = Field(description="The folder; relative paths start at the site's home")
+    failure_domain: str = Field("", description=f"{_DOMAIN}the file system")
+
+    @property
+    def folder(self) -> Path:
+        """Where it is found on this machine."""
+        return self.root
+
+
+class SshPlaceSettings(Settings):
+    """A folder of another machine, reached over ssh and rsync."""
+
+    kind: Literal["ssh"] = Field(description="Which kind of place this is")
+    host: str = Field(description="One of `hosts` in the site file")
+    root: str = Field(description="The folder there, an absolute path")
+    failure_domain: str = Field("", description=f"{_DOMAIN}the host")
+
+    _is_absolute = field_validator("root")(_absolute)
+
+    @property
+    def folder(self) -> None:
+        """It is not found on this machine."""
+
+
+class S3PlaceSettings(Settings):
+    """A part of an S3 bucket."""
+
+    kind: Literal["s3"] = Field(description="Which kind of place this is")
+    bucket: str = Field(description="The bucket")
+    prefix: str = Field("", description="Where in it; empty: all of it")
+    endpoint: str = Field("", description="Address of the service; empty: that of AWS for the region")
+    region: str = Field("us-east-1", description="The bucket's region")
+    access_key_id: Secret = Field(description="Where the access key's id lies")
+    secret_access_key: Secret = Field(description="Where the access key's secret lies")
+    failure_domain: str = Field("", description=f"{_DOMAIN}the service and the bucket")
+
+    @property
+    def folder(self) -> None:
+        """It is not found on this machine."""
+
+
+class GlobusPlaceSettings(Settings):
+    """A folder of a Globus collection, which is mounted on this machine as well."""
+
+    kind: Literal["globus"] = Field(description="Which kind of place this is")
+    collection: UUID = Field(description="The collection")
+    root: str = Field(description="The folder in the collection, an absolute path")
+    mounted_at: Path = Field(description="The same folder on this machine: what arrived is read back there")
+    failure_domain: str = Field("", description=f"{_DOMAIN}the file system")
+
+    _is_absolute = field_validator("root")(_absolute)
+
+    @property
+    def folder(self) -> Path:
+        """Where it is found on this machine."""
+        return self.mounted_at
+
+
+PlaceSettings = Annotated[
+    FolderSettings | SshPlaceSettings | S3PlaceSettings | GlobusPlaceSettings, Field(discriminator="kind")
+]
+
+
+class HostSettings(Settings):
+    """A machine that is reached over ssh with a key, never with a password."""
+
+    address: str = Field(description="Its name or address")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(22, description="Where sshd listens")
+    user: str = Field(description="Who to be there")
+    key: Path = Field(description="The file of the private key; relative paths start at the site's home")
+    known_hosts: Path = Field(description="The file with the host's key: another key is refused")
+    connect: Seconds = Field(10.0, gt=0, description="How long to wait for a connection")
+
+    @field_validator("address", "user")
+    @classmethod
+    def _is_a_word(cls, value: str) -> str:
+        # ssh takes what begins with a hyphen for an option.
+        if not value or value.startswith("-") or any(not letter.isprintable() or letter.isspace() for letter in value):
+            raise ValueError("must be a word that does not begin with '-'")
+        return value
+
+
+class GlobusSettings(Settings):
+    """The account for Globus Transfer."""
+
+    client_id: str = Field("", description="A confidential client of Globus Auth")
+    client_secret: Secret | None = Field(None, description="Its secret")
+    token: Secret | None = Field(None, description="A long-lived token for Transfer; wins over client_id")
+    url: str = Field("", description="Of Transfer; empty: the SDK's")
+    auth_url: str = Field("", description="Of Globus Auth; empty: the SDK's")
+    timeout: Seconds = Field(60.0, gt=0, description="How long to wait to connect, and for each piece of an answer")
+    deadline: Seconds = Field(7 * 86400.0, gt=0, description="A transfer that takes longer is given up")
