@@ -1,0 +1,97 @@
+"""The kinds of place that the contract is tested with: a new one is an entry of ``KINDS``.
+
+Each test has a folder of its own, ``root``, that stands for the place's root. Where the bytes lie in it (``is_folder``)
+a test may put there what it likes; another kind takes the folder's name for a prefix or the like.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xpcs_assets.places.marker import Marker, leave_marker
+from xpcs_assets.places.place import Place
+from xpcs_assets.places.posix import PosixPlace
+from xpcs_assets.places.tape import TapePlace
+from xpcs_assets.runs.folders import MARKER
+
+
+class PlaceKind:
+    """How the contract opens a place of one kind, and how it reaches below it to plant what the place must find."""
+
+    is_folder = True
+    """Whether its bytes lie in ``root`` itself, with links, folders and devices."""
+    gives_up = True
+    """Whether files may be removed and set aside."""
+
+    def why_missing(self) -> str:
+        """Why this kind cannot be tested here, such as a server that is not installed; empty when it can."""
+        return ""
+
+    def open(
+        self,
+        root: Path,
+        failure_domain: str = "",
+        *,
+        name: str = "here",
+        identity: str | None = None,
+        unavailable: str = "",
+    ) -> Place:
+        """The place whose root this is."""
+        raise NotImplementedError
+
+    def domain(self, root: Path) -> str:
+        """The failure domain of a place that was given none."""
+        raise NotImplementedError
+
+    def mark(self, root: Path, marker: Marker) -> Marker:
+        """Put a marker where there is none."""
+        return leave_marker(root, marker)
+
+    def plant(self, root: Path, path: str, data: bytes) -> None:
+        """Put bytes below the root without the place."""
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(data)
+
+    def plant_marker(self, root: Path, text: str) -> None:
+        """Put some text where the marker should be."""
+        self.plant(root, MARKER, text.encode())
+
+    def contents(self, root: Path) -> dict[str, bytes]:
+        """All bytes below the root, marker and partials included."""
+        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    def carries(self, name: str) -> bool:
+        """Whether a file may have this name."""
+        return True
+
+
+class PosixKind(PlaceKind):
+    """A folder of this machine."""
+
+    made: type[PosixPlace] = PosixPlace
+
+    def open(
+        self,
+        root: Path,
+        failure_domain: str = "",
+        *,
+        name: str = "here",
+        identity: str | None = None,
+        unavailable: str = "",
+    ) -> Place:
+        """See :meth:`PlaceKind.open`."""
+        return self.made(name, root, failure_domain, identity=identity, unavailable=unavailable)
+
+    def domain(self, root: Path) -> str:
+        """See :meth:`PlaceKind.domain`."""
+        return f"device {root.stat().st_dev}"
+
+
+class TapeKind(PosixKind):
+    """A folder that plays tape."""
+
+    made = TapePlace
+    gives_up = False
+
+
+KINDS: dict[str, PlaceKind] = {"posix": PosixKind(), "tape": TapeKind()}
