@@ -13,7 +13,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from xpcs_assets.errors import NotFoundError, SettingsError
+from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings import Beamline, SiteSettings
+from xpcs_assets.settings_base import Secret
 
 HOME_VARIABLE = "XPCS_ASSETS_HOME"
 SITE_FILE = "site.yaml"
@@ -93,6 +95,12 @@ class Site:
     def path(self, relative: Path) -> Path:
         """A path of the settings, made absolute."""
         return self.home / relative
+
+    def secret(self, secret: Secret | None) -> SecretReference | None:
+        """Where a secret of the settings lies, its path made absolute."""
+        if secret is None:
+            return None
+        return SecretReference(file=str(self.path(secret.file)) if secret.file else "", variable=secret.variable)
 
     def folder(self, settings: Beamline, place: str) -> Path:
         """The folder of a beamline's place on this machine.

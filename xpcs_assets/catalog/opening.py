@@ -11,8 +11,6 @@ from xpcs_assets.catalog.scicat import ScicatCatalog
 from xpcs_assets.catalog.scicat_config import ScicatConfig
 from xpcs_assets.copies.clock import Clock, utc_now
 from xpcs_assets.errors import SettingsError
-from xpcs_assets.secret import SecretReference
-from xpcs_assets.settings_base import Secret
 from xpcs_assets.settings_catalogs import GlobusSearchSettings, ScicatSettings
 from xpcs_assets.site import SITE_FILE, Site
 
@@ -48,8 +46,8 @@ def scicat_config(site: Site, settings: ScicatSettings) -> ScicatConfig:
     said = settings.model_dump(exclude={"kind", "token", "password", "connect", "read"})
     return ScicatConfig(
         **said,
-        token=_reference(site, settings.token),
-        password=_reference(site, settings.password),
+        token=site.secret(settings.token),
+        password=site.secret(settings.password),
         connect_s=settings.connect,
         read_s=settings.read,
     )
@@ -62,12 +60,6 @@ def globus_search_config(site: Site, settings: GlobusSearchSettings) -> GlobusSe
     return GlobusSearchConfig(
         **said,
         **{f"{name}_s": getattr(settings, name) for name in times},
-        token=_reference(site, settings.token),
-        client_secret=_reference(site, settings.client_secret),
+        token=site.secret(settings.token),
+        client_secret=site.secret(settings.client_secret),
     )
-
-
-def _reference(site: Site, secret: Secret | None) -> SecretReference | None:
-    if secret is None:
-        return None
-    return SecretReference(file=str(site.path(secret.file)) if secret.file else "", variable=secret.variable)
