@@ -119,7 +119,7 @@ def write_in(
     try:
         with Pouring(descriptor, also, calls) as pouring:
             written = pouring.write(chunks)
-            _refuse_wrong_source(target, written, sha256, also)
+            refuse_wrong_source(target, written, sha256, also)
             if mtime_ns is not None:
                 calls.set_mtime(descriptor, mtime_ns)
             calls.fsync(descriptor)
@@ -192,7 +192,8 @@ def _claim_partial(target: _Name, calls: Syscalls) -> tuple[str, int]:
         calls.close(descriptor)
 
 
-def _refuse_wrong_source(target: Path, written: Digests, sha256: str, also: Mapping[str, str]) -> None:
+def refuse_wrong_source(target: str | os.PathLike[str], written: Digests, sha256: str, also: Mapping[str, str]) -> None:
+    """Raise SourceDiffersError unless the bytes that came have the digests that were promised of them."""
     expected = ({"sha256": sha256} if sha256 else {}) | dict(also)
     found = {"sha256": written.sha256} | written.also
     wrong = [

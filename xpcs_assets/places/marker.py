@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -104,6 +104,31 @@ class PosixRoot:
     def has(self, path: str) -> bool:
         """Whether anything has this name, a link that leads nowhere included."""
         return os.path.lexists(self.folder / path)
+
+
+def why_unknown(identity: str | None, read: Callable[[], Marker | None]) -> str:
+    """Why what is not found in a place may be there all the same; empty when its root is known to be the place's.
+
+    Parameters
+    ----------
+    identity
+        What is expected: an identity, :data:`UNMARKED`, or None for a root that is taken at its word.
+    read
+        Reads the marker that the root bears; not called where none is expected.
+    """
+    if identity is None:
+        return ""
+    if identity == UNMARKED:
+        return f"its root bears no marker {MARKER}, so that another disk there would not be noticed"
+    try:
+        marker = read()
+    except CopyError as error:
+        return f"its marker {MARKER} cannot be read: {error.what}"
+    if marker is None:
+        return f"no marker {MARKER} is there, and that of {identity} should be: its disk is not mounted"
+    if marker.identity != identity:
+        return f"the marker {MARKER} is that of {marker.identity} ({marker.place}), and not of {identity}"
+    return ""
 
 
 def marker_in(folder: int, root: Path, calls: Syscalls = SYSCALLS) -> Marker | None:

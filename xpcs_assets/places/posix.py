@@ -12,7 +12,7 @@ from xpcs_assets.errors import CopyError, NotFoundError
 from xpcs_assets.places import files, reading
 from xpcs_assets.places.files import Written
 from xpcs_assets.places.folders import open_below, open_folder
-from xpcs_assets.places.marker import UNMARKED, marker_in
+from xpcs_assets.places.marker import UNMARKED, marker_in, why_unknown
 from xpcs_assets.places.moving import move_file, remove_empty_folders
 from xpcs_assets.places.place import Listing, Presence, RemovalPermit, Stat, Usage
 from xpcs_assets.places.reading import Hashed, Signature, told_as_copy_error
@@ -262,19 +262,7 @@ class PosixPlace:
 
     def _why_unknown(self, root: int) -> str:
         """Why what is not found below the open root may be there all the same; empty when it is not."""
-        if self._not_met or self.identity is None:
-            return self._not_met
-        if self.identity == UNMARKED:
-            return f"its root bears no marker {MARKER}, so that another disk there would not be noticed"
-        try:
-            marker = marker_in(root, self.root, self.calls)
-        except CopyError as error:
-            return f"its marker {MARKER} cannot be read: {error.what}"
-        if marker is None:
-            return f"no marker {MARKER} is there, and that of {self.identity} should be: its disk is not mounted"
-        if marker.identity != self.identity:
-            return f"the marker {MARKER} is that of {marker.identity} ({marker.place}), and not of {self.identity}"
-        return ""
+        return self._not_met or why_unknown(self.identity, lambda: marker_in(root, self.root, self.calls))
 
     def _refuse_unknown(self, root: int) -> None:
         if unknown := self._why_unknown(root):
