@@ -15,6 +15,7 @@ from xpcs_assets.copies.bundle_book import Bundle, BundleBook, BundleRun, Member
 from xpcs_assets.copies.clock import Clock, Stopwatch, boot_time_s, utc_now
 from xpcs_assets.copies.clock_book import ClockBook
 from xpcs_assets.copies.copy_book import Copy, CopyBook, CopyState, Evidence
+from xpcs_assets.copies.job_book import BookedJob, JobBook, JobState
 from xpcs_assets.copies.leases import Hold, Lease, LeaseBook
 from xpcs_assets.copies.overview import OverviewBook, Seen
 from xpcs_assets.copies.place_book import KnownPlace, PlaceBook
@@ -31,6 +32,7 @@ __all__ = [
     "AuditLine",
     "AuditOutcome",
     "Bundle",
+    "BookedJob",
     "BundleRun",
     "Clock",
     "Copy",
@@ -43,6 +45,7 @@ __all__ = [
     "Hold",
     "KnownPlace",
     "Lease",
+    "JobState",
     "Ledger",
     "Member",
     "Removal",
@@ -72,9 +75,10 @@ class Ledger(
     OverviewBook,
     PlaceBook,
 ):
-    """Runs, copies, results, holds, leases and removals of a site.
+    """Runs, copies, results, holds, leases, removals and jobs of a site.
 
     >>> from xpcs_assets.copies.database import migrate, open_database
+    JobBook,
     >>> engine = open_database("sqlite://")
     >>> migrate(engine)
     >>> Ledger(engine).runs("beamline-1")
