@@ -74,11 +74,11 @@ class Ledger(
     ClockBook,
     OverviewBook,
     PlaceBook,
+    JobBook,
 ):
     """Runs, copies, results, holds, leases, removals and jobs of a site.
 
     >>> from xpcs_assets.copies.database import migrate, open_database
-    JobBook,
     >>> engine = open_database("sqlite://")
     >>> migrate(engine)
     >>> Ledger(engine).runs("beamline-1")
