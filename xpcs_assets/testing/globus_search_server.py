@@ -12,7 +12,6 @@ faults and looks at what it holds::
 
 from __future__ import annotations
 
-import base64
 import json
 import threading
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from xpcs_assets.testing import globus_auth
 from xpcs_assets.testing.globus_search_index import Caller, Index, Refused
 from xpcs_assets.testing.globus_search_types import REQUEST_BYTES
 from xpcs_assets.testing.loopback import LoopbackServer
@@ -109,8 +109,11 @@ class GlobusSearchServer(LoopbackServer):
         url = urlsplit(target)
         try:
             with self._lock:
-                if url.path == "/v2/oauth2/token":
-                    return 200, self._give_token(headers, parse_qs(body.decode()))
+                if url.path == globus_auth.TOKEN_PATH:
+                    client = globus_auth.log_in(headers, {name: one.secret for name, one in self.clients.items()})
+                    scopes = globus_auth.asked_scopes(body, lambda scope: scope.startswith(SCOPE))
+                    told = (self.clients[client], self.token_seconds, scopes, RESOURCE_SERVER)
+                    return 200, globus_auth.answer(self.tokens, *told)
                 done = self._search(method, url.path, parse_qs(url.query), self._caller(headers), headers, body)
                 return 200, json.loads(json.dumps(done))
         except Refused as refusal:
@@ -154,22 +157,6 @@ class GlobusSearchServer(LoopbackServer):
         if client is None:
             raise Refused(401, "Unauthorized.Generic", "the token is not good")
         return Caller(client.name, frozenset({client.identity, *client.groups}), self.scopes, client.role)
-
-    def _give_token(self, headers: Mapping[str, str], form: Mapping[str, list[str]]) -> dict[str, Any]:
-        """A token for a client's id and secret."""
-        kind, _, encoded = headers.get("authorization", "").partition(" ")
-        name, _, secret = base64.b64decode(encoded).decode().partition(":") if kind == "Basic" else ("", "", "")
-        client = self.clients.get(name)
-        if client is None or client.secret != secret:
-            raise Refused(401, "Error", "invalid_client")
-        scopes = form.get("scope", [""])[0].split()
-        if form.get("grant_type") != ["client_credentials"] or not scopes:
-            raise Refused(400, "Error", "unsupported_grant_type")
-        if not all(scope.startswith(SCOPE) for scope in scopes):
-            raise Refused(400, "Error", "unknown_scope")
-        lasts = {"expires_in": int(self.token_seconds), "token_type": "Bearer", "other_tokens": []}
-        told = {"access_token": self.token(client), "scope": " ".join(scopes), "resource_server": RESOURCE_SERVER}
-        return {**told, **lasts}
 
 
 def _parsed(headers: Mapping[str, str], body: bytes) -> Any:

@@ -44,7 +44,7 @@ class LoopbackServer(ABC):
 
     @abstractmethod
     def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Any]:
-        """Status and content of the answer to a request; the headers' names are lower case."""
+        """Status and content of the answer to a request: JSON, or a text's bytes. The headers' names are lower case."""
 
     @abstractmethod
     def failure(self, status: int) -> Any:
@@ -133,12 +133,16 @@ class _Handler(BaseHTTPRequestHandler):
         if silent:
             self.close_connection = True
             return
-        html = fault.endswith("proxy")
-        payload = (content if html else json.dumps(content)).encode()
+        if fault.endswith("proxy"):
+            kind, payload = "text/html", content.encode()
+        elif isinstance(content, bytes):
+            kind, payload = "text/plain", content
+        else:
+            kind, payload = "application/json; charset=utf-8", json.dumps(content).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "text/html" if html else "application/json; charset=utf-8")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(payload)))
-        if status == 429:
+        if status in {429, 503}:
             self.send_header("Retry-After", str(RETRY_AFTER_S))
         self.end_headers()
         self.wfile.write(payload)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 KINDS = (
-    *("401", "403", "404", "409", "429", "500 before", "500 after"),
+    *("401", "403", "404", "409", "429", "503", "500 before", "500 after"),
     *("time-out before", "time-out after", "reset", "reset after", "slow"),
     *("502 of a proxy", "page of a proxy"),  # HTML, with status 502 or 200
 )

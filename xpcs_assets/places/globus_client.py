@@ -1,0 +1,207 @@
+"""A connection to Globus Transfer: log-in, requests through the SDK, errors in our tree.
+
+The SDK makes a request again after errors of the network and of the service, a submission too: that one bears an id
+of ours, by which the service knows it. Tokens of a client are renewed by the SDK; one from a file is read anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from xpcs_assets.errors import CopyError, SettingsError, UnreachableError, XpcsAssetsError
+from xpcs_assets.secret import SecretReference
+
+if TYPE_CHECKING:
+    import globus_sdk
+
+WHERE = "Globus Transfer"
+_LATER = (408, 425, 429)
+_WORDS = 500  # of what the service says
+_LOGIN = "Put a good token or secret; it is read anew each time"
+_REMEDIES = {
+    401: _LOGIN,
+    403: "Give the account the right to read at the source and to write at the target, in the collection's permissions",
+    404: "Check the collection's id and the path in it, and that the account may see them",
+}
+
+
+@dataclass(frozen=True)
+class GlobusAccount:
+    """Who asks, and how.
+
+    Attributes
+    ----------
+    client_id, client_secret
+        A confidential client of Globus Auth, which gets tokens of its own.
+    token
+        A long-lived token for Transfer; wins over ``client_id``.
+    url, auth_url
+        Of Transfer and of Globus Auth; empty: those of the SDK.
+    timeout_s
+        The longest wait to connect, and for each piece of an answer.
+    tries
+        How often a request is made; the SDK makes it again after an error of the network or of the service.
+    longest_sleep_s
+        Between two of them, whatever the service asks for.
+
+    Raises
+    ------
+    SettingsError
+        There is nothing to log in with, or a token would be sent where it must not be.
+    """
+
+    client_id: str = ""
+    client_secret: SecretReference | None = None
+    token: SecretReference | None = None
+    url: str = ""
+    auth_url: str = ""
+    timeout_s: float = 60.0
+    tries: int = 4
+    longest_sleep_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.token is None and not (self.client_id and self.client_secret):
+            raise SettingsError("name a token, or a client_id and client_secret", where="globus")
+        for name, address in (("url", self.url), ("auth_url", self.auth_url)):
+            parts = urlsplit(address)
+            loopback = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
+            if address and (parts.scheme != "https" or not parts.hostname) and not loopback:
+                raise SettingsError(f"{name} must be https://host: a token is sent there", where="globus")
+
+
+class GlobusConnection:
+    """A connection. Not for several threads at once."""
+
+    def __init__(self, account: GlobusAccount) -> None:
+        self.account = account
+        self._transfer: globus_sdk.TransferClient | None = None
+        self._auth: globus_sdk.ConfidentialAppAuthClient | None = None
+        self._consents: tuple[str, ...] = ()
+
+    def close(self) -> None:
+        """Close its connections; the next request opens others, with secrets that are read anew."""
+        for client in (self._transfer, self._auth):
+            if client is not None:
+                client.transport.close()  # the SDK closes only those that it made
+        self._transfer = self._auth = None
+
+    def ask(
+        self, what: str, request: Callable[[globus_sdk.TransferClient], Any], *, again: bool = True
+    ) -> dict[str, Any]:
+        """Make a request. Once more with a new log-in, when the token is no longer good or lacks a consent.
+
+        Raises
+        ------
+        UnreachableError
+            No answer, or not now: what was asked may have been done.
+        CopyError
+            Refused; the remedy says what lacks.
+        """
+        sdk = globus()
+        try:
+            content = request(self._connected()).data
+        except sdk.AuthAPIError as error:
+            self.close()
+            consents, self._consents = self._consents, ()
+            raise _login_failed(error.http_status, consents) from None
+        except sdk.GlobusAPIError as error:
+            if again and self._may_help(error):
+                self.close()
+                return self.ask(what, request, again=False)
+            raise _refused(what, error) from None
+        except sdk.GlobusError as error:
+            inner = getattr(error, "underlying_exception", None)
+            kinds = ", ".join(type(one).__name__ for one in (error, inner) if one is not None)
+            raise unreachable(f"{what}: {kinds}") from None
+        if not isinstance(content, dict):
+            raise unreachable(f"{what}: the answer is no JSON object")
+        return content
+
+    def _may_help(self, error: globus_sdk.GlobusAPIError) -> bool:
+        """Whether another log-in may help against a refusal; a client consents for itself by asking for the scope."""
+        if error.http_status == 401:
+            return True
+        lacking = set(error.info.consent_required.required_scopes or ()) - {*self._consents}
+        if self.account.token is not None or not lacking:
+            return False
+        self._consents = (*self._consents, *sorted(lacking))
+        return True
+
+    def _connected(self) -> globus_sdk.TransferClient:
+        if self._transfer is None:
+            self._transfer = globus().TransferClient(
+                base_url=self.account.url or None,
+                authorizer=self._authorizer(),
+                transport=self._transport(),
+                retry_config=self._retries(),
+            )
+        return self._transfer
+
+    def _authorizer(self) -> Any:
+        sdk = globus()
+        if self.account.token is not None:
+            return sdk.AccessTokenAuthorizer(self.account.token.read())
+        self.close()
+        self._auth = sdk.ConfidentialAppAuthClient(
+            self.account.client_id,
+            self.account.client_secret.read() if self.account.client_secret else "",
+            base_url=self.account.auth_url or None,
+            transport=self._transport(),
+            retry_config=self._retries(),
+        )
+        scopes = [sdk.TransferClient.scopes.all, *self._consents]
+        try:
+            return sdk.ClientCredentialsAuthorizer(self._auth, scopes)
+        except (ValueError, KeyError, TypeError) as error:
+            raise unreachable(f"the log-in's answer is not understood ({type(error).__name__})") from None
+
+    def _transport(self) -> Any:
+        from globus_sdk.transport import RequestsTransport
+
+        return RequestsTransport(verify_ssl=True, http_timeout=float(self.account.timeout_s))
+
+    def _retries(self) -> Any:
+        from globus_sdk.transport import RetryConfig
+
+        return RetryConfig(max_retries=self.account.tries - 1, max_sleep=self.account.longest_sleep_s)
+
+
+def _login_failed(status: int, consents: tuple[str, ...]) -> XpcsAssetsError:
+    if status >= 500 or status in _LATER:
+        return unreachable(f"log-in: HTTP {status}")
+    if consents and status != 401:
+        remedy = "Have the collection's manager let the client in, or use a guest collection, which wants no consent"
+        return CopyError(f"the consent {' '.join(consents)} is refused (HTTP {status})", where=WHERE, remedy=remedy)
+    return CopyError(f"the log-in is refused (HTTP {status})", where=WHERE, remedy=_LOGIN)
+
+
+def _refused(what: str, error: globus_sdk.GlobusAPIError) -> XpcsAssetsError:
+    """What a refusal is in our tree; a consent or log-in that lacks is named in the remedy."""
+    said = f"{what}: HTTP {error.http_status} {error.code or ''} {error.message or ''}"[:_WORDS].strip()
+    if error.http_status >= 500 or error.http_status in _LATER:
+        return unreachable(said)
+    remedy = _REMEDIES.get(error.http_status, "")
+    if scopes := error.info.consent_required.required_scopes:
+        wanted = " ".join(f"'{scope}'" for scope in scopes)
+        remedy = f"Run `globus session consent {wanted}` as the account, and put a token that was made after it"
+    elif error.info.authorization_parameters:
+        remedy = "The collection wants a newer log-in, `globus session update`; a client is better given a guest one"
+    return CopyError(said, where=WHERE, remedy=remedy)
+
+
+def unreachable(what: str) -> UnreachableError:
+    """No answer that could be used came."""
+    return UnreachableError(what, where=WHERE, remedy="It is asked again; nothing is begun twice")
+
+
+def globus() -> Any:
+    """The SDK; SettingsError when it is not installed."""
+    try:
+        import globus_sdk
+    except ImportError as error:
+        remedy = "Install it with: pip install 'xpcs-assets[globus]'"
+        raise SettingsError("globus-sdk is not installed", where="globus", remedy=remedy) from error
+    return globus_sdk
