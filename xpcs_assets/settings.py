@@ -19,6 +19,7 @@ from xpcs_assets.runs.recipe import AnalysisSettings, AnalysisType, described
 from xpcs_assets.runs.retention import Retention
 from xpcs_assets.settings_base import NAME, Settings
 from xpcs_assets.settings_catalogs import EMBEDDED, CatalogSettings, RosterSettings
+from xpcs_assets.settings_compute import LOCAL, ComputeSettings
 from xpcs_assets.settings_datacite import Datacite
 from xpcs_assets.settings_places import GlobusSettings, HostSettings, PlaceSettings
 from xpcs_assets.settings_quality import QualitySettings
@@ -121,6 +122,22 @@ class Correlate(_RecipeSettings):
     qmap: QmapSource = Field(description="Which q-map; give one of its two keys")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where the worker computes")
     time_limit: Seconds = Field(3600.0, description="A worker that takes longer is stopped and the run fails")
+    on: tuple[str, ...] = Field(
+        (LOCAL,),
+        min_length=1,
+        description="Where it is run: names under `compute` in the site file, and `local`, this machine; "
+        "the first that takes the job has it",
+    )
+    account: str = Field("", description="Who pays for this beamline's jobs; empty: as the back end's settings say")
+    queue: str = Field("", description="Which queue they go to; empty: as the back end's settings say")
+    walltime: Seconds = Field(0.0, ge=0, description="How long they may take; 0: as the back end's settings say")
+
+    @field_validator("on")
+    @classmethod
+    def _are_in_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value) or LOCAL in value[:-1]:
+            raise ValueError(f"names each back end once, and {LOCAL}, which always takes a job, last")
+        return value
 
     @model_validator(mode="after")
     def _is_an_analysis(self) -> Self:
@@ -129,6 +146,11 @@ class Correlate(_RecipeSettings):
         except CorrelationError as error:
             raise ValueError(str(error)) from error
         return self
+
+    @property
+    def remote(self) -> tuple[str, ...]:
+        """The back ends that are not this machine, in their order."""
+        return tuple(name for name in self.on if name != LOCAL)
 
     @property
     def settings(self) -> AnalysisSettings:
@@ -344,14 +366,24 @@ class SiteSettings(Settings):
     roster: RosterSettings = Field(RosterSettings(), description="Who belongs to a proposal")
     hosts: dict[str, HostSettings] = Field({}, description="Machines that are reached over ssh, by name")
     globus: GlobusSettings | None = Field(None, description="The account for Globus Transfer")
+    compute: dict[str, ComputeSettings] = Field(
+        {}, description="Back ends that run analyses, by name; a beamline names those it uses"
+    )
 
-    @field_validator("catalogs", "hosts")
+    @field_validator("catalogs", "hosts", "compute")
     @classmethod
     def _have_names(cls, value: dict[str, Settings]) -> dict[str, Settings]:
         for name in value:
-            if NAME.fullmatch(name) is None or name == EMBEDDED:
+            if NAME.fullmatch(name) is None or name in {EMBEDDED, LOCAL}:
                 raise ValueError(f"{name!r}: a name has lower-case letters, digits and '-', such as scicat")
         return value
+
+    @model_validator(mode="after")
+    def _hosts_exist(self) -> Self:
+        for name, backend in self.compute.items():
+            if backend.through and backend.through not in self.hosts:
+                raise ValueError(f"compute.{name}.through: no host is called {backend.through!r}")
+        return self
 
 
 def beamline_schema() -> str:

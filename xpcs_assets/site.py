@@ -16,6 +16,7 @@ from xpcs_assets.errors import NotFoundError, SettingsError
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings import Beamline, SiteSettings
 from xpcs_assets.settings_base import Secret
+from xpcs_assets.settings_compute import LOCAL
 
 HOME_VARIABLE = "XPCS_ASSETS_HOME"
 SITE_FILE = "site.yaml"
@@ -47,6 +48,7 @@ class Site:
             try:
                 beamline = load_beamline(path)
                 self._know_catalogs(beamline, path)
+                self._know_backends(beamline, path)
             except SettingsError as error:
                 self.broken[path.stem] = error
             else:
@@ -75,6 +77,17 @@ class Site:
                 f"pipeline.catalog: {SITE_FILE} has no catalog {', '.join(unknown)}",
                 where=path,
                 remedy=f"There are: {', '.join(['embedded', *self.settings.catalogs])}",
+            )
+
+    def _know_backends(self, beamline: Beamline, path: Path) -> None:
+        """Refuse a beamline whose analyses are to run where ``site.yaml`` has nothing."""
+        correlate = beamline.pipeline.correlate
+        unknown = [name for name in (correlate.remote if correlate else ()) if name not in self.settings.compute]
+        if unknown:
+            raise SettingsError(
+                f"pipeline.correlate.on: {SITE_FILE} has no back end {', '.join(unknown)} under compute",
+                where=path,
+                remedy=f"There are: {', '.join([*self.settings.compute, LOCAL])}",
             )
 
     @property

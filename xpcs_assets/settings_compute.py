@@ -1,0 +1,88 @@
+"""What a site file may say about the back ends that run analyses: batch systems of this or another machine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from xpcs_assets.settings_base import Settings
+from xpcs_assets.units import Seconds, SizeBytes
+
+LOCAL = "local"
+"""The back end that needs no settings: a process of the Dagster run itself."""
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class BackendSettings(Settings):
+    """What every back end needs to know: how the worker is started there, and what a job asks for."""
+
+    python: str = Field(description="The Python there that has xpcs-assets in it, such as /env/bin/python")
+    folder: str = Field(description="A folder there, absolute and made by you: jobs run and leave their output in it")
+    seen_as: dict[str, str] = Field(
+        {}, description="What paths of this machine begin with, and what they begin with there; empty: all are the same"
+    )
+    environment: dict[str, str] = Field({}, description="Variables for the worker. No secrets: schedulers show them")
+    account: str = Field("", description="Who pays")
+    queue: str = Field("", description="Which queue: a partition or QOS, as the back end has it")
+    walltime: Seconds = Field(3600.0, ge=60, description="A job that takes longer is ended")
+    nodes: Annotated[int, Field(ge=1)] = Field(1, description="Nodes of a job; the worker uses one")
+    gpus: Annotated[int, Field(ge=0)] = Field(0, description="GPUs of a job")
+    memory: SizeBytes = Field(0, ge=0, description="Main memory of a job; 0: the back end's own")
+    extra: tuple[str, ...] = Field((), description="Further words for the submission, as the back end spells them")
+    call: Seconds = Field(15.0, gt=0, le=25, description="A call that takes longer is given up, and repeated later")
+    every: Seconds = Field(20.0, ge=1, description="How often it is asked how its jobs are")
+    settle: Seconds = Field(60.0, ge=0, description="So long after a job's end its result may take to be seen here")
+    max_jobs: Annotated[int, Field(ge=1)] = Field(100, description="Jobs of this site that it has at most; others wait")
+
+    @field_validator("folder")
+    @classmethod
+    def _is_absolute(cls, value: str) -> str:
+        return _absolute(value)
+
+    @field_validator("seen_as")
+    @classmethod
+    def _are_absolute(cls, value: dict[str, str]) -> dict[str, str]:
+        return {_absolute(here): _absolute(there) for here, there in value.items()}
+
+    @field_validator("environment")
+    @classmethod
+    def _are_variables(cls, value: dict[str, str]) -> dict[str, str]:
+        wrong = [name for name, text in value.items() if _VARIABLE.fullmatch(name) is None or "\0" in text]
+        if wrong:
+            raise ValueError(f"no name of a variable: {', '.join(wrong)}")
+        return value
+
+    def seen(self, path: str) -> str:
+        """What a path of this machine is called there.
+
+        Raises
+        ------
+        ValueError
+            It is not seen there.
+        """
+        if not self.seen_as:
+            return path
+        for here in sorted(self.seen_as, key=len, reverse=True):
+            if PurePosixPath(path).is_relative_to(here):
+                return str(PurePosixPath(self.seen_as[here]) / PurePosixPath(path).relative_to(here))
+        raise ValueError(f"{path} lies below none of {', '.join(self.seen_as)}")
+
+
+class SchedulerSettings(BackendSettings):
+    """A batch system whose commands are run here or on another machine."""
+
+    kind: Literal["slurm", "pbs", "htcondor"] = Field(description="Which batch system")
+    through: str = Field("", description="One of `hosts`, where its commands are run over ssh; empty: this machine")
+
+
+ComputeSettings = SchedulerSettings
+
+
+def _absolute(value: str) -> str:
+    path = PurePosixPath(value)
+    if not path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{value!r} must be an absolute path without '..'")
+    return str(path)
