@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xpcs_assets.errors import NotFoundError, RefusedError, SettingsError
+from xpcs_assets.errors import NotFoundError, RefusedError
 from xpcs_assets.runs.folders import VersionFolder
 from xpcs_assets.runs.key import split_analysis_key
 from xpcs_assets.settings import Beamline
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from xpcs_assets.copies.ledger import Ledger, RunVersion
     from xpcs_assets.copies.ledger import Result as LedgerResult
-    from xpcs_assets.places.posix import PosixPlace
-    from xpcs_assets.places.tape import TapePlace
+    from xpcs_assets.places.marker import Root
+    from xpcs_assets.places.place import Place
 
 # How long a worker may be dead before another takes its run; renewed while bytes move.
 LEASE_S = 600.0
@@ -82,7 +82,7 @@ class OpenBeamline:
         """
         return self.site.folder(self.settings, place)
 
-    def place(self, name: str) -> PosixPlace | TapePlace:
+    def place(self, name: str) -> Place:
         """A place by its name, which expects the marker that its root had when the site first met it.
 
         The first time, the marker in the root is adopted; where there is none, one is left. See
@@ -91,21 +91,23 @@ class OpenBeamline:
         Raises
         ------
         SettingsError
-            The beamline has no such place.
+            The beamline has no such place, or what it is reached by is missing.
         """
-        from xpcs_assets.copies.meeting import meet
-        from xpcs_assets.places.marker import PosixRoot
-        from xpcs_assets.places.posix import PosixPlace
-        from xpcs_assets.places.tape import TapePlace
+        from xpcs_assets.copies.opening import open_place
 
-        settings = self.settings.places.get(name)
-        if settings is None:
-            there_are = f"There are: {', '.join(self.settings.places)}"
-            raise SettingsError(f"{self.name} has no place {name!r}", remedy=there_are)
-        kind = TapePlace if settings.kind == "tape" else PosixPlace
-        root = self.root(name)
-        met = meet(self.ledger, self.name, name, PosixRoot(root))
-        return kind(name, root, settings.failure_domain, identity=met.identity, unavailable=met.unavailable)
+        return open_place(self.site, self.settings, name, self.ledger)
+
+    def place_root(self, name: str) -> Root:
+        """The root of a place as a meeting sees it, whatever marker it bears.
+
+        Raises
+        ------
+        SettingsError
+            As :meth:`place`.
+        """
+        from xpcs_assets.copies.opening import reach
+
+        return reach(self.site, self.settings, name).root
 
     def latest(self, key: str) -> RunVersion:
         """The newest version of the run behind a partition key (a run key, or one with ``~``).

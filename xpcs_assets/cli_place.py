@@ -52,22 +52,19 @@ def place(
 
 def _adopt(opened: OpenBeamline, name: str) -> None:
     from xpcs_assets.copies.meeting import adopt
-    from xpcs_assets.places.marker import PosixRoot
 
     if not name:
         raise SettingsError("--adopt is about one place", remedy="Name it after the beamline")
-    opened.place(name)  # refuses a name that is none
-    identity = adopt(opened.ledger, opened.name, name, PosixRoot(opened.root(name)))
+    opened.place(name)  # refuses a name that is none, and meets what was never met
+    identity = adopt(opened.ledger, opened.name, name, opened.place_root(name))
     out.print(f"{name} is the disk with marker {identity} from now on")
 
 
 def _look(opened: OpenBeamline, name: str) -> _Told:
-    from xpcs_assets.places.marker import read_marker
-
-    looked_at = opened.place(name)
+    looked_at, root = opened.place(name), opened.place_root(name)
     known = opened.ledger.known_place(opened.name, name)
     try:
-        marker = read_marker(looked_at.root)
+        marker = root.read_marker()
         found = marker.identity if marker else ""
     except CopyError as error:
         found = "cannot be read" if isinstance(error, NotVerifiedError) else plain(error.what)
@@ -75,7 +72,7 @@ def _look(opened: OpenBeamline, name: str) -> _Told:
     usage = looked_at.usage()
     return _Told(
         name,
-        str(looked_at.root),
+        root.where,
         unavailable,
         known.identity if known else "",
         found,

@@ -145,7 +145,7 @@ def source_is_gone(beamline: OpenBeamline, version: RunVersion, source: Path) ->
         return False
     place = beamline.place(beamline.settings.runs.source.watch)
     for entry in version.manifest.files:
-        found = place.stat((source / entry.path).relative_to(place.root).as_posix())
+        found = place.stat((source / entry.path).relative_to(beamline.source_root).as_posix())
         if found.presence is Presence.UNKNOWN:
             raise CopyError(
                 f"whether the source still has {entry.path!r} is not known: {found.reason}",

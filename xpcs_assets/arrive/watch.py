@@ -86,10 +86,11 @@ class Watch:
         return ready
 
     def _refuse_other_disk(self) -> None:
-        watched = self._beamline.place(self._beamline.settings.runs.source.watch)
-        if reason := watched.why_unavailable():
+        watched = self._beamline.settings.runs.source.watch
+        if reason := self._beamline.place(watched).why_unavailable():
             remedy = f"`xpcs-assets place {self._beamline.name}` shows what is expected there"
-            raise CopyError(f"the watched folder is unavailable: {reason}", where=watched.root, remedy=remedy)
+            where = self._beamline.source_root
+            raise CopyError(f"the watched folder is unavailable: {reason}", where=where, remedy=remedy)
 
     def refused_folders(self) -> list[str]:
         """Folders below the watched one that cannot be listed."""

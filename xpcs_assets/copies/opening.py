@@ -1,0 +1,88 @@
+"""Opening a beamline's places by their kind in the settings.
+
+A kind is an entry of ``_KINDS``; its modules and the libraries they need are loaded when a place of it is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xpcs_assets.copies import meeting
+from xpcs_assets.copies.meeting import Met
+from xpcs_assets.errors import SettingsError
+from xpcs_assets.places.marker import PosixRoot, Root
+from xpcs_assets.places.place import Place
+from xpcs_assets.settings import Beamline
+from xpcs_assets.site import Site
+
+if TYPE_CHECKING:
+    from xpcs_assets.copies.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A place of the settings that was not met yet.
+
+    Attributes
+    ----------
+    root
+        Its root, as a meeting sees it.
+    open
+        Makes the place of what the meeting came to.
+    """
+
+    root: Root
+    open: Callable[[Met], Place]
+
+
+def reach(site: Site, beamline: Beamline, name: str) -> Reached:
+    """A place by its name; nothing is asked of it.
+
+    Raises
+    ------
+    SettingsError
+        The beamline has no such place, or what it is reached by is missing or not installed.
+    """
+    settings = beamline.places.get(name)
+    if settings is None:
+        there_are = f"There are: {', '.join(beamline.places)}"
+        raise SettingsError(f"{beamline.beamline} has no place {name!r}", remedy=there_are)
+    kind = _KINDS.get(settings.kind)
+    if kind is None:
+        raise SettingsError(
+            f"places of kind {settings.kind} cannot be opened yet",
+            where=f"{beamline.beamline}: places.{name}",
+            remedy=f"There are: {', '.join(_KINDS)}",
+        )
+    return kind(site, beamline, name)
+
+
+def open_place(site: Site, beamline: Beamline, name: str, ledger: Ledger) -> Place:
+    """A place by its name, which expects the marker that its root had when the site first met it.
+
+    Raises
+    ------
+    SettingsError
+        See :func:`reach`.
+    """
+    reached = reach(site, beamline, name)
+    return reached.open(meeting.meet(ledger, beamline.beamline, name, reached.root))
+
+
+def _folder(site: Site, beamline: Beamline, name: str) -> Reached:
+    from xpcs_assets.places.posix import PosixPlace
+    from xpcs_assets.places.tape import TapePlace
+
+    settings = beamline.places[name]
+    kind = TapePlace if settings.kind == "tape" else PosixPlace
+    root = site.folder(beamline, name)
+
+    def made(met: Met) -> Place:
+        return kind(name, root, settings.failure_domain, identity=met.identity, unavailable=met.unavailable)
+
+    return Reached(PosixRoot(root), made)
+
+
+_KINDS: dict[str, Callable[[Site, Beamline, str], Reached]] = {"posix": _folder, "tape": _folder}
