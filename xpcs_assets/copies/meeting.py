@@ -84,6 +84,6 @@ def _why_strange(ledger: Ledger, beamline: str, place: str, root: Root) -> str:
     for copy in copies:
         files = ledger.version(beamline, copy.run_key, copy.version).manifest.files if copy.path == "." else ()
         names = [file.path for file in files] or [copy.path]
-        if any(root.has(name) for name in names):
+        if root.has_any(names):
             return ""
     return f"none of {len(copies)} copies that the ledger has there is found in it" if copies else ""

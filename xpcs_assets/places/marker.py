@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,8 +78,8 @@ class Root(Protocol):
     def leave_marker(self, marker: Marker) -> Marker:
         """Put a marker where there is none, and return the one that is there then: another's if that was quicker."""
 
-    def has(self, path: str) -> bool:
-        """Whether anything has this name below the root."""
+    def has_any(self, paths: Sequence[str]) -> bool:
+        """Whether anything below the root has one of these names; CopyError when that cannot be known."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ class PosixRoot:
         """See :func:`leave_marker`."""
         return leave_marker(self.folder, marker)
 
-    def has(self, path: str) -> bool:
-        """Whether anything has this name, a link that leads nowhere included."""
-        return os.path.lexists(self.folder / path)
+    def has_any(self, paths: Sequence[str]) -> bool:
+        """Whether anything has one of these names, a link that leads nowhere included."""
+        return any(os.path.lexists(self.folder / path) for path in paths)
 
 
 def why_unknown(identity: str | None, read: Callable[[], Marker | None]) -> str:
