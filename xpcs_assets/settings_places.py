@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from xpcs_assets.settings_base import Secret, Settings
 from xpcs_assets.units import Seconds
@@ -70,12 +70,23 @@ class GlobusPlaceSettings(Settings):
     """A folder of a Globus collection, which is mounted on this machine as well."""
 
     kind: Literal["globus"] = Field(description="Which kind of place this is")
-    collection: UUID = Field(description="The collection")
-    root: str = Field(description="The folder in the collection, an absolute path")
+    collection: UUID | None = Field(None, description="The collection; or give `endpoint`")
+    root: str = Field("", description="The folder in the collection, an absolute path; goes with `collection`")
+    endpoint: str = Field("", description="One of the site file's `globus.endpoints_file`, for collection and folder")
+    sha256: bool = Field(default=True, description="Whether the collection's storage can compute sha256 for Globus")
     mounted_at: Path = Field(description="The same folder on this machine: what arrived is read back there")
     failure_domain: str = Field("", description=f"{_DOMAIN}the file system")
 
-    _is_absolute = field_validator("root")(_absolute)
+    @field_validator("root")
+    @classmethod
+    def _is_absolute(cls, value: str) -> str:
+        return _absolute(value) if value else ""
+
+    @model_validator(mode="after")
+    def _is_one_folder(self) -> Self:
+        if bool(self.endpoint) == (self.collection is not None) or bool(self.endpoint) == bool(self.root):
+            raise ValueError("give either endpoint, or collection and root")
+        return self
 
     @property
     def folder(self) -> Path:
@@ -115,5 +126,8 @@ class GlobusSettings(Settings):
     token: Secret | None = Field(None, description="A long-lived token for Transfer; wins over client_id")
     url: str = Field("", description="Of Transfer; empty: the SDK's")
     auth_url: str = Field("", description="Of Globus Auth; empty: the SDK's")
+    endpoints_file: Path | None = Field(
+        None, description="A `config.yml` in the splash form, for `endpoint` of a place; from the site's home"
+    )
     timeout: Seconds = Field(60.0, gt=0, description="How long to wait to connect, and for each piece of an answer")
     deadline: Seconds = Field(7 * 86400.0, gt=0, description="A transfer that takes longer is given up")

@@ -24,10 +24,13 @@ class Collection:
         Of the collection.
     root
         The folder in it, an absolute path.
+    sha256
+        Whether its storage can compute sha256 for Globus.
     """
 
     uuid: str
     root: str
+    sha256: bool = True
 
     def path(self, relative: str) -> str:
         """A file below the folder, as Globus calls it; CopyError when its name is no text."""

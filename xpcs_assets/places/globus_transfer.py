@@ -48,12 +48,10 @@ class GlobusTransfers:
     account
         Who asks.
     source, target
-        What items' paths are relative to.
+        What items' paths are relative to. Where both can compute sha256 the service is told the files', and fails a
+        transfer in which one differs.
     deadline_s
         The service gives up a transfer that takes longer.
-    sha256
-        Whether the service is given the files' sha256, and fails a transfer in which one differs. Collections whose
-        storage cannot compute it refuse.
     now
         Wall time.
     """
@@ -65,14 +63,13 @@ class GlobusTransfers:
         target: Collection,
         *,
         deadline_s: float = _WEEK_S,
-        sha256: bool = True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.source = source
         self.target = target
         self._connection = GlobusConnection(account)
         self._deadline = timedelta(seconds=deadline_s)
-        self._sha256 = sha256
+        self._sha256 = source.sha256 and target.sha256
         self._now = now
 
     def close(self) -> None:

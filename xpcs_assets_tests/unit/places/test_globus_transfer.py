@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,8 @@ def test_what_makes_a_transfer_safe_is_asked_for_by_name(server: GlobusTransferS
 def test_a_collection_that_cannot_compute_sha256_is_not_asked_to(
     server: GlobusTransferServer, hop: Hop, tmp_path: Path
 ) -> None:
-    ends = hop.source.collection, hop.target.collection
-    transfers = GlobusTransfers(account_for(server, tmp_path), *ends, sha256=False, deadline_s=3600)
+    ends = hop.source.collection, replace(hop.target.collection, sha256=False)
+    transfers = GlobusTransfers(account_for(server, tmp_path), *ends, deadline_s=3600)
     items = hop.files("a.bin")
     transfers.begin(transfers.new_submission(), "", items)
     transfers.close()
