@@ -26,6 +26,7 @@ from xpcs_assets.catalog.quantities import Range, numbers_of
 from xpcs_assets.catalog.query import Search
 from xpcs_assets.catalog.reader import CatalogReader
 from xpcs_assets.catalog.records import Prepared, describe, put
+from xpcs_assets.catalog.roster import Roster
 from xpcs_assets.catalog.session import writing
 from xpcs_assets.catalog.tables import DocumentRow, RecordRow, made
 from xpcs_assets.catalog.viewer import OPERATOR, Viewer
@@ -103,7 +104,8 @@ def fill(engine: Engine, runs: int) -> None:
                 content = describe(record, document, None) | {"verdict": "complete"}
                 words = searchable(words_of(record, document["pid"]))
                 taken_at = datetime.fromisoformat(record.taken_at)
-                put(session, Prepared.of(content, words, numbers_of(record), taken_at), now)
+                seen_by = Roster().seen_by(record.owner, record.beamline)
+                put(session, Prepared.of(content, seen_by, words, numbers_of(record), taken_at), now)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
 

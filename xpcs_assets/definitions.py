@@ -55,6 +55,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     more_jobs = [prune_job, scrub_job, audit_job]
     sensors = [*prune_sensors.build(bound, prune_job), *arrive_sensors.build(bound, ingest.name)]
     sensors += audit_sensors.build(bound, scrub_job, audit_job, ingest.name)
+    sensors += catalog_sensors.build_roster(bound)
     if settings.pipeline.told:
         tell_job = catalog.build_job(bound)
         more_jobs.append(tell_job)

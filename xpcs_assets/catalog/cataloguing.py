@@ -15,6 +15,7 @@ from xpcs_assets.catalog.documents import Derived
 from xpcs_assets.catalog.embedded import CatalogRecord, EmbeddedCatalog
 from xpcs_assets.catalog.outbox import Entry, EntryState
 from xpcs_assets.catalog.roster import Roster
+from xpcs_assets.catalog.seen_by import follow_roster
 from xpcs_assets.catalog.sparkline import sparkline
 from xpcs_assets.copies.ledger import Result, RunVersion
 from xpcs_assets.describe.judgement import Quality
@@ -50,14 +51,15 @@ def catalogue_raw(beamline: OpenBeamline, key: str) -> Catalogued:
     ------
     NotFoundError, MetadataError
         The run was never taken, or has no record yet.
+    SettingsError
+        The roster cannot be read.
     CatalogError
         The catalog did not take it.
     """
     version = beamline.latest(key)
     folder = beamline.staged(version)
-    catalog = EmbeddedCatalog(beamline.engine)
-    record = Roster.of(beamline.site).applied(read_record(folder.record))
-    pid = catalog.put_raw(record, str(folder.raw), raw_quality(beamline, version))
+    catalog = _embedded(beamline)
+    pid = catalog.put_raw(read_record(folder.record), str(folder.raw), raw_quality(beamline, version))
     elsewhere = _tell(beamline, version.run_key, pid)
     return Catalogued(catalog.get(pid), version.manifest_digest, elsewhere)
 
@@ -69,13 +71,16 @@ def catalogue_result(beamline: OpenBeamline, key: str) -> Catalogued:
     ------
     NotFoundError, MetadataError, ResultError
         There is no result, no record, or the result does not open.
+    SettingsError
+        The roster cannot be read.
     CatalogError
         The catalog did not take it.
     """
     version, found = beamline.latest(key), beamline.result(key)
-    pid = _put_result(EmbeddedCatalog(beamline.engine), beamline, version, found, Roster.of(beamline.site))
+    catalog = _embedded(beamline)
+    pid = _put_result(catalog, beamline, version, found)
     elsewhere = _tell(beamline, version.run_key, pid)
-    return Catalogued(EmbeddedCatalog(beamline.engine).get(pid), found.result_digest, elsewhere)
+    return Catalogued(catalog.get(pid), found.result_digest, elsewhere)
 
 
 def recatalogue(beamline: OpenBeamline) -> list[str]:
@@ -91,30 +96,33 @@ def recatalogue(beamline: OpenBeamline) -> list[str]:
         The database did not take the records.
     """
     told: list[str] = []
-    with EmbeddedCatalog(beamline.engine).gathering() as catalog:
+    with _embedded(beamline).gathering() as catalog:
         _recatalogue(catalog, beamline, told)
     return told
 
 
 def _recatalogue(catalog: EmbeddedCatalog, beamline: OpenBeamline, told: list[str]) -> None:
-    roster = Roster.of(beamline.site)
     for run in beamline.ledger.runs(beamline.name):
         for version in beamline.ledger.versions(beamline.name, run.run_key):
             folder = beamline.staged(version)
             results = beamline.ledger.results(beamline.name, run.run_key, version=version.version)
             try:
                 if folder.record.exists():
-                    record = roster.applied(read_record(folder.record))
-                    catalog.put_raw(record, str(folder.raw), raw_quality(beamline, version))
+                    catalog.put_raw(read_record(folder.record), str(folder.raw), raw_quality(beamline, version))
                     for result in reversed(results):  # the last recorded is put last
-                        _put_result(catalog, beamline, version, result, roster)
+                        _put_result(catalog, beamline, version, result)
             except (InputError, CatalogError, OSError) as error:
                 told.append(f"{run.run_key} v{version.version} is not in the catalog: {error}")
 
 
-def _put_result(
-    catalog: EmbeddedCatalog, beamline: OpenBeamline, version: RunVersion, found: Result, roster: Roster
-) -> str:
+def _embedded(beamline: OpenBeamline) -> EmbeddedCatalog:
+    """The embedded catalog, in which everything is seen by whom the roster names now."""
+    roster = Roster.of(beamline.site)
+    follow_roster(beamline.engine, beamline.name, roster)
+    return EmbeddedCatalog(beamline.engine, roster=roster)
+
+
+def _put_result(catalog: EmbeddedCatalog, beamline: OpenBeamline, version: RunVersion, found: Result) -> str:
     from xpcs_assets.results.result import open_result
 
     path = beamline.result_path(found)
@@ -125,7 +133,7 @@ def _put_result(
     status = path.stat()  # the file's own time: found again, it is the same dataset
     return catalog.put_derived(
         Derived(
-            record=roster.applied(read_record(beamline.staged(version).record)),
+            record=read_record(beamline.staged(version).record),
             analysis_key=found.analysis_key,
             recipe=Recipe.from_dict(found.report["recipe"]),
             folder=str(path.parent),

@@ -6,13 +6,12 @@ digests; the plots are those that lie beside the result; the people and groups a
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.dataset import Dataset, Lifecycle, Picture
-from xpcs_assets.catalog.documents import derived_pid, groups_of
+from xpcs_assets.catalog.documents import derived_pid
 from xpcs_assets.catalog.embedded import CatalogRecord, EmbeddedCatalog
 from xpcs_assets.catalog.roster import Roster
 from xpcs_assets.catalog.states import DatasetState
@@ -41,8 +40,7 @@ def dataset_of(beamline: OpenBeamline, pid: str, roster: Roster) -> Dataset:
     record = EmbeddedCatalog(beamline.engine).get(pid)
     version = beamline.ledger.version(record.beamline, record.run_key, record.version)
     owner = Owner.of(version.owner)
-    seen_by = replace(owner, groups=roster.groups(owner, record.beamline))
-    document = record.document | groups_of(seen_by, record.beamline) | roster.people(owner.proposal)
+    document = record.document | roster.seen_by(owner, record.beamline) | roster.people(owner.proposal)
     if record.kind == "raw":
         files = version.manifest.files
         pictures: tuple[Picture, ...] = ()

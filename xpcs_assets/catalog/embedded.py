@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ from sqlalchemy import Engine, exists, select
 from xpcs_assets.catalog.documents import Derived, derived_document, derived_pid, raw_document, raw_pid, words_of
 from xpcs_assets.catalog.quantities import numbers_of, numbers_of_result
 from xpcs_assets.catalog.reader import CatalogReader
-from xpcs_assets.catalog.records import CatalogRecord, Prepared, describe, put, record_query
+from xpcs_assets.catalog.records import CatalogRecord, Prepared, describe, put, read_row, record_query
+from xpcs_assets.catalog.roster import Roster
 from xpcs_assets.catalog.session import reading, writing
 from xpcs_assets.catalog.tables import RecordRow
 from xpcs_assets.catalog.viewer import OPERATOR
@@ -45,11 +46,14 @@ class EmbeddedCatalog:
         Wall time.
     gathered
         What waits to be written, while :meth:`gathering`; else None.
+    roster
+        Who sees what is put.
     """
 
     engine: Engine
     clock: Clock = utc_now
     gathered: list[Prepared] | None = None
+    roster: Roster = field(default_factory=Roster)
 
     def put_raw(self, record: Record, source_folder: str, quality: Quality | None = None) -> str:
         """Put the raw dataset of a run, or bring it up to date; returns its pid.
@@ -67,7 +71,8 @@ class EmbeddedCatalog:
             content["verdict"] = "quarantined" if quality.serious else "doubtful"
         words = searchable(words_of(record, document["pid"]))
         taken_at = datetime.fromisoformat(record.taken_at)
-        self._put(Prepared.of(content, words, numbers_of(record), taken_at))
+        seen_by = self.roster.seen_by(record.owner, record.beamline)
+        self._put(Prepared.of(content, seen_by, words, numbers_of(record), taken_at))
         return str(document["pid"])
 
     def put_derived(self, derived: Derived, sparkline: Mapping[str, Any] | None = None) -> str:
@@ -94,7 +99,8 @@ class EmbeddedCatalog:
         }
         words = searchable(words_of(derived.record, derived.analysis_key, document["pid"]))
         found = numbers_of(derived.record, numbers_of_result(derived))
-        self._put(Prepared.of(content, words, found, derived.created_at))
+        seen_by = self.roster.seen_by(derived.record.owner, derived.record.beamline)
+        self._put(Prepared.of(content, seen_by, words, found, derived.created_at))
         return str(document["pid"])
 
     @contextmanager
@@ -160,4 +166,4 @@ class EmbeddedCatalog:
         """All records of a beamline, the newest first."""
         query = record_query().where(RecordRow.beamline == beamline).order_by(RecordRow.number.desc()).limit(limit)
         with reading(self.engine) as session:
-            return tuple(CatalogRecord(**row) for row in session.execute(query).mappings())
+            return tuple(read_row(row) for row in session.execute(query).mappings())

@@ -14,7 +14,7 @@ from xpcs_assets.catalog import people
 from xpcs_assets.catalog.hits import COUNTED_NEWEST, Counts, Hit, Page
 from xpcs_assets.catalog.people import Label, Note
 from xpcs_assets.catalog.query import FACETS, MOST, Search, counted, cursor, numbers_query, page
-from xpcs_assets.catalog.records import CatalogRecord, record_query
+from xpcs_assets.catalog.records import CatalogRecord, read_row, record_query
 from xpcs_assets.catalog.session import reading, writing
 from xpcs_assets.catalog.tables import DocumentRow, RecordRow, facets, quantities
 from xpcs_assets.catalog.viewer import Viewer
@@ -224,7 +224,7 @@ class CatalogReader:
         if row is None:
             remedy = "Materialise the run's catalog_entry or result_entry"
             raise CatalogError("the catalog has no such record", where=pid, remedy=remedy)
-        return CatalogRecord(**row)
+        return read_row(row)
 
     def _hits(self, session: Session, rows: Sequence[Any]) -> tuple[Hit, ...]:
         shown = [row.number for row in rows]

@@ -14,7 +14,7 @@ from sqlalchemy import Select, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from xpcs_assets.catalog.documents import SAMPLE, owner_group
+from xpcs_assets.catalog.documents import SAMPLE
 from xpcs_assets.catalog.quantities import Number
 from xpcs_assets.catalog.query import number_from
 from xpcs_assets.catalog.tables import DocumentRow, RecordRow, facet_groups, facets, numbers, quantities
@@ -67,7 +67,7 @@ class CatalogRecord:
     document
         The dataset in SciCat's shape.
     digest
-        ``sha256:`` of all the above but the state.
+        ``sha256:`` of all the above but the state, and of the groups those that were known at intake.
     created_at
         When the dataset came to be.
     recorded_at, updated_at
@@ -116,8 +116,17 @@ def record_query() -> Select[Any]:
     return select(*columns).select_from(RecordRow).join(facets, on_facet).join(DocumentRow, on_number)
 
 
+def read_row(row: Mapping[Any, Any]) -> CatalogRecord:
+    """A record of a row of :func:`record_query`; its document says who may see it now."""
+    groups = {"ownerGroup": row["owner_group"], "accessGroups": row["access_groups"]}
+    return CatalogRecord(**{**row, "document": row["document"] | groups})
+
+
 def describe(record: Record, document: Mapping[str, Any], quality: Quality | None) -> dict[str, Any]:
-    """What a record of a run holds, by the names of :class:`CatalogRecord`; whoever puts it changes what differs."""
+    """What a record of a run holds, by the names of :class:`CatalogRecord`; whoever puts it changes what differs.
+
+    Of groups it holds ``own_groups``, those that were known at intake: who sees it is the roster's to say.
+    """
     sample, detector = record.first(*SAMPLE), record.first(*DETECTOR_NAME)
     cycle = _CYCLE.search(record.source)
     return {
@@ -130,8 +139,7 @@ def describe(record: Record, document: Mapping[str, Any], quality: Quality | Non
         "cycle": cycle[1] if cycle else "",
         "proposal": record.owner.proposal,
         "experiment": record.owner.experiment,
-        "owner_group": owner_group(record),
-        "access_groups": list(record.owner.groups[1:]),
+        "own_groups": list(record.owner.groups),
         "embargo_until": record.owner.embargo_until,
         "sample": "" if sample is None else str(sample.value),
         "detector": "" if detector is None else str(detector.value),
@@ -152,6 +160,8 @@ class Prepared:
     ----------
     content
         From :func:`describe`, with ``verdict``.
+    seen_by
+        From :meth:`xpcs_assets.catalog.roster.Roster.seen_by`.
     words
         As :func:`xpcs_assets.catalog.words.searchable` makes them.
     numbers
@@ -159,17 +169,25 @@ class Prepared:
     created_at
         When the dataset came to be, aware.
     digest
-        Of all that.
+        Of all that but ``seen_by``.
     """
 
     content: Mapping[str, Any]
+    seen_by: Mapping[str, Any]
     words: str
     numbers: Sequence[Number]
     created_at: datetime
     digest: str
 
     @classmethod
-    def of(cls, content: Mapping[str, Any], words: str, numbers: Sequence[Number], created_at: datetime) -> Self:
+    def of(
+        cls,
+        content: Mapping[str, Any],
+        seen_by: Mapping[str, Any],
+        words: str,
+        numbers: Sequence[Number],
+        created_at: datetime,
+    ) -> Self:
         """Make one, with its digest.
 
         Raises
@@ -178,7 +196,7 @@ class Prepared:
             The content is no plain JSON.
         """
         digest = _digest({**content, "words": words, "created_at": microseconds(created_at)})
-        return cls(content, words, numbers, created_at, digest)
+        return cls(content, seen_by, words, numbers, created_at, digest)
 
 
 def put(session: Session, prepared: Prepared, now: datetime) -> None:
@@ -196,7 +214,7 @@ def put(session: Session, prepared: Prepared, now: datetime) -> None:
         session.execute(delete(RecordRow).where(RecordRow.number == before.number))
     number = _free_number(session, pid, prepared.created_at)
     own = {name: content[name] for name in _OWN}
-    own |= {"number": number, "facet": _put_facet(session, content, prepared.created_at), "state": ""}
+    own |= {"number": number, "facet": _put_facet(session, prepared), "state": ""}
     own |= {"created_at": prepared.created_at, "updated_at": now, "digest": prepared.digest}
     own["recorded_at"] = now if before is None else before.recorded_at
     session.execute(RecordRow.__table__.insert(), [own])  # type: ignore[attr-defined]
@@ -205,17 +223,23 @@ def put(session: Session, prepared: Prepared, now: datetime) -> None:
     _put_numbers(session, number, prepared.numbers)
 
 
-def _put_facet(session: Session, content: Mapping[str, Any], created_at: datetime) -> int:
-    """The row that says what the record shares with others, by its digest."""
+def _put_facet(session: Session, prepared: Prepared) -> int:
+    """The row that says what the record shares with others, by its digest.
+
+    Who sees it is no part of that, and follows the roster: of a row that is there it stays as it was followed last.
+    """
+    content = prepared.content
     names = set(facets.c.keys()) & content.keys()
     row = {name: content[name] for name in sorted(names)}
-    row |= {"quality": content["verdict"], "day": f"{created_at:%Y-%m-%d}"}
-    row["key"] = _key(row)
-    row["open_from"] = open_from(content["embargo_until"])
-    groups = {content["owner_group"], *content["access_groups"]} - {""}
-    _insert_missing(session, facets, [row])
-    _insert_missing(session, facet_groups, [{"name": group, "facet": row["key"]} for group in sorted(groups)])
-    return int(row["key"])
+    row |= {"quality": content["verdict"], "day": f"{prepared.created_at:%Y-%m-%d}"}
+    key = _key(row)
+    if session.scalar(select(facets.c.key).where(facets.c.key == key)) is None:
+        owner_group, access_groups = prepared.seen_by["ownerGroup"], list(prepared.seen_by["accessGroups"])
+        row |= {"key": key, "open_from": open_from(content["embargo_until"])}
+        session.execute(facets.insert(), [row | {"owner_group": owner_group, "access_groups": access_groups}])
+        groups = [{"name": group, "facet": key} for group in sorted({owner_group, *access_groups} - {""})]
+        session.execute(facet_groups.insert(), groups)
+    return key
 
 
 def _put_numbers(session: Session, number: int, found: Sequence[Number]) -> None:

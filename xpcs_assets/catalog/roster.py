@@ -18,13 +18,16 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
 
-from xpcs_assets.describe.record import Owner, Record
+from xpcs_assets.catalog.documents import groups_of
+from xpcs_assets.describe.record import Owner
 from xpcs_assets.errors import SettingsError
 from xpcs_assets.settings_base import Settings
 from xpcs_assets.site import Site
@@ -79,10 +82,9 @@ class Roster:
         ruled = [pattern.format(proposal=owner.proposal, beamline=beamline) for pattern in self.rule]
         return tuple(dict.fromkeys((*owner.groups, *ruled)))
 
-    def applied(self, record: Record) -> Record:
-        """A record with the groups of its proposal."""
-        groups = self.groups(record.owner, record.beamline)
-        return replace(record, owner=replace(record.owner, groups=groups))
+    def seen_by(self, owner: Owner, beamline: str) -> dict[str, Any]:
+        """What a dataset says of who may see it: ``ownerGroup`` and ``accessGroups``."""
+        return groups_of(replace(owner, groups=self.groups(owner, beamline)), beamline)
 
     def people(self, proposal: str) -> dict[str, Any]:
         """What a dataset says of the people of its proposal; only what is known."""
@@ -95,17 +97,22 @@ class Roster:
         return {name: value for name, value in said.items() if value}
 
 
-def _read(path: Path) -> dict[str, Member]:
+def _read(path: Path) -> Mapping[str, Member]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = _csv(text) if path.suffix.lower() == ".csv" else _yaml(text)
-        return {proposal: Member.model_validate(row) for proposal, row in rows}
+        return _members(path.read_text(encoding="utf-8-sig"), path.suffix.lower() == ".csv")
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise SettingsError(f"the roster is wrong: {wrong}", where=path, remedy=_REMEDY) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError, csv.Error, ValueError) as error:
         reason = " ".join(str(error).split())  # YAML's has lines
         raise SettingsError(f"the roster cannot be read ({reason})", where=path, remedy=_REMEDY) from error
+
+
+@lru_cache(maxsize=4)
+def _members(text: str, is_csv: bool) -> Mapping[str, Member]:
+    """Sensors ask every half a minute, and a roster of thousands of proposals takes YAML seconds."""
+    rows = _csv(text) if is_csv else _yaml(text)
+    return MappingProxyType({proposal: Member.model_validate(row) for proposal, row in rows})
 
 
 def _yaml(text: str) -> Iterable[tuple[str, Any]]:

@@ -1,6 +1,6 @@
-"""Dagster binding of step 6: the sensor that has catalogs outside the site told of what waits for them.
+"""Dagster bindings of step 6: the sensors that follow the roster, and have catalogs outside the site told what waits.
 
-It fails, and so is red, while a catalog has not answered for an hour: what waits is told once it does.
+They fail, and so are red, while the roster cannot be read, and while a catalog has not answered for an hour.
 """
 
 from datetime import datetime, timedelta
@@ -27,8 +27,28 @@ LATER = 10
 _EPOCH = "1970-01-01T00:00:00+00:00"
 
 
+def build_roster(bound: Bound) -> list[SensorDefinition]:
+    """The sensor of one beamline that keeps who sees its records in step with the roster."""
+    beamline = bound.beamline
+
+    @sensor(
+        name=f"{beamline.settings.dagster_name}_roster",
+        minimum_interval_seconds=30,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="The site's own catalog shows runs to whom the roster names now; fails while it cannot be read",
+    )
+    def roster() -> SkipReason:
+        from xpcs_assets.catalog.roster import Roster
+        from xpcs_assets.catalog.seen_by import follow_roster
+
+        changed = follow_roster(beamline.engine, beamline.name, Roster.of(beamline.site))
+        return SkipReason("seen by others now" if changed else "seen by whom the roster names")
+
+    return [roster]
+
+
 def build(bound: Bound, tell_job: JobDefinition) -> list[SensorDefinition]:
-    """The sensor of one beamline."""
+    """The sensor of one beamline that has catalogs told."""
     beamline = bound.beamline
 
     @sensor(

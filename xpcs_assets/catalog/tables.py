@@ -88,6 +88,7 @@ facets = Table(
     Column("key", BigInteger, primary_key=True, autoincrement=False),
     *(Column(name, Text, nullable=False) for name in (*TEXT_FACETS, "owner_group", "embargo_until")),
     Column("access_groups", JSON, nullable=False),
+    Column("own_groups", JSON, nullable=False),
     Column("open_from", Moment),
 )
 facet_groups = Table(

@@ -43,7 +43,7 @@ from xpcs_assets.errors import LedgerError
 if TYPE_CHECKING:
     from xpcs_assets.copies.journal import Journal
 
-SCHEMA = "0006"
+SCHEMA = "0007"
 """The newest migration that this code knows; a test holds it to the files in ``migrations/versions``."""
 
 BUSY_TIMEOUT_S = 30.0

@@ -9,20 +9,24 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from xpcs_assets.catalog.cataloguing import catalogue_raw
 from xpcs_assets.catalog.delivery import gather, outbox_of, reach_of
 from xpcs_assets.catalog.outbox import EntryState
+from xpcs_assets.catalog.query import Search
+from xpcs_assets.catalog.reader import CatalogReader
 from xpcs_assets.catalog.sensors import LATER, LOUD_AFTER
+from xpcs_assets.catalog.viewer import Viewer
 from xpcs_assets.copies import clock as clocks
 from xpcs_assets.copies.ledger import Ledger
 from xpcs_assets.definitions import build_defs
-from xpcs_assets.errors import CatalogUnavailableError
+from xpcs_assets.errors import CatalogUnavailableError, SettingsError
 from xpcs_assets.site import Site
 from xpcs_assets.testing.scicat_server import ScicatServer
-from xpcs_assets_tests.definitions.conftest import TO_CATALOG, Pipeline, open_pipeline
+from xpcs_assets_tests.definitions.conftest import TO_CATALOG, Pipeline, edit, open_pipeline
 from xpcs_assets_tests.definitions.test_looking_after import why_it_failed
 from xpcs_assets_tests.scicat import PREFIX
 from xpcs_assets_tests.storage import HandClock
-from xpcs_assets_tests.unit.catalog.told import NAME, tell
+from xpcs_assets_tests.unit.catalog.told import NAME, described_run, tell
 
 
 @pytest.fixture
@@ -71,6 +75,32 @@ def test_a_beamline_that_tells_no_catalog_has_neither_job_nor_sensor(home: Path)
     found = build_defs(Site(home)).get_repository_def()
     assert "xpcs_tell_catalogs" not in found.job_names
     assert not found.has_sensor_def("xpcs_catalogs")
+
+
+def test_a_changed_roster_is_followed_at_the_next_tick_of_a_beamline_that_tells_no_catalog(home: Path) -> None:
+    def tick_roster() -> Any:
+        sensor = pipeline.repository.get_sensor_def("xpcs_roster")
+        with dg.build_sensor_context(instance=pipeline.instance, repository_def=pipeline.repository) as context:
+            return sensor(context)
+
+    def seen_by(group: str) -> int:
+        return CatalogReader(pipeline.beamline.engine, Viewer.of([group])).count(Search()).total
+
+    (home / "roster.yaml").write_text("P-1234: {groups: [pi, guests]}\n", encoding="utf-8")
+    with (home / "site.yaml").open("a", encoding="utf-8") as file:
+        file.write("\nroster: {file: roster.yaml}\n")
+    edit(home, "\nruns:", "\nruns:\n  owner: {proposal: P-1234}")
+    for pipeline in open_pipeline(home):
+        described_run(pipeline.beamline)
+        catalogue_raw(pipeline.beamline, "A001")
+        assert tick_roster().skip_message == "seen by whom the roster names"
+        assert seen_by("guests") == seen_by("pi") == 1
+        (home / "roster.yaml").write_text("P-1234: {groups: [pi]}\n", encoding="utf-8")
+        assert tick_roster().skip_message == "seen by others now"
+        assert (seen_by("guests"), seen_by("pi")) == (0, 1)
+        (home / "roster.yaml").write_text("P-1234: [\n", encoding="utf-8")
+        with pytest.raises(SettingsError, match=r"roster cannot be read"):
+            tick_roster()
 
 
 def test_a_run_and_its_result_are_told_as_they_are_made(

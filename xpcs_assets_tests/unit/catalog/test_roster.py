@@ -65,12 +65,12 @@ def test_a_run_without_a_proposal_keeps_its_own_groups(tmp_path: Path) -> None:
     assert roster.groups(Owner(groups=("own",)), "b") == ("own",)
 
 
-def test_a_record_gets_the_groups_of_its_proposal_and_nothing_else_changes(tmp_path: Path) -> None:
+def test_the_first_group_owns_a_dataset_and_the_others_have_access(tmp_path: Path) -> None:
     roster = roster_of(tmp_path, YAML)
-    record = made.described(owner=made.owned_by("P-1234", "guests"))
-    found = roster.applied(record)
-    assert found.owner.groups == ("p1234", "staff", "guests")
-    assert (found.owner.proposal, found.run_key, found.fields) == ("P-1234", record.run_key, record.fields)
+    found = roster.seen_by(made.owned_by("P-1234", "guests"), "b")
+    assert found == {"ownerGroup": "p1234", "accessGroups": ["staff", "guests"]}
+    assert roster.seen_by(made.owned_by("P-9"), "b") == {"ownerGroup": "P-9", "accessGroups": []}
+    assert roster.seen_by(Owner(), "b") == {"ownerGroup": "b", "accessGroups": []}
 
 
 def test_the_file_is_read_anew_each_time(tmp_path: Path) -> None:
@@ -115,5 +115,4 @@ def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> N
 
 def test_a_site_without_a_roster_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / SITE_FILE).write_text("title: a site\n", encoding="utf-8")
-    record = made.described(owner=made.owned_by("P-1", "own"))
-    assert Roster.of(Site(tmp_path)).applied(record) == record
+    assert Roster.of(Site(tmp_path)).groups(made.owned_by("P-1", "own"), "b") == ("own",)
