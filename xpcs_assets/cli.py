@@ -19,6 +19,7 @@ from xpcs_assets import __version__
 from xpcs_assets.cli_archive import retrieve
 from xpcs_assets.cli_audit import audit, repair, verify
 from xpcs_assets.cli_catalogs import catalogs
+from xpcs_assets.cli_crawl import crawl
 from xpcs_assets.cli_inspect import inspect
 from xpcs_assets.cli_ledger import rebuild
 from xpcs_assets.cli_place import place
@@ -290,6 +291,7 @@ def average_runs(
     out.print(name)
 
 
+app.command()(crawl)
 app.command()(replay)
 app.command()(retrieve)
 app.command()(prune)

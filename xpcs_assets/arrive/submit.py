@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from xpcs_assets.arrive.candidates import Candidate, Seen, files_of, find, fingerprint, locate
 from xpcs_assets.arrive.complete import why_not
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.copies.ledger import ArrivalState
+from xpcs_assets.copies.ledger import Arrival, ArrivalState
 from xpcs_assets.errors import NotFoundError, RefusedError
 
 
@@ -37,15 +38,13 @@ def submit(beamline: OpenBeamline, path: Path, *, as_is: bool = False) -> Submit
     if not path.exists():
         raise NotFoundError("there is no such run", where=path, remedy="Give the path of a run's folder or file")
     candidate = locate(beamline.settings, root, path)
-    files, reason = _look(beamline, candidate)
-    if as_is and files:
-        reason = ""
+    look = look_at(beamline, candidate)
+    reason = "" if as_is and look.files else look.reason
     if reason:
         raise RefusedError(reason, where=path, remedy="Complete it; or --as-is keeps it as it is, if it can be named")
-    seen = fingerprint(files)
-    known = beamline.ledger.arrival(beamline.name, candidate.key)
-    if known is not None and known.fingerprint == seen and known.state is ArrivalState.TAKEN:
+    if look.is_known:
         return Submitted(candidate.key, known=True)
+    seen, known = look.fingerprint, look.known
     if known is not None and known.fingerprint == seen and known.attempt:
         beamline.ledger.retake(beamline.name, candidate.key, "submitted again")
     beamline.ledger.note_arrival(
@@ -77,22 +76,58 @@ def matches(beamline: OpenBeamline, limit: int) -> list[Match]:
     OSError
         The watched folder cannot be listed.
     """
-    found: list[Match] = []
+    candidates = itertools.islice(find(beamline.settings, beamline.source_root), limit)
+    return [Match(one.source, one.key, look.reason) for one, look in look_through(beamline, candidates)]
+
+
+def look_through(beamline: OpenBeamline, candidates: Iterable[Candidate]) -> Iterator[tuple[Candidate, Look]]:
+    """Look at candidates one after the other; of two with one key only the one that has it already would be taken."""
     owners: dict[str, str] = {}
-    for candidate in itertools.islice(find(beamline.settings, beamline.source_root), limit):
-        known = beamline.ledger.arrival(beamline.name, candidate.key)
-        owner = owners.setdefault(candidate.key, known.source if known else candidate.source)
-        reason = "" if owner == candidate.source else f"its key {candidate.key!r} is that of {owner}"
-        found.append(Match(candidate.source, candidate.key, reason or _look(beamline, candidate)[1]))
-    return found
+    for candidate in candidates:
+        look = look_at(beamline, candidate)
+        owner = owners.setdefault(candidate.key, look.known.source if look.known else candidate.source)
+        if owner != candidate.source:
+            look = Look((), f"its key {candidate.key!r} is that of {owner}", look.known)
+        yield candidate, look
 
 
-def _look(beamline: OpenBeamline, candidate: Candidate) -> tuple[tuple[Seen, ...], str]:
-    """The files of a candidate, and why it would not be taken; no files when nothing of it may be."""
+@dataclass(frozen=True)
+class Look:
+    """What is there of a candidate.
+
+    Attributes
+    ----------
+    files
+        Its files; none when nothing of it may be taken.
+    reason
+        Why it would not be taken; empty when it would.
+    known
+        What the ledger has under its key.
+    """
+
+    files: tuple[Seen, ...]
+    reason: str
+    known: Arrival | None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the files as they are now."""
+        return fingerprint(self.files)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the run was taken with the very files it has now."""
+        known = self.known
+        return known is not None and known.state is ArrivalState.TAKEN and known.fingerprint == self.fingerprint
+
+
+def look_at(beamline: OpenBeamline, candidate: Candidate) -> Look:
+    """Look at a candidate's files now."""
+    known = beamline.ledger.arrival(beamline.name, candidate.key)
     if candidate.reason:
-        return (), candidate.reason
+        return Look((), candidate.reason, known)
     try:
         files = files_of(beamline.settings, candidate, beamline.source_root)
     except OSError as error:
-        return (), f"cannot be read: {error.strerror}"
-    return files, why_not(beamline.settings, candidate, files) if files else "no file of a run is there"
+        return Look((), f"cannot be read: {error.strerror}", known)
+    return Look(files, why_not(beamline.settings, candidate, files) if files else "no file of a run is there", known)

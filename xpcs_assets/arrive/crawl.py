@@ -1,0 +1,106 @@
+"""Crawling: every run below the watched folder that is meant is looked at, and the valid ones are submitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from xpcs_assets.arrive.candidates import Candidate, find
+from xpcs_assets.arrive.submit import Look, Match, look_through, submit
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.errors import NotFoundError, SettingsError, XpcsAssetsError
+from xpcs_assets.runs.selection import Selection
+from xpcs_assets.settings import FIELD
+
+
+@dataclass(frozen=True)
+class Crawled:
+    """What a crawl found.
+
+    Attributes
+    ----------
+    new
+        Valid runs that were submitted, or would be.
+    known
+        Valid runs that were taken before, with the very files they have now.
+    invalid
+        What cannot be taken, with the reasons.
+    """
+
+    new: tuple[Match, ...]
+    known: tuple[Match, ...]
+    invalid: tuple[Match, ...]
+
+    @property
+    def total(self) -> int:
+        """All that were looked at."""
+        return len(self.new) + len(self.known) + len(self.invalid)
+
+
+def crawl(beamline: OpenBeamline, selection: Selection, below: Path | None = None, *, dry_run: bool = False) -> Crawled:
+    """Look at all runs that are meant, and submit those that are valid and new.
+
+    Parameters
+    ----------
+    below
+        Only what lies in this folder of the watched one.
+    dry_run
+        Submit nothing; what is told is what would be done.
+
+    Raises
+    ------
+    NotFoundError
+        The folder is not there.
+    SettingsError
+        It is not below the watched folder, or the paths have no such field.
+    """
+    inside = _inside(beamline, below)
+    known_fields = FIELD.findall(beamline.settings.runs.source.path)
+    if unknown := selection.unknown_fields(known_fields):
+        raise SettingsError(
+            f"the beamline's paths have no {', '.join(unknown)}",
+            where=beamline.name,
+            remedy=f"There are: {', '.join(known_fields)}",
+        )
+    found: dict[str, list[Match]] = {"new": [], "known": [], "invalid": []}
+    candidates = (one for one in find(beamline.settings, beamline.source_root) if _is_below(one, inside))
+    for candidate, look in look_through(beamline, selection.among(candidates, _told)):
+        kind, reason = _take(beamline, candidate, look, dry_run=dry_run)
+        found[kind].append(Match(candidate.source, candidate.key, reason))
+    return Crawled(*(tuple(found[kind]) for kind in ("new", "known", "invalid")))
+
+
+def _take(beamline: OpenBeamline, candidate: Candidate, look: Look, *, dry_run: bool) -> tuple[str, str]:
+    """Which kind it is of, and why it cannot be taken."""
+    if look.reason:
+        return "invalid", look.reason
+    if look.is_known:
+        return "known", ""
+    if not dry_run:
+        try:
+            submit(beamline, beamline.source_root / candidate.source)
+        except XpcsAssetsError as error:  # it changed since it was looked at
+            return "invalid", error.what
+    return "new", ""
+
+
+def _inside(beamline: OpenBeamline, below: Path | None) -> PurePosixPath:
+    if below is None:
+        return PurePosixPath()
+    root = beamline.source_root
+    if not below.exists():
+        raise NotFoundError("there is no such folder", where=below, remedy=f"Name one below {root}")
+    try:
+        return PurePosixPath(below.resolve().relative_to(root.resolve()))
+    except ValueError as error:
+        raise SettingsError(
+            "this folder is not below the watched one", where=below, remedy=f"Runs of this beamline lie below {root}"
+        ) from error
+
+
+def _is_below(candidate: Candidate, folder: PurePosixPath) -> bool:
+    return PurePosixPath(candidate.source).is_relative_to(folder)
+
+
+def _told(candidate: Candidate) -> tuple[str, str, dict[str, str]]:
+    return candidate.source, PurePosixPath(candidate.source).name, candidate.fields
