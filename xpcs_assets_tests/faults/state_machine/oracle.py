@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from itertools import combinations
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sqlalchemy import select
 
@@ -21,8 +21,10 @@ from xpcs_assets.copies.book import value_of
 from xpcs_assets.copies.database import reading
 from xpcs_assets.copies.ledger import Copy, CopyState, Evidence, Removal, RemovalKind
 from xpcs_assets.copies.tables import CopyRow, HoldRow, RemovalRow, VersionRow
+from xpcs_assets.errors import NotVerifiedError
 from xpcs_assets.places.files import is_partial
 from xpcs_assets.runs.folders import ASIDE_FOLDER, MARKER
+from xpcs_assets.runs.manifest import FILE_NAME, Manifest
 from xpcs_assets_tests.faults.state_machine.tarfiles import members_of
 from xpcs_assets_tests.faults.state_machine.world import BEAMLINE, DETECTOR, DISK, MIRROR, PLACES, TAPE, Hands, World
 
@@ -136,8 +138,7 @@ class Oracle:
             for version in hands.ledger.versions(BEAMLINE, run):
                 if (run, version.version) in self.truth:
                     continue
-                said = {entry.path: (entry.size_bytes, entry.sha256) for entry in version.manifest.files}
-                if said != {path: (len(data), sha256(data).hexdigest()) for path, data in lay.items()}:
+                if _said(version.manifest) != _sums(lay):
                     raise ViolationError(f"I10: version {version.version} of {run} is not what the detector wrote")
                 self.truth[run, version.version] = lay
 
@@ -276,11 +277,17 @@ class Oracle:
     def _judge_changed(self, place: str, path: str, old: File, new: Disk) -> None:
         if "/results/" in path or path.endswith(NOTE):
             return  # they can be made again and take their name over; the archive keeps every result
-        right = [data for _, data in self.member(place, path)]
-        if old.data in right or new.files[path].data not in right:
+        if self._is_right(place, path, old.data) or not self._is_right(place, path, new.files[path].data):
             raise ViolationError(f"I8: {place}:{path} was overwritten with other bytes")
         if not _is_aside(new, path, old.data):
             raise ViolationError(f"{place}:{path} was mended, and its bad bytes were not kept")
+
+    def _is_right(self, place: str, path: str, data: bytes) -> bool:
+        """Whether these bytes belong under that name: a file of a version, or the manifest beside its copy."""
+        for key, files in self.truth.items():
+            if place != TAPE and path == str(PurePosixPath(folder_of(place, *key)).with_name(FILE_NAME)):
+                return _says(data, files)
+        return any(data == bytes_ for _, bytes_ in self.member(place, path))
 
     def _judge_new(self, place: str, path: str, data: bytes) -> None:
         if is_partial(Path(path).name) or path == MARKER or path.startswith(f"{ASIDE_FOLDER}/"):
@@ -379,3 +386,19 @@ def _is_aside(disk: Disk, path: str, data: bytes) -> bool:
         name.startswith(f"{ASIDE_FOLDER}/") and name.endswith(f"/{path}") and file.data == data
         for name, file in disk.files.items()
     )
+
+
+def _says(data: bytes, files: Mapping[str, bytes]) -> bool:
+    """Whether a manifest is whole and names these very files."""
+    try:
+        return _said(Manifest.from_json(data.decode("utf-8", "replace"), where="a sight")) == _sums(files)
+    except NotVerifiedError:
+        return False
+
+
+def _said(manifest: Manifest) -> dict[str, tuple[int, str]]:
+    return {entry.path: (entry.size_bytes, entry.sha256) for entry in manifest.files}
+
+
+def _sums(files: Mapping[str, bytes]) -> dict[str, tuple[int, str]]:
+    return {path: (len(data), sha256(data).hexdigest()) for path, data in files.items()}

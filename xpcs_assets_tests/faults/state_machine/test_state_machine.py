@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from xpcs_assets.runs.manifest import Manifest
 from xpcs_assets_tests.faults.state_machine.machine import CopiesMachine
+from xpcs_assets_tests.faults.state_machine.oracle import ViolationError
+from xpcs_assets_tests.faults.state_machine.world import Spec, Word
 
 PROFILE = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False)
 # The same walks every time: what a change breaks is not left to chance. The long ones are new each time.
@@ -52,3 +56,24 @@ def test_whatever_happens_enough_good_copies_remain() -> None:
 def test_whatever_happens_for_long_enough_good_copies_remain(part: int, start: int) -> None:
     machine = type(CopiesMachine.__name__, (CopiesMachine,), {})
     walk(seed(start)(machine), LONG)
+
+
+@pytest.mark.parametrize("mended", ["mended", "not mended"])
+def test_a_rotten_manifest_is_mended_and_one_that_is_made_rotten_is_noticed(
+    mended: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, soon = CopiesMachine(), Word(keep_for_s=1, min_copies=1, needs_archive=False, trash_for_s=0)
+    domains = {"detector": "hall", "disk": "room", "mirror": "cellar", "tape": "vault"}
+    try:
+        state.begin(spec=Spec(domains, {"detector": soon, "mirror": soon, "disk": soon}, gathers=True), due=True)
+        state.corrupt(place="mirror", number=21, how="flip")
+        state.wait_until_all_is_due()
+        state.corrupt(place="mirror", number=3, how="delete")
+        state.wait_until_all_is_due()
+        state.care(name="scrub_all", run="12")
+        if mended == "not mended":
+            monkeypatch.setattr(Manifest, "to_json", lambda self: "{}")
+        with nullcontext() if mended == "mended" else pytest.raises(ViolationError):
+            state.care(name="mend_run", run="12")
+    finally:
+        state.teardown()
