@@ -61,6 +61,14 @@ class S3PlaceSettings(Settings):
     secret_access_key: Secret = Field(description="Where the access key's secret lies")
     failure_domain: str = Field("", description=f"{_DOMAIN}the service and the bucket")
 
+    @field_validator("prefix")
+    @classmethod
+    def _is_relative(cls, value: str) -> str:
+        parts = [part for part in value.strip("/").split("/") if value.strip("/")]
+        if any(part in {"", ".", ".."} for part in parts):
+            raise ValueError("must be names between single slashes, none of them '.' or '..'")
+        return "/".join(parts)
+
     @property
     def folder(self) -> None:
         """It is not found on this machine."""

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from xpcs_assets.copies import meeting
 from xpcs_assets.copies.meeting import Met
 from xpcs_assets.errors import SettingsError
 from xpcs_assets.places.marker import PosixRoot, Root
 from xpcs_assets.places.place import Place
+from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings import Beamline
+from xpcs_assets.settings_places import S3PlaceSettings
 from xpcs_assets.site import Site
 
 if TYPE_CHECKING:
@@ -85,4 +87,24 @@ def _folder(site: Site, beamline: Beamline, name: str) -> Reached:
     return Reached(PosixRoot(root), made)
 
 
-_KINDS: dict[str, Callable[[Site, Beamline, str], Reached]] = {"posix": _folder, "tape": _folder}
+def _s3(site: Site, beamline: Beamline, name: str) -> Reached:
+    from xpcs_assets.places.s3 import S3Place, S3Root
+    from xpcs_assets.places.s3_bucket import Bucket
+
+    settings = cast(S3PlaceSettings, beamline.places[name])
+    bucket = Bucket(
+        name=settings.bucket,
+        access_key_id=site.secret(settings.access_key_id) or SecretReference(),
+        secret_access_key=site.secret(settings.secret_access_key) or SecretReference(),
+        prefix=settings.prefix,
+        endpoint=settings.endpoint,
+        region=settings.region,
+    )
+
+    def made(met: Met) -> Place:
+        return S3Place(name, bucket, settings.failure_domain, met.identity, met.unavailable)
+
+    return Reached(S3Root(bucket), made)
+
+
+_KINDS: dict[str, Callable[[Site, Beamline, str], Reached]] = {"posix": _folder, "tape": _folder, "s3": _s3}

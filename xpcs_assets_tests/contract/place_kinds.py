@@ -6,13 +6,18 @@ a test may put there what it likes; another kind takes the folder's name for a p
 
 from __future__ import annotations
 
+import os
+from hashlib import sha256
 from pathlib import Path
 
 from xpcs_assets.places.marker import Marker, leave_marker
 from xpcs_assets.places.place import Place
 from xpcs_assets.places.posix import PosixPlace
+from xpcs_assets.places.s3 import S3Place, S3Root
+from xpcs_assets.places.s3_bucket import Bucket
 from xpcs_assets.places.tape import TapePlace
 from xpcs_assets.runs.folders import MARKER
+from xpcs_assets_tests.s3 import keys_of, made_bucket, s3_server
 
 
 class PlaceKind:
@@ -94,4 +99,47 @@ class TapeKind(PosixKind):
     gives_up = False
 
 
-KINDS: dict[str, PlaceKind] = {"posix": PosixKind(), "tape": TapeKind()}
+class S3Kind(PlaceKind):
+    """A part of a bucket on loopback, whose prefix stands for the folder."""
+
+    is_folder = False
+
+    def open(
+        self,
+        root: Path,
+        failure_domain: str = "",
+        *,
+        name: str = "here",
+        identity: str | None = None,
+        unavailable: str = "",
+    ) -> Place:
+        """See :meth:`PlaceKind.open`."""
+        return S3Place(name, self._bucket(root), failure_domain, identity, unavailable)
+
+    def domain(self, root: Path) -> str:
+        """See :meth:`PlaceKind.domain`."""
+        return f"bucket contract at {s3_server().url}"
+
+    def mark(self, root: Path, marker: Marker) -> Marker:
+        """See :meth:`PlaceKind.mark`."""
+        return S3Root(self._bucket(root)).leave_marker(marker)
+
+    def plant(self, root: Path, path: str, data: bytes) -> None:
+        """See :meth:`PlaceKind.plant`."""
+        s3_server().client().put_object(Bucket="contract", Key=self._bucket(root).key(path), Body=data)
+
+    def contents(self, root: Path) -> dict[str, bytes]:
+        """See :meth:`PlaceKind.contents`."""
+        bucket = self._bucket(root)
+        start = bucket.below("")
+        return {bucket.path(key): data for key, data in keys_of(s3_server(), "contract", start).items()}
+
+    def carries(self, name: str) -> bool:
+        """Names in S3 are Unicode; the service of the tests answers for none that has a line break."""
+        return name.isprintable()
+
+    def _bucket(self, root: Path) -> Bucket:
+        return made_bucket(s3_server(), root.parent, "contract", sha256(os.fsencode(root)).hexdigest())
+
+
+KINDS: dict[str, PlaceKind] = {"posix": PosixKind(), "tape": TapeKind(), "s3": S3Kind()}
