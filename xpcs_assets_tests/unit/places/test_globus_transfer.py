@@ -184,6 +184,21 @@ def test_a_long_transfer_is_active_until_it_is_done(server: GlobusTransferServer
     assert hop.transfers.look(task).phase is TransferPhase.SUCCEEDED
 
 
+def test_a_token_that_ends_in_mid_transfer_is_renewed_and_the_task_goes_on(
+    server: GlobusTransferServer, hop: Hop
+) -> None:
+    server.service.by_hand = True
+    items = hop.files("a", "b")
+    task = hop.begun(items)
+    server.service.advance(task, files=1)
+    server.tokens.expire()
+    assert hop.transfers.look(task).bytes_moved == 1000
+    server.tokens.expire()
+    server.service.advance(task)
+    assert hop.transfers.look(task).phase is TransferPhase.SUCCEEDED
+    assert (list(server.service.tasks), hop.wrong(items)) == ([task], {})
+
+
 @pytest.mark.parametrize(
     ("trouble", "said"),
     [
