@@ -16,7 +16,7 @@ from xpcs_assets.places.marker import PosixRoot, Root
 from xpcs_assets.places.place import Place
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings import Beamline
-from xpcs_assets.settings_places import S3PlaceSettings
+from xpcs_assets.settings_places import GlobusPlaceSettings, S3PlaceSettings
 from xpcs_assets.site import Site
 
 if TYPE_CHECKING:
@@ -107,4 +107,22 @@ def _s3(site: Site, beamline: Beamline, name: str) -> Reached:
     return Reached(S3Root(bucket), made)
 
 
-_KINDS: dict[str, Callable[[Site, Beamline, str], Reached]] = {"posix": _folder, "tape": _folder, "s3": _s3}
+def _globus(site: Site, beamline: Beamline, name: str) -> Reached:
+    from xpcs_assets.places.globus import GlobusPlace
+    from xpcs_assets.places.globus_site import collection_of
+
+    settings = cast(GlobusPlaceSettings, beamline.places[name])
+    root, lies, domain = site.folder(beamline, name), collection_of(site, settings), settings.failure_domain
+
+    def made(met: Met) -> Place:
+        return GlobusPlace(name, root, domain, collection=lies, identity=met.identity, unavailable=met.unavailable)
+
+    return Reached(PosixRoot(root), made)
+
+
+_KINDS: dict[str, Callable[[Site, Beamline, str], Reached]] = {
+    "posix": _folder,
+    "tape": _folder,
+    "s3": _s3,
+    "globus": _globus,
+}

@@ -7,9 +7,12 @@ a test may put there what it likes; another kind takes the folder's name for a p
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+from xpcs_assets.places.globus import Collection, GlobusPlace
 from xpcs_assets.places.marker import Marker, leave_marker
 from xpcs_assets.places.place import Place
 from xpcs_assets.places.posix import PosixPlace
@@ -73,7 +76,7 @@ class PlaceKind:
 class PosixKind(PlaceKind):
     """A folder of this machine."""
 
-    made: type[PosixPlace] = PosixPlace
+    made: Callable[..., PosixPlace] = PosixPlace
 
     def open(
         self,
@@ -97,6 +100,12 @@ class TapeKind(PosixKind):
 
     made = TapePlace
     gives_up = False
+
+
+class GlobusKind(PosixKind):
+    """A mounted folder of a Globus collection."""
+
+    made = staticmethod(partial(GlobusPlace, collection=Collection("9f0b4b64-6a2c-4b54-9d1e-1a4f6f9c2f10", "/eagle")))
 
 
 class S3Kind(PlaceKind):
@@ -142,4 +151,4 @@ class S3Kind(PlaceKind):
         return made_bucket(s3_server(), root.parent, "contract", sha256(os.fsencode(root)).hexdigest())
 
 
-KINDS: dict[str, PlaceKind] = {"posix": PosixKind(), "tape": TapeKind(), "s3": S3Kind()}
+KINDS: dict[str, PlaceKind] = {"posix": PosixKind(), "tape": TapeKind(), "globus": GlobusKind(), "s3": S3Kind()}

@@ -16,6 +16,7 @@ from xpcs_assets.places.transfer import Item, TransferPhase
 from xpcs_assets.settings_places import GlobusPlaceSettings
 from xpcs_assets.site import Site
 from xpcs_assets.testing.globus_transfer_server import MOVER, GlobusTransferServer
+from xpcs_assets_tests.unit.conftest import Altered
 
 RAW, CFS = "44ae904c-ab64-4145-a8f0-7287de38324d", "df82346e-9a15-11ea-b3c4-0ae144191ee3"
 SPLASH = f"""
@@ -166,3 +167,15 @@ def test_a_site_moves_a_file_with_what_its_settings_say(tmp_path: Path) -> None:
     assert target.digest("y").sha256 == sha256
     days = (datetime.fromisoformat(made.document["deadline"]) - datetime.now(UTC)) / timedelta(days=1)
     assert 1.9 < days < 2.1
+
+
+def test_a_beamline_opens_such_a_place_by_the_marker_of_the_mounted_folder(altered: Altered, tmp_path: Path) -> None:
+    (tmp_path / "eagle").mkdir()
+    said = {"kind": "globus", "collection": RAW, "root": "/eagle", "mounted_at": str(tmp_path / "eagle")}
+    opened = altered({"places": {"eagle": {**said, "failure_domain": "room 5"}}})
+    eagle = opened.place("eagle")
+    assert isinstance(eagle, GlobusPlace)
+    assert (eagle.collection, eagle.failure_domain) == (Collection(RAW, "/eagle"), "room 5")
+    (tmp_path / "eagle").rename(tmp_path / "gone")
+    (tmp_path / "eagle").mkdir()
+    assert "is not mounted" in opened.place("eagle").why_unavailable()
