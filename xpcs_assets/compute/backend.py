@@ -47,6 +47,18 @@ class Resources:
     queue: str = ""
     extra: tuple[str, ...] = ()
 
+    def over(self, defaults: Resources) -> Resources:
+        """What is asked for, with a back end's own where something is left open."""
+        return Resources(
+            walltime_s=self.walltime_s or defaults.walltime_s,
+            gpus=self.gpus or defaults.gpus,
+            nodes=max(self.nodes, defaults.nodes),
+            memory_bytes=self.memory_bytes or defaults.memory_bytes,
+            account=self.account or defaults.account,
+            queue=self.queue or defaults.queue,
+            extra=(*defaults.extra, *self.extra),
+        )
+
 
 @dataclass(frozen=True)
 class Job:

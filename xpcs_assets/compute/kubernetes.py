@@ -18,7 +18,6 @@ from xpcs_assets.compute.kubernetes_job import (
     CONTAINER,
     LABEL,
     Template,
-    completed,
     job_name,
     label_of,
     manifest_of,
@@ -134,7 +133,7 @@ class KubernetesBackend:
 
     def _create(self, job: Job, **options: str) -> bool:
         """Create a Job; False when one of its name is there."""
-        manifest = manifest_of(job, self.template, completed(job.resources, self.defaults))
+        manifest = manifest_of(job, self.template, job.resources.over(self.defaults))
         how = {**options, **self._limit}
         made = self._ask(
             "submit", lambda api: api.batch.create_namespaced_job(self.namespace, manifest, **how), instead_of=409

@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from xpcs_assets.compute.backend import Job, Phase, Resources, Seen
@@ -83,18 +83,6 @@ def job_name(name: str) -> str:
 def label_of(job_id: str) -> str:
     """The digest in the name of a Kubernetes Job."""
     return job_id[-2 * _DIGEST_BYTES :]
-
-
-def completed(asked: Resources, defaults: Resources) -> Resources:
-    """What is asked for, with the back end's own where something is left open."""
-    return replace(
-        asked,
-        walltime_s=asked.walltime_s or defaults.walltime_s,
-        memory_bytes=asked.memory_bytes or defaults.memory_bytes,
-        gpus=asked.gpus or defaults.gpus,
-        queue=asked.queue or defaults.queue,
-        extra=(*defaults.extra, *asked.extra),
-    )
 
 
 def manifest_of(job: Job, template: Template, resources: Resources) -> dict[str, Any]:

@@ -8,7 +8,6 @@ first.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 from abc import ABC, abstractmethod
@@ -145,38 +144,33 @@ class Scheduler(ABC):
 
     def asked(self, job: Job) -> Resources:
         """What a job asks for, and this back end's own where it leaves something open."""
-        own, ask = self.defaults, job.resources
-        return dataclasses.replace(
-            ask,
-            walltime_s=ask.walltime_s or own.walltime_s,
-            gpus=ask.gpus or own.gpus,
-            nodes=max(ask.nodes, own.nodes),
-            memory_bytes=ask.memory_bytes or own.memory_bytes,
-            account=ask.account or own.account,
-            queue=ask.queue or own.queue,
-            extra=(*own.extra, *ask.extra),
-        )
+        return job.resources.over(self.defaults)
 
     def check(self, job: Job) -> None:
-        """Refuse what no scheduler could be told, before anything is told.
+        """See :func:`check`."""
+        check(job, self.where)
 
-        Raises
-        ------
-        ComputeError
-            The name, the folder, a word or a variable cannot be passed on.
-        """
-        for wrong, what in (
-            (_NAME.fullmatch(job.name) is None, f"{job.name!r} is no name for a job"),
-            (not job.words, f"job {job.name} has no command"),
-            (not PurePosixPath(job.folder).is_absolute() or _UNPRINTABLE.search(job.folder), _bad_folder(job)),
-            (not all(map(_VARIABLE.fullmatch, job.environment)), f"job {job.name} sets what is no variable"),
-            (
-                any("\0" in word for word in (*job.words, *job.environment.values())),
-                f"a word or variable of job {job.name} holds a zero byte",
-            ),
-        ):
-            if wrong:
-                raise ComputeError(what, where=self.where, remedy="Give it a name of letters, digits, '-', '_' and '.'")
+
+def check(job: Job, where: str) -> None:
+    """Refuse what no scheduler could be told, before anything is told.
+
+    Raises
+    ------
+    ComputeError
+        The name, the folder, a word or a variable cannot be passed on.
+    """
+    for wrong, what in (
+        (_NAME.fullmatch(job.name) is None, f"{job.name!r} is no name for a job"),
+        (not job.words, f"job {job.name} has no command"),
+        (not PurePosixPath(job.folder).is_absolute() or _UNPRINTABLE.search(job.folder), _bad_folder(job)),
+        (not all(map(_VARIABLE.fullmatch, job.environment)), f"job {job.name} sets what is no variable"),
+        (
+            any("\0" in word for word in (*job.words, *job.environment.values())),
+            f"a word or variable of job {job.name} holds a zero byte",
+        ),
+    ):
+        if wrong:
+            raise ComputeError(what, where=where, remedy="Give it a name of letters, digits, '-', '_' and '.'")
 
 
 def script(job: Job) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 from xpcs_assets.commands import Answer
-from xpcs_assets.compute.backend import Job, Phase, Seen
+from xpcs_assets.compute.backend import Job, Phase, Resources, Seen
 from xpcs_assets.compute.scheduler import Scheduler, ended, output_of, said, script
 from xpcs_assets.errors import UnreachableError
 
@@ -26,12 +26,18 @@ _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "DEADLINE", "REVOKED"}
 _LOST = {"NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "LAUNCH_FAILED", "RECONFIG_FAIL"}
 _TOO_BIG = {"TIMEOUT", "OUT_OF_MEMORY"}
 _NO_ACCOUNTING = re.compile(r"accounting storage is disabled", re.IGNORECASE)
-_UNKNOWN_JOB = re.compile(r"Invalid job id")
+UNKNOWN_JOB = re.compile(r"Invalid job id")
+SILENT = re.compile(
+    r"unable to contact|connect failure|connection (refused|reset|timed out)|timed out|zero bytes|communication"
+    r"|talking to the database|standby mode|temporarily unable|munge|authentication|try again|unreachable",
+    re.IGNORECASE,
+)
+"""What its programs say when the scheduler did not answer."""
 _DAY_S = 86400.0
 _MIB = 1024**2
 
 
-class _Record(NamedTuple):
+class Record(NamedTuple):
     """What Slurm has of a job: its state, ``3:0`` (exit code and signal), and who it belongs to."""
 
     state: str
@@ -55,11 +61,7 @@ class Slurm(Scheduler):
     queue_is: Literal["partition", "qos"] = "partition"
     looks_back_s: float = 14 * _DAY_S
 
-    _silent: ClassVar[re.Pattern[str]] = re.compile(
-        r"unable to contact|connect failure|connection (refused|reset|timed out)|timed out|zero bytes|communication"
-        r"|talking to the database|standby mode|temporarily unable|munge|authentication|try again|unreachable",
-        re.IGNORECASE,
-    )
+    _silent: ClassVar[re.Pattern[str]] = SILENT
 
     def why_unavailable(self) -> str:
         """See :meth:`xpcs_assets.compute.backend.Backend.why_unavailable`."""
@@ -84,7 +86,7 @@ class Slurm(Scheduler):
     def submit(self, job: Job) -> str:
         """See :meth:`xpcs_assets.compute.backend.Backend.submit`."""
         self.check(job)
-        answer = self.ask("sbatch", *self._options(job), data=script(job))
+        answer = self.ask("sbatch", "--parsable", *options_of(job, self.asked(job), self.queue_is), data=script(job))
         if answer.code != 0:
             raise self.refused(f"it did not take job {job.name}", answer)
         taken = re.fullmatch(r"(\d+)(;\S*)?", answer.out.decode(errors="replace").strip())
@@ -98,14 +100,14 @@ class Slurm(Scheduler):
         if not asked:
             return {}
         rows = self._queue(f"--jobs={','.join(asked)}", "--format=%A|%T|%r")
-        queued = {row[0]: _Record(row[1], reason=row[2]) for row in rows}
-        seen = {job_id: _seen(queued[job_id]) for job_id in asked if job_id in queued}
+        queued = {row[0]: Record(row[1], reason=row[2]) for row in rows}
+        seen = {job_id: seen_of(queued[job_id]) for job_id in asked if job_id in queued}
         over = [job_id for job_id in asked if job_id not in seen or seen[job_id].phase is Phase.ENDED]
         accounted = self._accounted(over, queued) if over else {}
         for job_id in over:
             known = accounted.get(job_id)
-            if known is not None and _seen(known).phase is Phase.ENDED:
-                seen[job_id] = _seen(known)
+            if known is not None and seen_of(known).phase is Phase.ENDED:
+                seen[job_id] = seen_of(known)
             elif job_id in queued:
                 seen[job_id] = self._shown(job_id, queued[job_id])
             else:
@@ -117,32 +119,10 @@ class Slurm(Scheduler):
     def _end(self, job_id: str) -> Answer:
         return self.ask("scancel", job_id)
 
-    def _options(self, job: Job) -> list[str]:
-        asked = self.asked(job)
-        options = [
-            "--parsable",
-            f"--job-name={job.name}",
-            f"--chdir={job.folder}",
-            f"--output={output_of(job).replace('%', '%%')}",
-            "--no-requeue",
-            "--export=NONE",
-            f"--nodes={asked.nodes}",
-        ]
-        for value, option in (
-            (math.ceil(asked.walltime_s / 60), "time"),
-            (asked.gpus, "gpus"),
-            (asked.memory_bytes and f"{math.ceil(asked.memory_bytes / _MIB)}M", "mem"),
-            (asked.account, "account"),
-            (asked.queue, self.queue_is),
-        ):
-            if value:
-                options.append(f"--{option}={value}")
-        return [*options, *asked.extra]
-
     def _queue(self, *words: str) -> list[list[str]]:
         """Rows of squeue, ended jobs included as long as the controller has them."""
         answer = self.ask("squeue", "--noheader", "--states=all", *words)
-        if answer.code != 0 and not _UNKNOWN_JOB.search(said(answer)):
+        if answer.code != 0 and not UNKNOWN_JOB.search(said(answer)):
             raise self.refused("squeue told nothing", answer)
         return _rows(answer) if answer.code == 0 else []
 
@@ -153,7 +133,7 @@ class Slurm(Scheduler):
             raise self.refused("sacct told nothing", answer)
         return _rows(answer) if answer.code == 0 else None
 
-    def _accounted(self, ids: list[str], queued: dict[str, _Record]) -> dict[str, _Record]:
+    def _accounted(self, ids: list[str], queued: dict[str, Record]) -> dict[str, Record]:
         """What accounting has of jobs; it may be down as long as the controller knows them all."""
         try:
             rows = self._accounting(f"--jobs={','.join(ids)}", "--format=JobIDRaw,State,ExitCode,UID")
@@ -161,25 +141,47 @@ class Slurm(Scheduler):
             if any(job_id not in queued for job_id in ids):
                 raise
             rows = None
-        return {row[0]: _Record(*row[1:4]) for row in rows or []}
+        return {row[0]: Record(*row[1:4]) for row in rows or []}
 
-    def _shown(self, job_id: str, queued: _Record) -> Seen:
+    def _shown(self, job_id: str, queued: Record) -> Seen:
         """An ended job that accounting has not (yet): the controller has its exit code."""
         answer = self.ask("scontrol", "--oneliner", "show", "job", job_id)
         told = answer.out.decode(errors="replace")
         code = re.search(r"\bExitCode=(\d+:\d+)", told)
         user = re.search(r"\bUserId=[^ ]*\((\d+)\)", told)
-        return _seen(queued._replace(exit_code=code[1] if code else "", uid=user[1] if user else ""))
+        return seen_of(queued._replace(exit_code=code[1] if code else "", uid=user[1] if user else ""))
+
+
+def options_of(job: Job, asked: Resources, queue_is: str) -> list[str]:
+    """What sbatch is told of a job, beside its script."""
+    options = [
+        f"--job-name={job.name}",
+        f"--chdir={job.folder}",
+        f"--output={output_of(job).replace('%', '%%')}",
+        "--no-requeue",
+        "--export=NONE",
+        f"--nodes={asked.nodes}",
+    ]
+    for value, option in (
+        (math.ceil(asked.walltime_s / 60), "time"),
+        (asked.gpus, "gpus"),
+        (asked.memory_bytes and f"{math.ceil(asked.memory_bytes / _MIB)}M", "mem"),
+        (asked.account, "account"),
+        (asked.queue, queue_is),
+    ):
+        if value:
+            options.append(f"--{option}={value}")
+    return [*options, *asked.extra]
 
 
 def _rows(answer: Answer) -> list[list[str]]:
     return [line.split("|") for line in answer.out.decode(errors="replace").splitlines() if line.strip()]
 
 
-def _seen(record: _Record) -> Seen:
+def seen_of(record: Record) -> Seen:
     """What a state means.
 
-    >>> _seen(_Record("CANCELLED by 0", "0:15", "1000")).is_lost, _seen(_Record("CANCELLED by 7", "0:0", "7")).is_lost
+    >>> seen_of(Record("CANCELLED by 0", "0:15", "1000")).is_lost, seen_of(Record("CANCELLED by 7", "0:0", "7")).is_lost
     (True, False)
     """
     state, _, by = record.state.partition(" by ")

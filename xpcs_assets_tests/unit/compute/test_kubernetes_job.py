@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from xpcs_assets.compute.backend import Job, Phase, Resources, Seen
-from xpcs_assets.compute.kubernetes_job import Template, completed, job_name, label_of, manifest_of, seen
+from xpcs_assets.compute.kubernetes_job import Template, job_name, label_of, manifest_of, seen
 from xpcs_assets.errors import ComputeError
 from xpcs_assets.testing.kube_pods import restricted_violations
 
@@ -84,13 +84,6 @@ def test_resources_are_limits_and_further_ones_are_words() -> None:
 def test_what_a_cluster_cannot_give_is_refused(resources: dict[str, Any]) -> None:
     with pytest.raises(ComputeError, match=r"one node|is not resource=quantity"):
         asked(**resources)
-
-
-def test_what_a_job_leaves_open_is_the_back_ends() -> None:
-    defaults = Resources(walltime_s=60, gpus=1, memory_bytes=5, queue="q", extra=("cpu=8",))
-    assert completed(Resources(), defaults) == defaults
-    own = Resources(walltime_s=1, gpus=2, memory_bytes=3, queue="r", extra=("cpu=1",))
-    assert completed(own, defaults) == Resources(1, 2, 1, 3, queue="r", extra=("cpu=8", "cpu=1"))
 
 
 def test_what_the_site_gives_to_every_pod_is_there() -> None:
