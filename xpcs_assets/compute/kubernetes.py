@@ -23,6 +23,7 @@ from xpcs_assets.compute.kubernetes_job import (
     manifest_of,
     seen,
 )
+from xpcs_assets.compute.scheduler import check
 from xpcs_assets.errors import ComputeError, SettingsError, UnreachableError
 
 _AT_ONCE = 100  # jobs asked for in one request: their labels are in its address
@@ -86,6 +87,7 @@ class KubernetesBackend:
 
     def submit(self, job: Job) -> str:
         """See :meth:`Backend.submit`; a Job of this name that stands already is the answer."""
+        check(job, self._where)
         if self._create(job):
             return job_name(job.name)
         found = self.find(job.name)

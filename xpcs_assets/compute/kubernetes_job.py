@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpcs_assets.compute.backend import Job, Phase, Resources, Seen
+from xpcs_assets.compute.scheduler import ended
 from xpcs_assets.errors import ComputeError
 
 LABEL = "xpcs-assets/job"
@@ -133,12 +134,15 @@ def manifest_of(job: Job, template: Template, resources: Resources) -> dict[str,
 
 def _container(job: Job, template: Template, resources: Resources) -> dict[str, Any]:
     limits = _limits(template, resources)
+    variables = {"HOME": "/tmp", **job.environment}  # noqa: S108
     return {
         "name": CONTAINER,
         "image": template.image,
-        "command": list(job.words),
+        "command": [_literal(word) for word in job.words],
         "workingDir": job.folder,
-        "env": [{"name": name, "value": value} for name, value in {"HOME": "/tmp", **job.environment}.items()],  # noqa: S108
+        "env": [
+            {"name": name, "value": _literal(value)} for name, value in {"HOME": "/tmp", **job.environment}.items()
+        ],  # noqa: S108
         "resources": {"limits": limits, "requests": dict(limits)},
         "volumeMounts": [{"name": _TMP, "mountPath": "/tmp"}, *map(dict, template.mounts)],  # noqa: S108
         "securityContext": {
@@ -147,6 +151,15 @@ def _container(job: Job, template: Template, resources: Resources) -> dict[str, 
             "capabilities": {"drop": ["ALL"]},
         },
     }
+
+
+def _literal(word: str) -> str:
+    """A word that is not filled in: Kubernetes reads ``$(NAME)``, and ``$$`` as one of them.
+
+    >>> _literal("$(HOME)")
+    '$$(HOME)'
+    """
+    return word.replace("$", "$$")
 
 
 def _limits(template: Template, resources: Resources) -> dict[str, str]:
@@ -175,7 +188,7 @@ def seen(job: Any, pods: Sequence[Any]) -> Seen:
     if job.metadata.deletion_timestamp is not None:
         return Seen(Phase.RUNNING, reason="it is being deleted")
     if "Complete" in conditions:
-        return Seen(Phase.ENDED, code=_code(pod), reason="Complete")
+        return ended(_code(pod), "Complete")
     if "Failed" in conditions:
         return _failed(conditions["Failed"], pod)
     if pod is None:
@@ -186,21 +199,19 @@ def seen(job: Any, pods: Sequence[Any]) -> Seen:
 
 
 def _failed(condition: Any, pod: Any) -> Seen:
-    if condition.reason == "DeadlineExceeded":
-        return Seen(Phase.ENDED, code=_code(pod), reason="DeadlineExceeded", is_too_big=True)
-    if pod is None:  # an ended Job keeps its pod; whoever took it away ended it
-        return Seen(Phase.ENDED, reason=f"{condition.reason}: its pod is gone", is_lost=True)
-    why = pod.status.reason or ""
-    if why == "DeadlineExceeded":
-        return Seen(Phase.ENDED, code=_code(pod), reason=why, is_too_big=True)
+    if pod is None and condition.reason != "DeadlineExceeded":  # an ended Job keeps its pod: somebody took it away
+        return ended(None, f"{condition.reason}: its pod is gone", is_lost=True)
+    why = (pod.status.reason or "") if pod is not None else ""
+    if "DeadlineExceeded" in (condition.reason, why):
+        return ended(None, "DeadlineExceeded", is_too_big=True)
     disrupted = [one for one in pod.status.conditions or () if one.type == "DisruptionTarget" and one.status == "True"]
     if why or disrupted:  # the kubelet and the cluster give a reason to what they end; a program has none
         told = ": ".join(word for word in (why, disrupted[0].reason if disrupted else "") if word)
-        return Seen(Phase.ENDED, code=_code(pod), reason=told, is_lost=True)
-    ended = _terminated(pod)
-    if ended is not None and ended.reason == "OOMKilled":
-        return Seen(Phase.ENDED, code=ended.exit_code, reason="OOMKilled", is_too_big=True)
-    return Seen(Phase.ENDED, code=_code(pod), reason=(ended.reason if ended else "") or condition.reason or "Failed")
+        return ended(None, told, is_lost=True)
+    container = _terminated(pod)
+    if container is not None and container.reason == "OOMKilled":
+        return ended(_code(pod), "OOMKilled", is_too_big=True)
+    return ended(_code(pod), (container.reason if container else "") or condition.reason or "Failed")
 
 
 def _terminated(pod: Any) -> Any:
@@ -211,8 +222,8 @@ def _terminated(pod: Any) -> Any:
 
 
 def _code(pod: Any) -> int | None:
-    ended = _terminated(pod)
-    return None if ended is None else int(ended.exit_code)
+    container = _terminated(pod)
+    return None if container is None else int(container.exit_code)
 
 
 def _waits_for(pod: Any) -> str:

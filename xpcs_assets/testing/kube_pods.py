@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -59,12 +60,15 @@ class Pod:
     def _start(self) -> None:
         said = self._container
         path = {"PATH": os.environ.get("PATH", os.defpath)}
+        known: dict[str, str] = {}
+        for one in said.get("env", []):
+            known[one["name"]] = _filled_in(one["value"], known)
         try:
             with self._output.open("wb") as output:
                 self._process = subprocess.Popen(
-                    [*said["command"], *said.get("args", [])],
+                    [_filled_in(word, known) for word in (*said["command"], *said.get("args", []))],
                     cwd=said.get("workingDir"),
-                    env={**path, **{one["name"]: one["value"] for one in said.get("env", [])}},
+                    env={**path, **known},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -161,6 +165,19 @@ class Pod:
     def _container_status(self, state: Mapping[str, Any]) -> dict[str, Any]:
         said = {"name": self._container["name"], "image": self._container["image"], "imageID": ""}
         return {**said, "ready": "running" in state, "restartCount": 0, "state": dict(state)}
+
+
+def _filled_in(word: str, known: Mapping[str, str]) -> str:
+    """A word of a container, with what Kubernetes fills in.
+
+    >>> _filled_in("$(A) $(B) $$(A) $A $$", {"A": "a"})
+    'a $(B) $(A) $A $'
+    """
+
+    def told(found: re.Match[str]) -> str:
+        return "$" if found[0] == "$$" else known.get(found[1], found[0])
+
+    return re.sub(r"\$\$|\$\(([^)]*)\)", told, word)
 
 
 def _ended(phase: str, *, code: int, why: str, message: str = "") -> dict[str, Any]:
