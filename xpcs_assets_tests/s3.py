@@ -5,8 +5,6 @@ It does not compare the digests that are sent with the bytes: what is damaged is
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -39,21 +37,24 @@ class S3Server:
     Attributes
     ----------
     faults
-        What is to go wrong; the path that a fault is matched with has its query.
+        What is to go wrong, but for slow answers; the path that a fault is matched with has its query.
     cut_after_bytes
         The next answers to GET break off after so many bytes of their body.
+    page
+        How many names it lists in one answer, at most; 0 for the thousand of S3.
     ignores_conditions
         Whether it writes whatever ``If-None-Match`` says, as services do that do not know it.
-    kill
-        Which request is the last that a process sees, counted from 1, and the process; before or after it is done.
+    on_request
+        Called before and after each request is done, with its number, counted from 1, and "before" or "after".
     seen
         Method and path of each request.
     """
 
     faults: Faults = field(default_factory=Faults)
     cut_after_bytes: list[int] = field(default_factory=list)
+    page: int = 0
     ignores_conditions: bool = False
-    kill: Callable[[int, str], None] = lambda number, when: None
+    on_request: Callable[[int, str], None] = lambda number, when: None
     seen: list[tuple[str, str]] = field(default_factory=list)
     buckets: set[str] = field(default_factory=set)
     port: int = 0
@@ -61,7 +62,9 @@ class S3Server:
     def start(self) -> None:
         """Listen, on the same port as before when it was started before."""
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from moto.s3 import models
 
+        models.S3_UPLOAD_PART_MIN_SIZE = 1  # as S3 demands 5 MiB, which only takes time here
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._http = make_server("127.0.0.1", self.port, self, threaded=True, request_handler=_Quiet)
         self.port = self._http.server_address[1]
@@ -90,8 +93,9 @@ class S3Server:
         self.faults.ordered.clear()
         self.cut_after_bytes.clear()
         self.seen.clear()
+        self.page = 0
         self.ignores_conditions = False
-        self.kill = lambda number, when: None
+        self.on_request = lambda number, when: None
 
     @property
     def url(self) -> str:
@@ -120,18 +124,20 @@ class S3Server:
         self.seen.append((method, target))
         number = len(self.seen)
         fault = self.faults.next(method, target)
-        self.kill(number, "before")
+        self.on_request(number, "before")
+        if self.page and "list-type" in target:
+            environ["QUERY_STRING"] += f"&max-keys={self.page}"
         if self.ignores_conditions:
             environ.pop("HTTP_IF_NONE_MATCH", None)
         if fault in {"reset", "time-out before"}:
             return self._silent(fault, environ, start_response)
         if fault.endswith("proxy"):
             return _page(fault, environ, start_response)
-        if fault and fault != "500 after" and not fault.endswith(" after") and fault != "slow":
+        if fault and not fault.endswith(" after"):
             return _refusal(fault.split()[0], environ, start_response)
         answer: list[Any] = []
         body = b"".join(self._moto(environ, lambda status, headers, info=None: answer.extend([status, headers])))
-        self.kill(number, "after")
+        self.on_request(number, "after")
         if fault == "500 after":
             return _refusal("500", environ, start_response)
         if fault.endswith(" after"):
@@ -213,13 +219,3 @@ def keys_of(server: S3Server, name: str, prefix: str = "") -> dict[str, bytes]:
 def uploads_of(server: S3Server, name: str) -> list[str]:
     """The keys of the unfinished uploads of a bucket."""
     return [upload["Key"] for upload in server.client().list_multipart_uploads(Bucket=name).get("Uploads", ())]
-
-
-def killer(process: Callable[[], int], number: int, when: str) -> Callable[[int, str], None]:
-    """Ends a process at a request."""
-
-    def kill(at: int, now: str) -> None:
-        if (at, now) == (number, when):
-            os.kill(process(), signal.SIGKILL)
-
-    return kill
