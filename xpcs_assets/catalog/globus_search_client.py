@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from xpcs_assets.catalog.globus_search_config import GlobusSearchConfig
-from xpcs_assets.errors import CatalogError, CatalogUnavailableError, SettingsError
+from xpcs_assets.errors import CatalogError, CatalogUnavailableError
+from xpcs_assets.globus_login import Login, globus
 
 if TYPE_CHECKING:
     import globus_sdk
@@ -36,14 +37,17 @@ class GlobusSearchClient:
     config: GlobusSearchConfig
     before_write: Callable[[], object] = field(default=lambda: None, repr=False)
     _search: globus_sdk.SearchClient | None = field(init=False, default=None, repr=False)
-    _auth: globus_sdk.ConfidentialAppAuthClient | None = field(init=False, default=None, repr=False)
+    _login: Login = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._login = Login(self.config)
 
     def close(self) -> None:
         """Close its connections."""
-        for client in (self._search, self._auth):
-            if client is not None:
-                client.transport.close()  # the SDK closes only those that it made
-        self._search = self._auth = None
+        if self._search is not None:
+            self._search.transport.close()  # the SDK closes only those that it made
+        self._search = None
+        self._login.close()
 
     def entry(self, subject: str, entry_id: str) -> Mapping[str, Any] | None:
         """Content of an entry; None when there is none, or none that the account may see.
@@ -120,7 +124,7 @@ class GlobusSearchClient:
         self, what: str, request: Callable[[globus_sdk.SearchClient], Any], *, missing: bool = False, again: bool = True
     ) -> dict[str, Any] | None:
         """Make a request; refused as unknown, log in and make it once more. None for what is missing."""
-        sdk = _sdk()
+        sdk = globus()
         try:
             content = request(self._connected()).data
         except sdk.AuthAPIError as error:
@@ -146,44 +150,18 @@ class GlobusSearchClient:
 
     def _connected(self) -> globus_sdk.SearchClient:
         if self._search is None:
-            sdk = _sdk()
-            authorizer = self._authorizer()
-            self._search = sdk.SearchClient(
+            client = globus().SearchClient
+            try:
+                authorizer = self._login.authorizer([client.scopes.ingest, client.scopes.search])
+            except (ValueError, KeyError, TypeError) as error:
+                raise self._unavailable(f"the log-in's answer is not understood ({type(error).__name__})") from None
+            self._search = client(
                 base_url=self.config.url or None,
                 authorizer=authorizer,
-                transport=self._transport(),
-                retry_config=self._retries(),
+                transport=self._login.transport(),
+                retry_config=self._login.retries(),
             )
         return self._search
-
-    def _authorizer(self) -> Any:
-        sdk = _sdk()
-        self.close()
-        if self.config.token is not None:
-            return sdk.AccessTokenAuthorizer(self.config.token.read())
-        secret = self.config.client_secret.read() if self.config.client_secret else ""
-        self._auth = sdk.ConfidentialAppAuthClient(
-            self.config.client_id,
-            secret,
-            base_url=self.config.auth_url or None,
-            transport=self._transport(),
-            retry_config=self._retries(),
-        )
-        scopes = [sdk.SearchClient.scopes.ingest, sdk.SearchClient.scopes.search]
-        try:
-            return sdk.ClientCredentialsAuthorizer(self._auth, scopes)
-        except (ValueError, KeyError, TypeError) as error:
-            raise self._unavailable(f"the log-in's answer is not understood ({type(error).__name__})") from None
-
-    def _transport(self) -> Any:
-        from globus_sdk.transport import RequestsTransport
-
-        return RequestsTransport(verify_ssl=True, http_timeout=float(self.config.timeout_s))
-
-    def _retries(self) -> Any:
-        from globus_sdk.transport import RetryConfig
-
-        return RetryConfig(max_retries=self.config.tries - 1, max_sleep=self.config.longest_sleep_s)
 
     def _refused(self, what: str, status: int, message: str | None) -> CatalogError:
         said = f"{what}: HTTP {status} {(message or '')[:_WORDS]}".rstrip()
@@ -205,12 +183,3 @@ class GlobusSearchClient:
 
 
 _LOGIN = "Put a good token or secret; it is read anew each time"
-
-
-def _sdk() -> Any:
-    try:
-        import globus_sdk
-    except ImportError as error:
-        remedy = "Install it with: pip install 'xpcs-assets[globus]'"
-        raise SettingsError("globus-sdk is not installed", where="catalog: globus-search", remedy=remedy) from error
-    return globus_sdk

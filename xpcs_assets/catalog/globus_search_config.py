@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 from xpcs_assets.errors import CatalogError, SettingsError
+from xpcs_assets.globus_login import wrong_address
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings_catalogs import ENTRY_LEAST, ENTRY_LIMIT
 
@@ -85,7 +86,7 @@ class GlobusSearchConfig:
             *(["name at least one operator: an entry that nobody sees is of no use"] if not self.operators else []),
             *(f"{urn!r} is no URN of a group or identity" for urn in self._principals() if not is_principal(urn)),
             *(["name a token, or a client_id and client_secret"] if not self._has_credentials() else []),
-            *(wrong for name in ("url", "auth_url") for wrong in _wrong_address(name, getattr(self, name))),
+            *(wrong for name in ("url", "auth_url") for wrong in wrong_address(name, getattr(self, name))),
             *self._wrong_patterns(),
             *self._wrong_numbers(),
         ]
@@ -174,18 +175,6 @@ def _is_uuid(text: str) -> bool:
         return str(UUID(text)) == text
     except ValueError:
         return False
-
-
-def _wrong_address(name: str, address: str) -> list[str]:
-    if not address:
-        return []
-    parts = urlsplit(address)
-    loopback = parts.hostname in {"127.0.0.1", "::1", "localhost"}
-    return [
-        *([f"{name} must be https://host"] if not parts.hostname or parts.scheme not in {"https", "http"} else []),
-        *([f"{name} must be https: a token is sent there"] if parts.scheme == "http" and not loopback else []),
-        *([f"{name} must not hold a password"] if parts.password or parts.username else []),
-    ]
 
 
 def _over_at(embargo_until: str) -> datetime | None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from xpcs_assets.errors import CopyError, SettingsError, UnreachableError, XpcsAssetsError
+from xpcs_assets.globus_login import Login, globus, wrong_address
 from xpcs_assets.secret import SecretReference
 
 if TYPE_CHECKING:
@@ -30,22 +30,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class GlobusAccount:
-    """Who asks, and how.
-
-    Attributes
-    ----------
-    client_id, client_secret
-        A confidential client of Globus Auth, which gets tokens of its own.
-    token
-        A long-lived token for Transfer; wins over ``client_id``.
-    url, auth_url
-        Of Transfer and of Globus Auth; empty: those of the SDK.
-    timeout_s
-        The longest wait to connect, and for each piece of an answer.
-    tries
-        How often a request is made; the SDK makes it again after an error of the network or of the service.
-    longest_sleep_s
-        Between two of them, whatever the service asks for.
+    """Who asks, and how; see :class:`xpcs_assets.globus_login.Account`. ``url``: of Transfer; empty: the SDK's.
 
     Raises
     ------
@@ -65,11 +50,8 @@ class GlobusAccount:
     def __post_init__(self) -> None:
         if self.token is None and not (self.client_id and self.client_secret):
             raise SettingsError("name a token, or a client_id and client_secret", where="globus")
-        for name, address in (("url", self.url), ("auth_url", self.auth_url)):
-            parts = urlsplit(address)
-            loopback = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
-            if address and (parts.scheme != "https" or not parts.hostname) and not loopback:
-                raise SettingsError(f"{name} must be https://host: a token is sent there", where="globus")
+        if wrong := [*wrong_address("url", self.url), *wrong_address("auth_url", self.auth_url)]:
+            raise SettingsError("; ".join(wrong), where="globus")
 
 
 class GlobusConnection:
@@ -77,16 +59,16 @@ class GlobusConnection:
 
     def __init__(self, account: GlobusAccount) -> None:
         self.account = account
+        self._login = Login(account)
         self._transfer: globus_sdk.TransferClient | None = None
-        self._auth: globus_sdk.ConfidentialAppAuthClient | None = None
         self._consents: tuple[str, ...] = ()
 
     def close(self) -> None:
         """Close its connections; the next request opens others, with secrets that are read anew."""
-        for client in (self._transfer, self._auth):
-            if client is not None:
-                client.transport.close()  # the SDK closes only those that it made
-        self._transfer = self._auth = None
+        if self._transfer is not None:
+            self._transfer.transport.close()  # the SDK closes only those that it made
+        self._transfer = None
+        self._login.close()
 
     def ask(
         self, what: str, request: Callable[[globus_sdk.TransferClient], Any], *, again: bool = True
@@ -132,41 +114,18 @@ class GlobusConnection:
 
     def _connected(self) -> globus_sdk.TransferClient:
         if self._transfer is None:
-            self._transfer = globus().TransferClient(
+            client = globus().TransferClient
+            try:
+                authorizer = self._login.authorizer([client.scopes.all, *self._consents])
+            except (ValueError, KeyError, TypeError) as error:
+                raise unreachable(f"the log-in's answer is not understood ({type(error).__name__})") from None
+            self._transfer = client(
                 base_url=self.account.url or None,
-                authorizer=self._authorizer(),
-                transport=self._transport(),
-                retry_config=self._retries(),
+                authorizer=authorizer,
+                transport=self._login.transport(),
+                retry_config=self._login.retries(),
             )
         return self._transfer
-
-    def _authorizer(self) -> Any:
-        sdk = globus()
-        if self.account.token is not None:
-            return sdk.AccessTokenAuthorizer(self.account.token.read())
-        self.close()
-        self._auth = sdk.ConfidentialAppAuthClient(
-            self.account.client_id,
-            self.account.client_secret.read() if self.account.client_secret else "",
-            base_url=self.account.auth_url or None,
-            transport=self._transport(),
-            retry_config=self._retries(),
-        )
-        scopes = [sdk.TransferClient.scopes.all, *self._consents]
-        try:
-            return sdk.ClientCredentialsAuthorizer(self._auth, scopes)
-        except (ValueError, KeyError, TypeError) as error:
-            raise unreachable(f"the log-in's answer is not understood ({type(error).__name__})") from None
-
-    def _transport(self) -> Any:
-        from globus_sdk.transport import RequestsTransport
-
-        return RequestsTransport(verify_ssl=True, http_timeout=float(self.account.timeout_s))
-
-    def _retries(self) -> Any:
-        from globus_sdk.transport import RetryConfig
-
-        return RetryConfig(max_retries=self.account.tries - 1, max_sleep=self.account.longest_sleep_s)
 
 
 def _login_failed(status: int, consents: tuple[str, ...]) -> XpcsAssetsError:
@@ -195,13 +154,3 @@ def _refused(what: str, error: globus_sdk.GlobusAPIError) -> XpcsAssetsError:
 def unreachable(what: str) -> UnreachableError:
     """No answer that could be used came."""
     return UnreachableError(what, where=WHERE, remedy="It is asked again; nothing is begun twice")
-
-
-def globus() -> Any:
-    """The SDK; SettingsError when it is not installed."""
-    try:
-        import globus_sdk
-    except ImportError as error:
-        remedy = "Install it with: pip install 'xpcs-assets[globus]'"
-        raise SettingsError("globus-sdk is not installed", where="globus", remedy=remedy) from error
-    return globus_sdk

@@ -388,8 +388,8 @@ def test_all_connections_are_closed(
     client.entry("s", "i")
     closed: list[str] = []
     assert client._search is not None
-    assert client._auth is not None
-    for one in (client._search, client._auth):
+    assert client._login._auth is not None
+    for one in (client._search, client._login._auth):
         name = type(one).__name__
         monkeypatch.setattr(one.transport.session, "close", lambda name=name: closed.append(name))
     client.close()

@@ -131,7 +131,7 @@ def test_an_endpoint_without_a_file_and_an_account_that_is_none_are_told(tmp_pat
 
 @pytest.mark.parametrize("url", ["http://example.org", "ftp://127.0.0.1", "https://"])
 def test_a_token_is_sent_nowhere_in_the_clear(tmp_path: Path, url: str) -> None:
-    with pytest.raises(SettingsError, match="must be https://host"):
+    with pytest.raises(SettingsError, match="auth_url must be https"):
         account_of(site_of(tmp_path, f"globus: {{token: {{variable: X}}, auth_url: '{url}'}}"))
 
 
