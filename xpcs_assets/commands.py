@@ -1,23 +1,33 @@
 """Running a program here or on another machine: a list of words in, what it said and its exit code out.
 
-Every call has a time limit. A word is a word at the far side too, whatever is in it: nothing is ever put together into
-a line for a shell but by :func:`shlex.join`.
+Every call has a time limit. A word is a word at the far side too, whatever is in it and whatever shell the account
+has there: see :func:`line_of`.
+
+One connection serves all calls to a host (ssh's ControlMaster) until a minute after the last one: a new one costs a
+handshake of some tenths of a second. Its socket lies in a folder of this user's alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
+import stat
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from xpcs_assets.errors import NotFoundError, UnreachableError
 
 SSH_FAILED = 255
 """What ssh itself ends with when it did not reach the host; a program there may end so as well."""
+NOT_FOUND = 127
+"""What every shell ends with when it does not find a program."""
 _SAID_BYTES = 2000
+_SOCKETS = "/tmp"  # noqa: S108 - a socket's path has room for 100 bytes; the folder made there is looked at
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,7 @@ class Answer:
     @property
     def told(self) -> str:
         """The end of what it said of its trouble, in one line, for a message."""
-        return " ".join((self.err or self.out)[-_SAID_BYTES:].decode(errors="replace").split())
+        return in_a_line(self.err or self.out)
 
 
 class Commands(Protocol):
@@ -114,53 +124,136 @@ class SshCommands:
         """The words before the host's; rsync takes them, joined, as its remote shell."""
         said = {
             "BatchMode": "yes",
+            "PreferredAuthentications": "publickey",
             "IdentitiesOnly": "yes",
             "StrictHostKeyChecking": "yes",
-            "UserKnownHostsFile": f'"{self.known_hosts}"',
+            "UserKnownHostsFile": f'"{_unexpanded(self.known_hosts)}"',
             "GlobalKnownHostsFile": "/dev/null",
+            "UpdateHostKeys": "no",
             "ConnectTimeout": str(max(1, round(self.connect_s))),
             "ServerAliveInterval": "15",
             "ServerAliveCountMax": "4",
+            "RequestTTY": "no",
             "ForwardAgent": "no",
             "ForwardX11": "no",
             "ClearAllForwardings": "yes",
+            "LogLevel": "ERROR",
+            **self._shared,
         }
         options = [word for name, value in said.items() for word in ("-o", f"{name}={value}")]
-        return ("ssh", "-F", "none", "-i", self.key, "-p", str(self.port), "-l", self.user, *options)
+        return ("ssh", "-F", "none", "-i", _unexpanded(self.key), "-p", str(self.port), "-l", self.user, *options)
+
+    @property
+    def _shared(self) -> dict[str, str]:
+        """Options to share one connection; those of none where there is no safe folder for its socket."""
+        folder = _folder_of_sockets()
+        if folder is None:
+            return {"ControlMaster": "no", "ControlPath": "none"}
+        # All that tells one connection from another: whoever names another key gets another connection.
+        facts = repr((self.address, self.port, self.user, self.key, self.known_hosts)).encode()
+        name = hashlib.sha256(facts).hexdigest()[:16]
+        return {"ControlMaster": "auto", "ControlPath": str(folder / name), "ControlPersist": "60"}
+
+    def reach(self, words: Sequence[str]) -> list[str]:
+        """The words that run others at the far side."""
+        return [*self.ssh, self.address, "--", line_of(words)]
+
+    def hang_up(self) -> None:
+        """End the shared connection, if there is one; a call that is under way fails."""
+        run_here([*self.ssh, "-O", "exit", self.address], limit_s=self.connect_s)
 
     def run(self, words: Sequence[str], *, limit_s: float, data: bytes = b"") -> Answer:
         """See :meth:`Commands.run`."""
-        answer = run_here([*self.ssh, self.address, "--", shlex.join(words)], limit_s=limit_s, data=data)
-        if answer.code == SSH_FAILED:
+        with tempfile.TemporaryFile() as err:
+            # No pipe: ssh before 8.5 leaves it open in the shared connection, and we would wait for its end.
+            answer = _run(self.reach(words), self.where, limit_s=limit_s, data=data, err=err.fileno())
+            err.seek(0)
+            answer = Answer(answer.code, answer.out, err.read())
+        self.refuse_failure(answer, words[0])
+        return answer
+
+    def refuse_failure(self, answer: Answer, program: str) -> None:
+        """Raise what :meth:`Commands.run` says of a host that was not reached, or a program that is not there."""
+        if answer.code == SSH_FAILED or answer.code < 0:
             raise UnreachableError(
-                f"ssh did not get there: {answer.told}",
+                f"ssh did not get there, or was cut off: {answer.told or 'it said nothing'}",
                 where=self.where,
                 remedy="See that the machine is up, and that its key and ours are right",
             )
-        if answer.code == 127:  # what every shell says of a program that it does not find
-            raise NotFoundError(f"there is no program {words[0]!r}: {answer.told}", where=self.where)
-        return answer
+        if answer.code == NOT_FOUND:
+            raise NotFoundError(
+                f"there is no program {program!r}: {answer.told}", where=self.where, remedy="Install it there"
+            )
 
 
 def run_here(
     words: Sequence[str], *, limit_s: float, data: bytes = b"", environment: Mapping[str, str] | None = None
 ) -> Answer:
     """Run a program of this machine to its end; see :meth:`Commands.run` for what is raised."""
+    return _run(words, "this machine", limit_s=limit_s, data=data, environment=environment)
+
+
+def line_of(words: Sequence[str]) -> str:
+    """Words as one line that gives them back in any shell, such as csh, which takes no line break and no ``!`` quoted.
+
+    >>> line_of(["echo", "a b"])
+    "echo 'a b'"
+    """
+    line = shlex.join(words)
+    if line.isascii() and line.isprintable() and "!" not in line:
+        return line
+    octal = "".join(f"\\0{byte:03o}" for byte in os.fsencode(line))
+    return f"""exec /bin/sh -c 'eval "$(printf %b "$1")"' sh '{octal}'"""
+
+
+def in_a_line(said: bytes) -> str:
+    """The end of what a program said, in one line, for a message."""
+    return " ".join(said[-_SAID_BYTES:].decode(errors="replace").split())
+
+
+def _run(
+    words: Sequence[str],
+    where: str,
+    *,
+    limit_s: float,
+    data: bytes,
+    environment: Mapping[str, str] | None = None,
+    err: int = subprocess.PIPE,
+) -> Answer:
     try:
         done = subprocess.run(
             list(words),
             input=data,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=err,
             timeout=limit_s,
             check=False,
             env={**os.environ, **(environment or {})},
+            start_new_session=True,  # no terminal: nothing can ask for a password there
         )
     except FileNotFoundError as error:
         raise NotFoundError(f"there is no program {words[0]!r}", where="this machine", remedy="Install it") from error
     except subprocess.TimeoutExpired as error:
         raise UnreachableError(
             f"{words[0]} did not end within {limit_s:g} s and was killed",
-            where="this machine",
+            where=where,
             remedy="See whether the service it asks is up",
         ) from error
-    return Answer(done.returncode, done.stdout, done.stderr)
+    return Answer(done.returncode, done.stdout, done.stderr or b"")
+
+
+def _unexpanded(path: str) -> str:
+    """A path in which ssh replaces nothing."""
+    return path.replace("%", "%%")
+
+
+def _folder_of_sockets() -> Path | None:
+    """A folder that is this user's alone, its path short; None where that cannot be had."""
+    folder = Path(_SOCKETS) / f"xpcs-assets-ssh-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return None
+    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o077
+    return folder if is_ours else None

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from xpcs_assets.commands import SshCommands
 from xpcs_assets.errors import NotFoundError, SettingsError
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings import Beamline, SiteSettings
@@ -114,6 +115,23 @@ class Site:
         if secret is None:
             return None
         return SecretReference(file=str(self.path(secret.file)) if secret.file else "", variable=secret.variable)
+
+    def host(self, name: str) -> SshCommands:
+        """A machine of the settings, to run programs on over ssh.
+
+        Raises
+        ------
+        SettingsError
+            There is none of this name.
+        """
+        settings = self.settings.hosts.get(name)
+        if settings is None:
+            there_are = f"There are: {', '.join(self.settings.hosts) or 'none'}"
+            raise SettingsError(f"no host {name!r}", where=self.home / SITE_FILE, remedy=there_are)
+        key, known_hosts = (str(self.path(path)) for path in (settings.key, settings.known_hosts))
+        return SshCommands(
+            settings.address, settings.port, settings.user, key=key, known_hosts=known_hosts, connect_s=settings.connect
+        )
 
     def folder(self, settings: Beamline, place: str) -> Path:
         """The folder of a beamline's place on this machine.

@@ -16,7 +16,7 @@ from xpcs_assets.places.marker import PosixRoot, Root
 from xpcs_assets.places.place import Place
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings import Beamline
-from xpcs_assets.settings_places import GlobusPlaceSettings, S3PlaceSettings
+from xpcs_assets.settings_places import GlobusPlaceSettings, S3PlaceSettings, SshPlaceSettings
 from xpcs_assets.site import Site
 
 if TYPE_CHECKING:
@@ -120,9 +120,30 @@ def _globus(site: Site, beamline: Beamline, name: str) -> Reached:
     return Reached(PosixRoot(root), made)
 
 
+def _ssh(site: Site, beamline: Beamline, name: str) -> Reached:
+    from xpcs_assets.places.ssh import SshPlace
+    from xpcs_assets.places.ssh_root import SshRoot
+
+    settings = cast(SshPlaceSettings, beamline.places[name])
+    commands = site.host(settings.host)
+
+    def made(met: Met) -> Place:
+        return SshPlace(
+            name,
+            commands,
+            settings.root,
+            settings.failure_domain,
+            identity=met.identity,
+            unavailable=met.unavailable,
+        )
+
+    return Reached(SshRoot(commands, settings.root), made)
+
+
 _KINDS: dict[str, Callable[[Site, Beamline, str], Reached]] = {
     "posix": _folder,
     "tape": _folder,
+    "ssh": _ssh,
     "s3": _s3,
     "globus": _globus,
 }

@@ -18,8 +18,10 @@ from xpcs_assets.places.place import Place
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.places.s3 import S3Place, S3Root
 from xpcs_assets.places.s3_bucket import Bucket
+from xpcs_assets.places.ssh import SshPlace
 from xpcs_assets.places.tape import TapePlace
 from xpcs_assets.runs.folders import MARKER
+from xpcs_assets_tests import sshd
 from xpcs_assets_tests.s3 import keys_of, made_bucket, s3_server
 
 
@@ -151,4 +153,35 @@ class S3Kind(PlaceKind):
         return made_bucket(s3_server(), root.parent, "contract", sha256(os.fsencode(root)).hexdigest())
 
 
-KINDS: dict[str, PlaceKind] = {"posix": PosixKind(), "tape": TapeKind(), "globus": GlobusKind(), "s3": S3Kind()}
+class SshKind(PlaceKind):
+    """A folder reached over ssh: of this machine, which a private sshd plays."""
+
+    def why_missing(self) -> str:
+        """See :meth:`PlaceKind.why_missing`."""
+        return sshd.why_missing()
+
+    def open(
+        self,
+        root: Path,
+        failure_domain: str = "",
+        *,
+        name: str = "here",
+        identity: str | None = None,
+        unavailable: str = "",
+    ) -> Place:
+        """See :meth:`PlaceKind.open`."""
+        commands = sshd.server().commands
+        return SshPlace(name, commands, str(root), failure_domain, identity=identity, unavailable=unavailable)
+
+    def domain(self, root: Path) -> str:
+        """See :meth:`PlaceKind.domain`."""
+        return "host 127.0.0.1"
+
+
+KINDS: dict[str, PlaceKind] = {
+    "posix": PosixKind(),
+    "tape": TapeKind(),
+    "globus": GlobusKind(),
+    "s3": S3Kind(),
+    "ssh": SshKind(),
+}
