@@ -140,9 +140,7 @@ def _container(job: Job, template: Template, resources: Resources) -> dict[str, 
         "image": template.image,
         "command": [_literal(word) for word in job.words],
         "workingDir": job.folder,
-        "env": [
-            {"name": name, "value": _literal(value)} for name, value in {"HOME": "/tmp", **job.environment}.items()
-        ],  # noqa: S108
+        "env": [{"name": name, "value": _literal(value)} for name, value in variables.items()],
         "resources": {"limits": limits, "requests": dict(limits)},
         "volumeMounts": [{"name": _TMP, "mountPath": "/tmp"}, *map(dict, template.mounts)],  # noqa: S108
         "securityContext": {
