@@ -9,12 +9,12 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -59,9 +59,27 @@ class SlurmServer:
     _daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
+    def _settings(self) -> Path:
+        """Those of the daemons; clients have a copy of their own."""
+        return self.folder / "slurm.conf"
+
+    @property
     def commands(self) -> LocalCommands:
         """This machine, with this Slurm's clients."""
         return LocalCommands(self.environment)
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """The controller is down for a while, which clients notice in a second."""
+        clients = Path(self.environment["SLURM_CONF"])
+        settings = clients.read_text(encoding="utf-8")
+        clients.write_text(f"{settings}MessageTimeout=1\n", encoding="utf-8")
+        self.stop("slurmctld")
+        try:
+            yield
+        finally:
+            clients.write_text(settings, encoding="utf-8")
+            self.start_controller()
 
     @property
     def programs(self) -> Path:
@@ -86,14 +104,19 @@ class SlurmServer:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env={**os.environ, "PATH": _path(), **self.environment, **(environment or {})},
+                env={
+                    **os.environ,
+                    "PATH": _path(),
+                    "SLURM_CONF": str(self.folder / "slurm.conf"),
+                    **(environment or {}),
+                },
                 start_new_session=True,
             )
 
-    def stop(self, name: str, kind: signal.Signals = signal.SIGTERM) -> None:
+    def stop(self, name: str) -> None:
         """End a daemon, and wait for its end."""
         daemon = self._daemons.pop(name)
-        daemon.send_signal(kind)
+        daemon.terminate()
         try:
             daemon.wait(timeout=15)
         except subprocess.TimeoutExpired:
@@ -140,7 +163,8 @@ def server() -> SlurmServer:
     """The Slurm of this process; it ends with it."""
     folder = Path(tempfile.mkdtemp(prefix="xpcs-slurm-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
     folder.chmod(0o755)
-    found = SlurmServer(folder, {"SLURM_CONF": str(folder / "slurm.conf")})
+    (folder / "client").mkdir()  # slurmdbd's settings lie beside those of the daemons
+    found = SlurmServer(folder, {"SLURM_CONF": str(folder / "client" / "slurm.conf")})
     owner = os.getpid()
 
     def stop() -> None:
@@ -227,8 +251,7 @@ def _write_settings(folder: Path) -> None:
         "MpiDefault": "none",
         "ReturnToService": 2,
         "KillWait": 2,
-        "OverTimeLimit": 0,
-        "SchedulerParameters": "sched_interval=1,batch_sched_delay=0",
+        "SchedulerParameters": "sched_interval=1,sched_min_interval=1000,batch_sched_delay=0",
         "SelectType": "select/cons_tres",
         "SelectTypeParameters": "CR_Core",
         "SlurmdParameters": "config_overrides",  # the node has what is written here, whatever the machine has
@@ -246,7 +269,8 @@ def _write_settings(folder: Path) -> None:
     for name in ("state", "spool"):
         (folder / name).mkdir()
     _write(folder / "slurmdbd.conf", database).chmod(0o600)
-    _write(folder / "slurm.conf", cluster, nodes)
+    for path in (folder / "slurm.conf", folder / "client" / "slurm.conf"):
+        _write(path, cluster, nodes)
 
 
 def _write(path: Path, settings: Mapping[str, object], rest: str = "") -> Path:

@@ -67,7 +67,8 @@ class HTCondor(Scheduler):
 
     _silent: ClassVar[re.Pattern[str]] = re.compile(
         r"failed to (fetch|connect|end|send|contact)|can't (find address|connect)|couldn't contact"
-        r"|connection refused|communication error|unable to (locate|contact)|no such schedd|SECMAN|CEDAR|AUTHENTICATE|timed out|timeout",
+        r"|connection refused|communication error|unable to (locate|contact)|no such schedd"
+        r"|SECMAN|CEDAR|AUTHENTICATE|timed out|timeout",
         re.IGNORECASE,
     )
 

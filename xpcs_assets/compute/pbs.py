@@ -43,7 +43,7 @@ _MIB = _UNITS["m"]
 
 
 @dataclass(frozen=True)
-class Pbs(Scheduler):
+class PBS(Scheduler):
     """Jobs on PBS. An ended job is known as long as the server keeps its history (``job_history_enable``).
 
     Attributes
