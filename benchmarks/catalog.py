@@ -101,7 +101,7 @@ def fill(engine: Engine, runs: int) -> None:
         with writing(engine) as session:
             for record in map(made_record, range(start, min(start + _AT_ONCE, runs))):
                 document = raw_document(record, f"/store/b/{record.run_key}/v1/raw")
-                content = describe(record, document, None) | {"verdict": "complete"}
+                content = describe(record, document, None) | {"quality": "complete"}
                 words = searchable(words_of(record, document["pid"]))
                 taken_at = datetime.fromisoformat(record.taken_at)
                 seen_by = Roster().seen_by(record.owner, record.beamline)

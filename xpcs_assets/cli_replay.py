@@ -43,8 +43,8 @@ def replay(
 
     if device not in ("", "cpu", "gpu"):
         raise typer.BadParameter("it is cpu or gpu", param_hint="--device")
-    opened = open_beamline(home, beamline)
     try:
+        opened = open_beamline(home, beamline)
         chosen = chosen_result(opened, run_key, result)
     except NotFoundError as error:
         tell_error(str(error))

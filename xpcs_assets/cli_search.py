@@ -208,6 +208,8 @@ def _export(reader: CatalogReader, asked: Search, target: Path, names: list[str]
     from xpcs_assets.catalog.export import rows_of, write_table
     from xpcs_assets.catalog.ro_crate import crate_of, write_crate
 
+    if not target.parent.is_dir():
+        raise RefusedError("the folder is not there", where=target.parent, remedy="Make it, or name another one")
     if target.suffix:
         headings, rows = rows_of(reader, asked, names)
         if rows:
@@ -229,7 +231,7 @@ def _shown(hit: Hit) -> tuple[str, ...]:
         plain(hit.sample) or "-",
         plain(hit.proposal) or "-",
         hit.state,
-        hit.verdict,
+        hit.quality,
         _curve(hit),
         plain(" ".join(said)),
     )

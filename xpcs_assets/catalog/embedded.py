@@ -21,6 +21,7 @@ from xpcs_assets.catalog.reader import CatalogReader
 from xpcs_assets.catalog.records import CatalogRecord, Prepared, describe, put, read_row, record_query
 from xpcs_assets.catalog.roster import Roster
 from xpcs_assets.catalog.session import reading, writing
+from xpcs_assets.catalog.states import DatasetQuality
 from xpcs_assets.catalog.tables import RecordRow
 from xpcs_assets.catalog.viewer import OPERATOR
 from xpcs_assets.catalog.words import searchable
@@ -66,9 +67,9 @@ class EmbeddedCatalog:
         document = raw_document(record, source_folder)
         content = describe(record, document, quality)
         if quality is None or quality.passed:
-            content["verdict"] = "complete" if record.complete else "incomplete"
+            content["quality"] = DatasetQuality.COMPLETE if record.complete else DatasetQuality.INCOMPLETE
         else:
-            content["verdict"] = "quarantined" if quality.serious else "doubtful"
+            content["quality"] = _judged(quality)
         words = searchable(words_of(record, document["pid"]))
         taken_at = datetime.fromisoformat(record.taken_at)
         seen_by = self.roster.seen_by(record.owner, record.beamline)
@@ -94,7 +95,7 @@ class EmbeddedCatalog:
             "analysis_key": derived.analysis_key,
             "qmap_digest": derived.recipe.qmap_digest,
             "recipe_digest": derived.recipe.digest,
-            "verdict": "quarantined" if quality.serious else "good" if quality.passed else "doubtful",
+            "quality": _judged(quality),
             "sparkline": dict(sparkline or {}),
         }
         words = searchable(words_of(derived.record, derived.analysis_key, document["pid"]))
@@ -167,3 +168,9 @@ class EmbeddedCatalog:
         query = record_query().where(RecordRow.beamline == beamline).order_by(RecordRow.number.desc()).limit(limit)
         with reading(self.engine) as session:
             return tuple(read_row(row) for row in session.execute(query).mappings())
+
+
+def _judged(quality: Quality) -> DatasetQuality:
+    if quality.serious:
+        return DatasetQuality.QUARANTINED
+    return DatasetQuality.GOOD if quality.passed else DatasetQuality.DOUBTFUL

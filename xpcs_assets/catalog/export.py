@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "pid", "kind", "beamline", "run_key", "analysis_key", "version", "cycle", "proposal", "experiment", "sample",
-    "detector", "qmap_digest", "recipe_digest", "verdict", "state", "size_bytes", "created_at", "tags", "mark",
+    "detector", "qmap_digest", "recipe_digest", "quality", "state", "size_bytes", "created_at", "tags", "mark",
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

@@ -10,14 +10,38 @@ COUNTED_NEWEST = 20_000
 """Where words, ranges or labels are asked for, at most so many records are counted by facets: the newest."""
 
 
-@dataclass(frozen=True)
-class Hit:
-    """A record as a list shows it; what the names say is at :class:`~xpcs_assets.catalog.records.CatalogRecord`.
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What a list and a single record both tell of a dataset.
 
     Attributes
     ----------
-    tags, mark
-        As people gave them; the mark is empty without one.
+    pid
+        Its identifier.
+    kind
+        ``raw`` or ``derived``.
+    beamline, run_key, analysis_key, version
+        What it is of; a raw record's analysis key is the run key.
+    cycle
+        The facility's run period, from the path the run was taken from; may be empty.
+    proposal, experiment
+        Whose it is.
+    sample, detector
+        As the metadata say; may be empty.
+    qmap_digest, recipe_digest
+        Of a derived dataset; empty for raw ones.
+    quality
+        A :class:`~xpcs_assets.catalog.states.DatasetQuality`.
+    state
+        Where it stands by the facts of now; see :class:`~xpcs_assets.catalog.states.DatasetState`.
+    size_bytes
+        Of all its files.
+    created_at
+        When the dataset came to be.
+    updated_at
+        When its record last changed.
+    sparkline
+        g2 for a row of a list; see :func:`xpcs_assets.catalog.sparkline.sparkline`.
     """
 
     pid: str
@@ -33,12 +57,24 @@ class Hit:
     detector: str
     qmap_digest: str
     recipe_digest: str
-    verdict: str
+    quality: str
     state: str
     size_bytes: int
     created_at: datetime
     updated_at: datetime
     sparkline: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit(Outline):
+    """A record as a list shows it.
+
+    Attributes
+    ----------
+    tags, mark
+        As people gave them; the mark is empty without one.
+    """
+
     tags: tuple[str, ...] = ()
     mark: str = ""
 

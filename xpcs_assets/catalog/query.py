@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from xpcs_assets.catalog.people import MARKS
 from xpcs_assets.catalog.quantities import Range, to_si
+from xpcs_assets.catalog.states import DatasetQuality, DatasetState
 from xpcs_assets.catalog.tables import DocumentRow, RecordRow, facets, numbers, quantities
 from xpcs_assets.catalog.viewer import Viewer
 from xpcs_assets.catalog.words import asked_words, full_text, on_postgresql, on_sqlite
@@ -45,6 +46,7 @@ OF_RECORD: dict[str, Any] = {
     "run": RecordRow.run_key,
     "analysis": RecordRow.analysis_key,
 }
+_KNOWN = {"kind": ("raw", "derived"), "state": tuple(DatasetState), "quality": tuple(DatasetQuality)}
 SORTS: dict[str, Any] = {
     "created": RecordRow.number,
     "run": RecordRow.run_key,
@@ -101,6 +103,9 @@ class Search:
         if unknown := self.where.keys() - FACETS.keys() - OF_RECORD.keys():
             there_are = ", ".join([*FACETS, *OF_RECORD])
             raise RefusedError(f"no records are told apart by {', '.join(sorted(unknown))}", remedy=f"By: {there_are}")
+        for name, known in _KNOWN.items():
+            if wrong := set(self.where.get(name, ())) - set(known):
+                raise RefusedError(f"{name} is never {', '.join(sorted(wrong))}", remedy=f"It is {' or '.join(known)}")
         if self.sort.removeprefix("-") not in SORTS:
             raise RefusedError(f"no records are sorted by {self.sort!r}", remedy=f"By: {', '.join(SORTS)}")
         if self.mark and self.mark not in MARKS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Engine, select
@@ -14,7 +14,7 @@ from xpcs_assets.catalog import people
 from xpcs_assets.catalog.hits import COUNTED_NEWEST, Counts, Hit, Page
 from xpcs_assets.catalog.people import Label, Note
 from xpcs_assets.catalog.query import FACETS, MOST, Search, counted, cursor, numbers_query, page
-from xpcs_assets.catalog.records import CatalogRecord, read_row, record_query
+from xpcs_assets.catalog.records import CatalogRecord, columns_of, read_row, record_query
 from xpcs_assets.catalog.session import reading, writing
 from xpcs_assets.catalog.tables import DocumentRow, RecordRow, facets, quantities
 from xpcs_assets.catalog.viewer import Viewer
@@ -22,17 +22,7 @@ from xpcs_assets.copies.clock import Clock, utc_now
 from xpcs_assets.errors import CatalogError, RefusedError
 
 _AT_ONCE = 500
-_PEOPLES = {"tags", "mark"}
-_SOURCES: dict[str, Any] = {
-    name: facets.c[name]
-    for name in ("cycle", "proposal", "experiment", "sample", "detector", "qmap_digest", "recipe_digest")
-}
-_SOURCES |= {"verdict": facets.c.quality}
-_NARROW = [
-    _SOURCES.get(item.name, getattr(RecordRow, item.name, None)).label(item.name)  # type: ignore[union-attr]
-    for item in fields(Hit)
-    if item.name not in _PEOPLES | {"sparkline"}
-]
+_NARROW = columns_of(Hit, but=("tags", "mark", "sparkline"))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from xpcs_assets.catalog.documents import SAMPLE
+from xpcs_assets.catalog.hits import Outline
 from xpcs_assets.catalog.quantities import Number
 from xpcs_assets.catalog.query import number_from
 from xpcs_assets.catalog.tables import DocumentRow, RecordRow, facet_groups, facets, numbers, quantities
@@ -33,87 +34,50 @@ _CYCLE = re.compile(r"(?:^|/)(20\d\d-[1-9])(?:/|$)")
 _TELLING_BITS = 20  # of a number, below its milliseconds
 
 
-@dataclass(frozen=True)
-class CatalogRecord:
+@dataclass(frozen=True, kw_only=True)
+class CatalogRecord(Outline):
     """One dataset of the catalog.
 
     Attributes
     ----------
-    pid
-        Its identifier.
-    kind
-        ``raw`` or ``derived``.
-    beamline, run_key, analysis_key, version
-        What it is of; a raw record's analysis key is the run key.
-    cycle
-        The facility's run period, from the path the run was taken from; may be empty.
-    proposal, experiment, owner_group, access_groups, embargo_until
-        Whose it is.
-    sample, detector
-        As the metadata say; may be empty.
-    qmap_digest, recipe_digest
-        Of a derived dataset; empty for raw ones.
-    verdict
-        ``complete`` or ``incomplete`` for a raw dataset's description; ``good``, ``doubtful`` (a warning) or
-        ``quarantined`` (an error) where its quality was judged.
-    state
-        Where it stands by the facts of now; see :class:`xpcs_assets.catalog.states.DatasetState`.
-    size_bytes
-        Of all its files.
-    quality
-        The judgements.
-    sparkline
-        g2 for a row of a list; see :func:`xpcs_assets.catalog.sparkline.sparkline`.
+    owner_group, access_groups, embargo_until
+        Who sees it, and until when nobody else.
+    judgements
+        What its quality was judged by.
     document
         The dataset in SciCat's shape.
     digest
-        ``sha256:`` of all the above but the state, and of the groups those that were known at intake.
-    created_at
-        When the dataset came to be.
-    recorded_at, updated_at
-        When it was first put here, and when it last changed.
+        ``sha256:`` of all of it but the state, and of the groups those that were known at intake.
+    recorded_at
+        When it was first put here.
     """
 
-    pid: str
-    kind: str
-    beamline: str
-    run_key: str
-    analysis_key: str
-    version: int
-    cycle: str
-    proposal: str
-    experiment: str
     owner_group: str
     access_groups: list[str]
     embargo_until: str
-    sample: str
-    detector: str
-    qmap_digest: str
-    recipe_digest: str
-    verdict: str
-    state: str
-    size_bytes: int
-    quality: dict[str, Any]
-    sparkline: dict[str, Any]
+    judgements: dict[str, Any]
     document: dict[str, Any]
     digest: str
-    created_at: datetime
     recorded_at: datetime
-    updated_at: datetime
 
 
 _OWN = ("pid", "kind", "beamline", "run_key", "analysis_key", "version", "size_bytes")
-_WIDE = ("document", "quality", "sparkline")
-_SOURCES: dict[str, Any] = {column.name: column for column in facets.columns} | {"verdict": facets.c.quality}
-_SOURCES |= {name: getattr(DocumentRow, name) for name in _WIDE}
+_WIDE = {"document": "document", "judgements": "quality", "sparkline": "sparkline"}
+_SOURCES: dict[str, Any] = {column.name: column for column in facets.columns}
+_SOURCES |= {name: getattr(DocumentRow, column) for name, column in _WIDE.items()}
 _SOURCES |= {column.name: column for column in RecordRow.__table__.columns}
+
+
+def columns_of(shown: type[Outline], *, but: Collection[str] = ()) -> list[Any]:
+    """The columns of what is shown of a record, by its names, ``but`` for some."""
+    return [_SOURCES[item.name].label(item.name) for item in fields(shown) if item.name not in but]
 
 
 def record_query() -> Select[Any]:
     """All columns of :class:`CatalogRecord`, by its names."""
-    columns = [_SOURCES[item.name].label(item.name) for item in fields(CatalogRecord)]
     on_facet, on_number = facets.c.key == RecordRow.facet, DocumentRow.number == RecordRow.number
-    return select(*columns).select_from(RecordRow).join(facets, on_facet).join(DocumentRow, on_number)
+    query = select(*columns_of(CatalogRecord)).select_from(RecordRow)
+    return query.join(facets, on_facet).join(DocumentRow, on_number)
 
 
 def read_row(row: Mapping[Any, Any]) -> CatalogRecord:
@@ -146,7 +110,7 @@ def describe(record: Record, document: Mapping[str, Any], quality: Quality | Non
         "qmap_digest": "",
         "recipe_digest": "",
         "size_bytes": document["size"],
-        "quality": {} if quality is None else quality.to_dict(),
+        "judgements": {} if quality is None else quality.to_dict(),
         "sparkline": {},
         "document": document,
     }
@@ -159,7 +123,7 @@ class Prepared:
     Attributes
     ----------
     content
-        From :func:`describe`, with ``verdict``.
+        From :func:`describe`, with ``quality``.
     seen_by
         From :meth:`xpcs_assets.catalog.roster.Roster.seen_by`.
     words
@@ -218,7 +182,7 @@ def put(session: Session, prepared: Prepared, now: datetime) -> None:
     own |= {"created_at": prepared.created_at, "updated_at": now, "digest": prepared.digest}
     own["recorded_at"] = now if before is None else before.recorded_at
     session.execute(RecordRow.__table__.insert(), [own])  # type: ignore[attr-defined]
-    wide = {name: content[name] for name in _WIDE} | {"number": number, "words": prepared.words}
+    wide = {column: content[name] for name, column in _WIDE.items()} | {"number": number, "words": prepared.words}
     session.execute(DocumentRow.__table__.insert(), [wide])  # type: ignore[attr-defined]
     _put_numbers(session, number, prepared.numbers)
 
@@ -231,7 +195,7 @@ def _put_facet(session: Session, prepared: Prepared) -> int:
     content = prepared.content
     names = set(facets.c.keys()) & content.keys()
     row = {name: content[name] for name in sorted(names)}
-    row |= {"quality": content["verdict"], "day": f"{prepared.created_at:%Y-%m-%d}"}
+    row["day"] = f"{prepared.created_at:%Y-%m-%d}"
     key = _key(row)
     if session.scalar(select(facets.c.key).where(facets.c.key == key)) is None:
         owner_group, access_groups = prepared.seen_by["ownerGroup"], list(prepared.seen_by["accessGroups"])

@@ -1,4 +1,4 @@
-"""The state of a dataset, from facts alone: verified copies, archives, the result's file and its quality.
+"""The state and quality of a dataset, from facts alone: verified copies, archives, the result's file, its checks.
 
 That a Dagster run has ended says nothing here. The database keeps the state in a column of the records, brought up to
 date by triggers in the very transaction that changes a fact (the migration ``v0004_search`` holds the same rules in
@@ -32,6 +32,21 @@ class DatasetState(StrEnum):
     """Its quality says that it must not be used unseen."""
     DIFFERS = "differs"
     """An audit found its file gone, damaged or another one."""
+
+
+class DatasetQuality(StrEnum):
+    """What is thought of a dataset; the first two are of raw data that no check spoke against."""
+
+    COMPLETE = "complete"
+    """The description has what it should have."""
+    INCOMPLETE = "incomplete"
+    """Something is missing in it."""
+    GOOD = "good"
+    """A result that every check passed."""
+    DOUBTFUL = "doubtful"
+    """A check warned."""
+    QUARANTINED = "quarantined"
+    """A check failed: not to be used unseen."""
 
 
 def raw_state(copies: Sequence[Copy], archives: Collection[str], weak: Collection[str] = ()) -> DatasetState:

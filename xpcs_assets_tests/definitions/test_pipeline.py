@@ -33,7 +33,7 @@ def test_a_run_becomes_a_catalogued_archived_g2(pipeline: Pipeline) -> None:
     ratios = [fit.tau_s / tau for fit, tau in zip(opened.fit(), run.truth.tau_q_s, strict=True)]
     assert sum(ratios) / len(ratios) == pytest.approx(1, abs=0.2)
     catalog = EmbeddedCatalog(pipeline.beamline.engine)
-    assert catalog.get(raw_pid("xpcs", state.key, 1)).verdict == "complete"
+    assert catalog.get(raw_pid("xpcs", state.key, 1)).quality == "complete"
     derived = [record for record in catalog.records("xpcs") if record.kind == "derived"]
     assert [record.document["inputDatasets"] for record in derived] == [[raw_pid("xpcs", state.key, 1)]]
     copies = pipeline.beamline.ledger.copies("xpcs", state.key)

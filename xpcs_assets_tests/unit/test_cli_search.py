@@ -62,6 +62,9 @@ def test_nothing_found_is_exit_1_and_a_wrong_question_is_told(say: Say) -> None:
     for arguments, why in (
         (("--where", "colour=red"), "told apart by colour"),
         (("--where", "sample"), "says nothing of a name"),
+        (("--where", "state=foo", "--where", "state=staged"), "state is never foo. It is unverified or staged or"),
+        (("--where", "kind=table"), "kind is never table. It is raw or derived"),
+        (("--where", "quality=nice", "--facets"), "quality is never nice. It is complete or"),
         (("--range", "temperature"), "is no range"),
         (("--since", "yesterday"), "is no time"),
         (("--sort", "beauty"), "sorted by"),
@@ -90,6 +93,7 @@ def test_scripts_get_json(say: Say) -> None:
     found = json.loads(say("search", "--json", "--where", "kind=raw", "--limit", "1")[1])
     (hit,) = found["datasets"]
     assert (hit["run_key"], hit["proposal"], hit["created_at"][:10]) == ("A002", "P2", "2026-05-01")
+    assert hit["quality"] == "complete"
     assert found["next"]
     counts = json.loads(say("search", "--json", "--facets")[1])
     assert counts["total"] == 3
@@ -139,6 +143,10 @@ def test_exports_are_written_once(say: Say, tmp_path: Path) -> None:
     assert "nothing is overwritten" in say("search", "--export", str(table))[2]
     _, told, error = say("search", "A002", "--export", str(tmp_path / "b.csv"), "--numbers", "tauu")
     assert (told.split(": ")[1], "no dataset tells 'tauu'; there is: tau" in error) == ("1 dataset\n", True)
+    for name in ("runs.csv", "crate"):
+        code, _, error = say("search", "--export", str(tmp_path / "none" / name))
+        assert (code, "the folder is not there" in error) == (1, True)
+    assert not (tmp_path / "none").exists()
     assert say("search", "--export", str(crate))[0] == 0
     assert (crate / "ro-crate-metadata.json").is_file()
     assert say("search", "nothing-like-it", "--export", str(tmp_path / "none.csv"))[0] == 1

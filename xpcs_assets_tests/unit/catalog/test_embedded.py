@@ -45,7 +45,7 @@ def test_a_raw_record_comes_back_as_it_was_put(catalog: EmbeddedCatalog, clock: 
     record = catalog.get(PID)
     assert (record.kind, record.beamline, record.run_key, record.version) == ("raw", "test-beamline", "A001", 1)
     assert (record.proposal, record.experiment, record.owner_group) == ("P-1234", "comm202610", "p1234")
-    assert (record.access_groups, record.sample, record.verdict) == (["staff"], "silica in water", "complete")
+    assert (record.access_groups, record.sample, record.quality) == (["staff"], "silica in water", "complete")
     assert record.created_at == datetime(2026, 5, 1, 12, 1, tzinfo=UTC)
     assert record.recorded_at == record.updated_at == clock.now
     assert record.document["sourceFolder"] == "/staged/A001/v1/raw"
@@ -53,7 +53,7 @@ def test_a_raw_record_comes_back_as_it_was_put(catalog: EmbeddedCatalog, clock: 
 
 def test_an_incomplete_run_is_in_the_catalog_and_says_so(catalog: EmbeddedCatalog) -> None:
     catalog.put_raw(replace(described(), missing=("there is no metadata file",)), "/f")
-    assert catalog.get(PID).verdict == "incomplete"
+    assert catalog.get(PID).quality == "incomplete"
 
 
 def test_a_derived_record_names_its_recipe_and_its_quality(catalog: EmbeddedCatalog) -> None:
@@ -61,16 +61,16 @@ def test_a_derived_record_names_its_recipe_and_its_quality(catalog: EmbeddedCata
     pid = catalog.put_derived(content)
     record = catalog.get(pid)
     assert pid == derived_pid("test-beamline", "A001", 1, content.recipe.folder)
-    assert (record.kind, record.analysis_key, record.verdict) == ("derived", "A001", "good")
+    assert (record.kind, record.analysis_key, record.quality) == ("derived", "A001", "good")
     assert (record.recipe_digest, record.qmap_digest) == (content.recipe.digest, content.recipe.qmap_digest)
-    assert record.quality == content.quality.to_dict()
+    assert record.judgements == content.quality.to_dict()
 
 
 def test_a_result_with_an_error_is_quarantined_and_one_with_a_warning_doubtful(catalog: EmbeddedCatalog) -> None:
     bad, weak = derived(good=False), derived(described("A002"))
     weak = replace(weak, quality=replace(weak.quality, judgements=_only_warning(weak.quality.judgements)))
-    assert catalog.get(catalog.put_derived(bad)).verdict == "quarantined"
-    assert catalog.get(catalog.put_derived(weak)).verdict == "doubtful"
+    assert catalog.get(catalog.put_derived(bad)).quality == "quarantined"
+    assert catalog.get(catalog.put_derived(weak)).quality == "doubtful"
 
 
 def _only_warning(judgements: tuple) -> tuple:  # type: ignore[type-arg]

@@ -217,10 +217,14 @@ def test_what_there_is_not_is_not_found(beamline: OpenBeamline, made: Analysed, 
 
 
 def said(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], beamline: OpenBeamline, *arguments: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    beamline: OpenBeamline,
+    *arguments: str,
+    name: str = "xpcs",
 ) -> tuple[int, str]:
     monkeypatch.setenv(HOME_VARIABLE, str(beamline.site.home))
-    monkeypatch.setattr("sys.argv", ["xpcs-assets", "replay", "xpcs", *arguments])
+    monkeypatch.setattr("sys.argv", ["xpcs-assets", "replay", name, *arguments])
     try:
         code = run()
     except SystemExit as ended:
@@ -241,6 +245,7 @@ def test_the_command_ends_with_0_1_or_2(
     assert f"{made.recipe.engine} on cpu" in text
     assert said(monkeypatch, capsys, beamline, "B001")[0] == 2
     assert said(monkeypatch, capsys, beamline, "A001", "--result", "beef")[0] == 2
+    assert said(monkeypatch, capsys, beamline, "A001", name="no-such-beamline")[0] == 2
     assert said(monkeypatch, capsys, beamline, "A001", "--device", "tpu")[0] == 2
 
     def spoil(file: h5py.File) -> None:
