@@ -74,13 +74,13 @@ class SshPlace:
     @property
     def failure_domain(self) -> str:
         """The one given, or the machine; CopyError while the place is unavailable."""
-        self._done("available")
+        self.request("available")
         return self._failure_domain or f"host {self.commands.address}"
 
     def why_unavailable(self) -> str:
         """Why nothing is done here now (not reached, not mounted, another disk); empty when this is the place."""
         try:
-            return self._why_refused(self._done("look")["marker"])
+            return self._why_refused(self.request("look")["marker"])
         except _StrangeError as error:
             return error.reason
 
@@ -88,7 +88,7 @@ class SshPlace:
         """Whether a regular file is there; what is not is absent only where the root is known to be the place's."""
         check_relative(path)
         try:
-            found = self._done("stat", path)
+            found = self.request("stat", path)
         except CopyError as error:
             return Stat(Presence.UNKNOWN, reason=_reason(error))
         if "signature" in found:
@@ -109,7 +109,7 @@ class SshPlace:
         check_relative(path)
         wanted = sorted(KINDS.intersection(also))
         if set(wanted) <= set(DIGESTS):
-            found = self._done("digest", path, also=wanted)
+            found = self.request("digest", path, also=wanted)
             sums = dict(found["sums"])
         else:
             hasher = Hasher(wanted)
@@ -167,33 +167,33 @@ class SshPlace:
     def settle(self, paths: Iterable[str]) -> None:
         """Have the names of all folders above files on the disk; all in one request."""
         folders = {above.as_posix().strip(".") for path in paths for above in check_relative(path).parents}
-        self._done("settle", paths=sorted(folders))
+        self.request("settle", paths=sorted(folders))
 
     def remove(self, path: str, permit: RemovalPermit) -> bool:
         """Remove a file that the permit allows to go; folders that are empty then go with it."""
         check_relative(path)
-        return bool(self._done("remove", path, permit)["removed"])
+        return bool(self.request("remove", path, permit)["removed"])
 
     def set_aside(self, path: str, label: str, permit: RemovalPermit) -> str:
         """Move a file out of its name within this place, on the same file system and never over another."""
         aside_path = str(check_relative(f"{ASIDE_FOLDER}/{label}/{path}"))
-        self._done("move", path, permit, new_path=aside_path)
+        self.request("move", path, permit, new_path=aside_path)
         return aside_path
 
     def put_back(self, aside_path: str, path: str) -> None:
         """Give a file that was set aside its name again."""
         for each in (aside_path, path):
             check_relative(each)
-        self._done("move", aside_path, _Free(), new_path=path)
+        self.request("move", aside_path, _Free(), new_path=path)
 
     def sweep(self, folder: str = "") -> int:
         """Remove the partials below a folder whose writers are dead; how many those were."""
-        return int(self._done("sweep", _checked(folder))["swept"])
+        return int(self.request("sweep", _checked(folder))["swept"])
 
     def usage(self) -> Usage | None:
         """How full the file system of the root is, by what is free to this user."""
         try:
-            found = self._done("usage")
+            found = self.request("usage")
         except CopyError:
             return None
         return Usage(found["used_bytes"], found["free_bytes"])
@@ -218,8 +218,8 @@ class SshPlace:
         )
         return Listing(Presence.YES, files, others)
 
-    def _done(self, do: str, path: str = "", permit: RemovalPermit | None = None, **facts: Any) -> dict[str, Any]:
-        """The answer to a request that has one."""
+    def request(self, do: str, path: str = "", permit: RemovalPermit | None = None, **facts: Any) -> dict[str, Any]:
+        """The answer to a request to the far side that has one; see ``ssh_far.Far`` for what may be asked."""
         with self._asked(do, path, **facts) as asked:
             return self._answer(asked, permit, path)
 
@@ -230,7 +230,7 @@ class SshPlace:
             with session(self.commands, request_of(self.root, do, path=path, **facts), self._path(path)) as asked:
                 yield asked
         except OutOfReachError as error:
-            raise self._unavailable(error.what) from error
+            raise self.unavailable(error.what) from error
 
     def _answer(self, asked: Session, permit: RemovalPermit | None = None, path: str = "") -> dict[str, Any]:
         """The next answer; what the far side asks before is judged, and it goes on or is left."""
@@ -240,7 +240,7 @@ class SshPlace:
                     raise CopyError("it asks for what was not asked of it", where=self._path(path))
                 permit.allow(self.name, path)
             elif why := (self._why_unknown if facts["ask"] == "known" else self._why_refused)(facts["marker"]):
-                raise self._unavailable(why)
+                raise self.unavailable(why)
             asked.say(go_on=True)
         return facts
 
@@ -250,7 +250,8 @@ class SshPlace:
     def _why_unknown(self, marker: dict[str, Any]) -> str:
         return self._not_met or why_unknown(self.identity, lambda: told_marker(marker, self._path(MARKER)))
 
-    def _unavailable(self, reason: str) -> CopyError:
+    def unavailable(self, reason: str) -> CopyError:
+        """The error that says so."""
         error = _StrangeError(f"place {self.name!r} is unavailable: {reason}", where=self.where, remedy=_REMEDY)
         error.reason = reason
         return error

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _NAMES_A_LINE = 1000
+_REPEAT = "Repeat: it is sent again; if it stays so, the source is not what its manifest says"
 
 
 class Far:
@@ -58,7 +59,7 @@ class Far:
 
     def parts(self, key: str) -> "list[bytes]":
         """The names of a path of the request."""
-        return [name_of(part) for part in self.text(key).split("/") if part]
+        return _split(self.text(key))
 
     def marker(self) -> "dict[str, Any]":
         """What is known of the marker in the open root."""
@@ -150,7 +151,7 @@ class Far:
             self.wire.say(absent="it is not there")
             return
         found = []  # type: list[tuple[str, bool]]
-        left_out = set() if parts else {self.marker_name, name_of(self.text("aside"))}
+        left_out = set() if parts else {name_of(name) for name in self.request["not_listed"]}
         self._walk(folder, b"/".join(parts), left_out, found)
         self.wire.say(names=found, end=True)
 
@@ -252,9 +253,56 @@ class Far:
         what = "the name is taken by something that is no file"
         if stat.S_ISREG(found.st_mode):
             what = "the name is taken by other bytes"
-            if hash_descriptor(open_regular(name, folder), self.wire, [])["sha256"] == sha256:
+            descriptor = open_regular(name, folder)
+            found_sha256 = hash_descriptor(descriptor, self.wire, [])["sha256"]
+            os.close(descriptor)
+            if found_sha256 == sha256:
                 return
         raise ToldError("ConflictingBytesError", what, "Both were kept: look which is right, and move the other away")
+
+    def arriving(self) -> None:
+        """Make the folder where files of a list arrive, and tell which are not at their final names yet."""
+        self.refuse_unless("known")
+        left = [number for number, entry in enumerate(self.request["entries"]) if not self._has_arrived(entry)]
+        if left:
+            open_below(self.root, self.parts("path"), make=True)
+        self.wire.say(left=left)
+
+    def arrived(self) -> None:
+        """Read back what has arrived, and give it its final names."""
+        self.refuse_unless("known")
+        for entry in self.request["entries"]:
+            *above, name = [*self.parts("path"), *_split(entry["path"])]
+            try:
+                folder = open_below(self.root, above)
+                descriptor = open_regular(name, folder)
+            except FileNotFoundError:
+                raise ToldError("NotFoundError", "{!r} did not arrive".format(entry["path"]), _REPEAT) from None
+            os.utime(descriptor, ns=(entry["mtime_ns"], entry["mtime_ns"]))
+            os.fsync(descriptor)
+            if hash_descriptor(descriptor, self.wire, [])["sha256"] != entry["sha256"]:
+                raise ToldError("NotVerifiedError", "{!r} arrived as other bytes".format(entry["path"]), _REPEAT)
+            *new_above, new_name = [*self.parts("new_path"), *_split(entry["path"])]
+            new_folder = open_below(self.root, new_above, make=True, settle=True)
+            if not give_name(name, new_name, folder, new_folder):
+                self._refuse_other_bytes(new_name, new_folder, entry["sha256"])
+                os.unlink(name, dir_fd=folder)
+            for each in (descriptor, folder, new_folder):
+                os.close(each)
+            self._remove_empty_folders(above)
+        self.wire.say(done=True)
+
+    def _has_arrived(self, entry: "dict[str, Any]") -> bool:
+        *above, name = [*self.parts("new_path"), *_split(entry["path"])]
+        with suppress(FileNotFoundError):
+            folder = open_below(self.root, above)
+            try:
+                os.stat(name, dir_fd=folder, follow_symlinks=False)
+                self._refuse_other_bytes(name, folder, entry["sha256"])
+            finally:
+                os.close(folder)
+            return True
+        return False
 
     def settle(self) -> None:
         """Have the names of folders on the disk."""
@@ -354,6 +402,10 @@ class Far:
             finally:
                 os.close(descriptor)
         return 0
+
+
+def _split(path: str) -> "list[bytes]":
+    return [name_of(part) for part in path.split("/") if part]
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from xpcs_assets.errors import CopyError, NotFoundError, UnreachableError, named
 from xpcs_assets.places import ssh_far, ssh_far_files
 from xpcs_assets.places.marker import Marker
 from xpcs_assets.places.reading import told_as_copy_error
-from xpcs_assets.runs.folders import ASIDE_FOLDER, MARKER, PARTIAL_SUFFIX
+from xpcs_assets.runs.folders import ARRIVING_FOLDER, ASIDE_FOLDER, MARKER, PARTIAL_SUFFIX
 
 PATIENCE_S = 300.0
 """A disk that is slow, or flushes much, says nothing for so long."""
@@ -185,7 +185,7 @@ def request_of(root: str, do: str, **facts: Any) -> dict[str, Any]:
         "do": do,
         "root": root,
         "marker": MARKER,
-        "aside": ASIDE_FOLDER,
+        "not_listed": [MARKER, ASIDE_FOLDER, ARRIVING_FOLDER],
         "partial_suffix": PARTIAL_SUFFIX,
         **facts,
     }

@@ -18,6 +18,8 @@ from xpcs_assets.runs.manifest import FILE_NAME
 PARTIAL_SUFFIX = ".xpcs-partial"
 ASIDE_FOLDER = ".xpcs-aside"
 """In a place's root: what was moved out of its name, into the trash or because its bytes are bad."""
+ARRIVING_FOLDER = ".xpcs-arriving"
+"""In a place's root: what is being moved there, file by file under its own name, and was not read back yet."""
 MARKER = ".xpcs-assets-place"
 """In a place's root: which place this is."""
 
