@@ -14,7 +14,7 @@ from xpcs_assets.places.place import Listing, Presence, RemovalPermit, Stat
 from xpcs_assets.places.reading import Hashed, Signature
 from xpcs_assets.places.s3_bucket import Bucket
 from xpcs_assets.places.s3_reading import Reading, changed, hash_object
-from xpcs_assets.places.s3_writing import PART_BYTES, Writer, is_taken, sweep_uploads
+from xpcs_assets.places.s3_writing import PART_BYTES, Writer, sweep_uploads
 from xpcs_assets.runs.folders import ASIDE_FOLDER, MARKER
 from xpcs_assets.runs.manifest import check_relative
 
@@ -54,7 +54,7 @@ class S3Root:
 
     def has_any(self, paths: Sequence[str]) -> bool:
         """Whether an object has one of these names, or any lies below it."""
-        return any(is_taken(self.bucket, path) or self._has_below(path) for path in paths)
+        return any(self.bucket.look(path) is not None or self._has_below(path) for path in paths)
 
     def _has_below(self, folder: str) -> bool:
         said = self.bucket.ask("list_objects_v2", Prefix=self.bucket.below(folder), MaxKeys=1).said
@@ -119,7 +119,7 @@ class S3Place:
         """Whether an object is there; what is not is absent only where the bucket is known to be the place's."""
         check_relative(path)
         try:
-            said = self._look(path)
+            said = self.bucket.look(path)
             if said is not None:
                 return Stat(Presence.YES, self._signature(path, said))
         except CopyError as error:
@@ -168,7 +168,7 @@ class S3Place:
         """
         check_relative(path)
         self._refuse_unknown()
-        if sha256 and is_taken(self.bucket, path):
+        if sha256 and self.bucket.look(path) is not None:
             found = self._read_back(path, also)
             _refuse_other_bytes(found, sha256, also, self.bucket.named(path))
             return Written(found.size_bytes, sha256, already_there=True)
@@ -196,7 +196,7 @@ class S3Place:
         """Remove an object that the permit allows to go; in a bucket with versions its bytes stay as an old version."""
         check_relative(path)
         self._refuse_unavailable()
-        said = self._look(path)
+        said = self.bucket.look(path)
         if said is None:
             self._refuse_unknown()
             return False
@@ -264,9 +264,9 @@ class S3Place:
         """Copy, read back, delete: killed at any point it loses nothing, and a repeat finishes."""
         self.bucket.key(old)
         self._refuse_unknown()
-        said = self._look(old)
+        said = self.bucket.look(old)
         if said is None:
-            if not is_taken(self.bucket, new):
+            if self.bucket.look(new) is None:
                 raise self._absent(old)
             return
         before = self.digest(old)
@@ -287,10 +287,6 @@ class S3Place:
         asked = {"Key": self.bucket.key(path), "IfMatch": said["ETag"]}
         if self.bucket.ask("delete_object", ready_for={_MISSING, _REPLACED}, **asked).refused == _REPLACED:
             raise changed(self.bucket.named(path))
-
-    def _look(self, path: str) -> Mapping[str, Any] | None:
-        answer = self.bucket.ask("head_object", ready_for={_MISSING}, Key=self.bucket.key(path))
-        return None if answer.refused else answer.said
 
     def _signature(self, path: str, said: Mapping[str, Any]) -> Signature:
         return self.bucket.signature(self.bucket.key(path), said)

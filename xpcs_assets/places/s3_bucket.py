@@ -173,7 +173,21 @@ class Bucket:
                 code, status = _said(error)
                 if status in ready_for and code != "NoSuchBucket":
                     return Answer({}, status)
-                raise _refusal(operation, code, status, where, error) from _cause(status, error)
+                raise _refusal(operation, code, status, where) from _cause(status, error)
+
+    def look(self, path: str) -> Mapping[str, Any] | None:
+        """What the service says of an object; None when it says that it is not there, or that there is no bucket.
+
+        Raises
+        ------
+        CopyError
+            It did not answer, or refused, or the answer is none of an S3 service.
+        """
+        answer = self.ask("head_object", ready_for={404}, Key=self.key(path))
+        if answer.refused:
+            return None
+        self.signature(self.key(path), answer.said)
+        return answer.said
 
     def why_unreachable(self) -> str:
         """Why nothing can be said of the bucket now; empty when it answers."""
@@ -290,7 +304,7 @@ def _cause(status: int, error: Exception) -> BaseException:
     return forbidden
 
 
-def _refusal(operation: str, code: str, status: int, where: str, error: Any) -> CopyError:
+def _refusal(operation: str, code: str, status: int, where: str) -> CopyError:
     what, remedy = (
         _CAUSES.get(code)
         or _BY_STATUS.get(status)

@@ -45,12 +45,12 @@ class Reading:
         if answer.refused:
             return None
         self._body = answer.said["Body"]
-        if self._at_bytes and "ContentRange" not in answer.said:
+        try:
+            self._refuse_other_answers(answer.said)
+        except CopyError:
             self._close()
-            raise CopyError(
-                "the service does not read from an offset", where=self._where, remedy="Take a service that has ranges"
-            )
-        self._etag = str(answer.said.get("ETag", ""))
+            raise
+        self._etag = str(answer.said["ETag"])
         return answer.said
 
     def chunks(self) -> Iterator[bytes]:
@@ -82,6 +82,13 @@ class Reading:
                 yield data
         finally:
             self._close()
+
+    def _refuse_other_answers(self, said: Mapping[str, Any]) -> None:
+        self._bucket.signature(self._key, said)
+        if self._at_bytes and "ContentRange" not in said:
+            raise CopyError(
+                "the service does not read from an offset", where=self._where, remedy="Take a service that has ranges"
+            )
 
     def _go_on(self) -> None:
         self._close()

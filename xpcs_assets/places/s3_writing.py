@@ -111,7 +111,7 @@ class Writer:
                 Metadata=dict(metadata),
             ).refused
 
-        return not is_taken(self._bucket, path) and _is_given(self._bucket.named(path), put)
+        return self._bucket.look(path) is None and _is_given(self._bucket.named(path), put)
 
     @contextmanager
     def _upload(self, path: str, metadata: Mapping[str, str]) -> Iterator[_Upload]:
@@ -155,7 +155,7 @@ class _Upload:
 
     def give_name(self) -> bool:
         """Make the object of its parts; False, and nothing was made, when something has the name."""
-        if is_taken(self._bucket, self._path):
+        if self._bucket.look(self._path) is not None:
             self.give_up()
             return False
         refused = self._bucket.ask(
@@ -213,11 +213,6 @@ class _Incoming:
                     part = bytearray()
         if part:
             yield part
-
-
-def is_taken(bucket: Bucket, path: str) -> bool:
-    """Whether an object has this name."""
-    return not bucket.ask("head_object", ready_for={_MISSING}, Key=bucket.key(path)).refused
 
 
 def sweep_uploads(bucket: Bucket, folder: str = "") -> int:

@@ -92,7 +92,9 @@ def test_a_big_object_is_never_whole_in_memory() -> None:
         """Takes everything, and keeps nothing of it."""
 
         def ask(self, operation: str, *, ready_for: Container[int] = (), **parameters: Any) -> Answer:
-            ours = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, s3_writing.__file__)])
+            ours = tracemalloc.take_snapshot().filter_traces(
+                [tracemalloc.Filter(inclusive=True, filename_pattern=s3_writing.__file__)]
+            )
             held_bytes.append(sum(trace.size for trace in ours.traces))
             return Answer({"UploadId": "1", "ETag": "1"}, 404 if operation == "head_object" else 0)
 
