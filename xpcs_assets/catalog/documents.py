@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpcs_assets import __version__
 from xpcs_assets.describe.groups import GROUPS
+from xpcs_assets.describe.when import BEGIN, END, moment_in
 
 if TYPE_CHECKING:
     from xpcs_assets.describe.quality import Quality
@@ -99,9 +100,16 @@ def raw_document(record: Record, source_folder: str) -> dict[str, Any]:
         "size": record.size_bytes,
         "numberOfFiles": len(record.files),
         "creationTime": record.taken_at,
+        **_measured(record),
         "dataFormat": str(record.raw.get("format", "")),
         "scientificMetadata": _metadata_of(record),
     }
+
+
+def _measured(record: Record) -> dict[str, str]:
+    """When the measurement began and ended, in UTC, as far as the metadata say it with a zone: nothing is guessed."""
+    told = {"startTime": moment_in(record, BEGIN), "endTime": moment_in(record, END)}
+    return {name: moment.isoformat() for name, moment in told.items() if moment is not None}
 
 
 def derived_document(derived: Derived) -> dict[str, Any]:

@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any, get_args
 
 from xpcs_assets.describe.record import Record
+from xpcs_assets.describe.when import BEGIN, END, time_in
 from xpcs_assets.settings_datacite import ContributorType, Creator, Datacite, Funding, IdentifierType, RelationType
 
 SCHEMA = "http://datacite.org/schema/kernel-4.5"
 
 _SAMPLE = ("/entry/sample/short_description", "/entry1/sample_1/name", "/bluesky/start/sample_name")
-_BEGIN = (
-    "/entry/start_time", "/entry1/start_time", "/bluesky/start/time", "/measurement/instrument/source_begin/datetime",
-    "/start_time",
-)  # fmt: skip
-_END = ("/entry/end_time", "/entry1/end_time", "/bluesky/stop/time", "/measurement/instrument/source_end/datetime")
 _HDF5_SUFFIXES = {".h5", ".hdf", ".hdf5", ".nxs"}
 _GENERAL = (
     "Audiovisual", "Book", "BookChapter", "Collection", "ComputationalNotebook", "ConferencePaper",
@@ -138,9 +133,10 @@ class _Maker:
         return int(self._embargo()[:4] or self._record.taken_at[:4])
 
     def dates(self) -> Iterator[dict[str, str]]:
-        begin, end = self._time(_BEGIN), self._time(_END)
+        begin, end = time_in(self._record, BEGIN), time_in(self._record, END)
         if begin:
-            yield {"date": f"{begin}/{end}" if end else begin, "dateType": "Collected"}
+            date = f"{begin.isoformat()}/{end.isoformat()}" if end else begin.isoformat()
+            yield {"date": date, "dateType": "Collected"}
         yield {"date": self._record.taken_at, "dateType": "Created"}
         if self._embargo():
             yield {"date": self._embargo(), "dateType": "Available"}
@@ -169,18 +165,6 @@ class _Maker:
         """When the embargo ends; empty where there is none, or no date of it."""
         until = self._record.owner.embargo_until
         return until if _DATE.fullmatch(until) else ""
-
-    def _time(self, paths: Sequence[str]) -> str:
-        """A time of the metadata in ISO 8601; empty where they tell none that can be read."""
-        entry = self._record.first(*paths)
-        try:
-            if entry is None or isinstance(entry.value, bool):
-                return ""
-            if isinstance(entry.value, int | float):
-                return datetime.fromtimestamp(entry.value, UTC).isoformat()
-            return datetime.fromisoformat(str(entry.value).strip()).isoformat()
-        except (ValueError, OverflowError, OSError):
-            return ""
 
 
 def wrong(block: Mapping[str, Any]) -> list[str]:

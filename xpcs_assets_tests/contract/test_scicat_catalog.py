@@ -26,6 +26,7 @@ from xpcs_assets.catalog.scicat import ScicatCatalog
 from xpcs_assets.catalog.scicat_client import ScicatConfig
 from xpcs_assets.catalog.scicat_compare import as_meant
 from xpcs_assets.catalog.scicat_links import put_proposal, put_sample
+from xpcs_assets.describe.record import Entry
 from xpcs_assets.errors import CatalogError
 from xpcs_assets.runs.manifest import FileEntry
 from xpcs_assets.secret import SecretReference
@@ -87,6 +88,20 @@ def test_a_raw_dataset_is_held_as_it_was_meant(catalog: ScicatCatalog) -> None:
     assert metadata["acquisition"]["entry/instrument/detector_1/frame_time"] == {"value": 0.5, "unit": "ms"}
     assert metadata["sample"]["entry/sample/temperature"].get("value") is None
     assert metadata["sample"]["entry/sample/temperature"]["not_finite"] is True
+
+
+def test_when_a_run_was_measured_is_held_with_it_and_with_no_result(catalog: ScicatCatalog) -> None:
+    begin, end = "2026-05-01T14:00:00.500+02:00", "2026-05-01T14:10:00+02:00"
+    times = (Entry("/entry/start_time", begin), Entry("/entry/end_time", end))
+    record = replace(made.described(), others=times)
+    pid = catalog.put(Dataset(raw_document(record, "/staged/A001"), files=tuple(record.files)))
+    found = held(catalog, pid)
+    assert datetime.fromisoformat(found["startTime"]) == datetime.fromisoformat(begin)
+    assert datetime.fromisoformat(found["endTime"]) == datetime.fromisoformat(end)
+    assert catalog.put(Dataset(raw_document(record, "/staged/A001"), files=tuple(record.files))) == pid
+    assert held(catalog, pid) == found
+    result = catalog.put(Dataset(derived_document(made.derived(record)), files=entries(5000)))
+    assert not held(catalog, result).get("startTime")
 
 
 def test_putting_again_changes_nothing(catalog: ScicatCatalog) -> None:

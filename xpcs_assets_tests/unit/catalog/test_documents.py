@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
+
+import pytest
 
 from xpcs_assets.catalog.dataset import Dataset
 from xpcs_assets.catalog.documents import derived_document, finite, owner_group, raw_document, words_of
@@ -37,6 +40,26 @@ def test_the_raw_document_tells_where_how_much_and_what() -> None:
     assert document["proposalIds"] == ["P-1234"]
     assert (document["ownerGroup"], document["accessGroups"]) == ("p1234", ["staff"])
     assert document["isPublished"] is False
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, {}),
+        ({"/entry/start_time": "2026-05-01T14:00:00.5+02:00"}, {"startTime": "2026-05-01T12:00:00.500000+00:00"}),
+        (
+            {"/bluesky/start/time": 1777636800.0, "/bluesky/stop/time": 1777636860.5},
+            {"startTime": "2026-05-01T12:00:00+00:00", "endTime": "2026-05-01T12:01:00.500000+00:00"},
+        ),
+        ({"/entry/start_time": "2026-05-01T14:00:00", "/entry/end_time": "yesterday"}, {}),
+        ({"/entry/start_time": "0001-01-01T00:00:00+14:00", "/entry/end_time": None}, {}),
+    ],
+)
+def test_when_it_was_measured_is_told_in_utc_and_never_guessed(told: dict[str, Any], expected: dict[str, str]) -> None:
+    record = replace(described(), others=tuple(Entry(path, value) for path, value in told.items()))
+    document = raw_document(record, "/f")
+    assert {name: document[name] for name in ("startTime", "endTime") if name in document} == expected
+    assert not {"startTime", "endTime"} & derived_document(derived(record)).keys()
 
 
 def test_every_field_is_a_value_with_a_unit_under_a_key_of_its_own() -> None:
