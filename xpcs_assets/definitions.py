@@ -41,6 +41,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     from xpcs_assets.prune import assets as prune
     from xpcs_assets.prune import sensors as prune_sensors
     from xpcs_assets.stage import assets as stage
+    from xpcs_assets.stage import sensors as stage_sensors
 
     bound = Bound.of(OpenBeamline(site, settings))
     chain = [*arrive.build(bound), *stage.build(bound), *describe.build(bound), *catalog.build_raw(bound)]
@@ -48,6 +49,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     if settings.pipeline.correlate is not None:
         chain += [*correlate.build(bound), *plot.build(bound), *catalog.build_derived(bound)]
         outside.append(dg.AssetSpec(bound.key("qmap"), group_name=settings.dagster_name, kinds={"hdf5"}))
+    chain += stage.build_further(bound)
     ingest = _ingest_job(bound, chain)
     if settings.pipeline.correlate is not None:
         chain += average.build(bound)
@@ -55,6 +57,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     more_jobs = [prune_job, scrub_job, audit_job]
     sensors = [*prune_sensors.build(bound, prune_job), *arrive_sensors.build(bound, ingest.name)]
     sensors += audit_sensors.build(bound, scrub_job, audit_job, ingest.name)
+    sensors += stage_sensors.build(bound, ingest.name, chain)
     sensors += catalog_sensors.build_roster(bound)
     if settings.pipeline.told:
         tell_job = catalog.build_job(bound)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from xpcs_assets.archive.gather import WAITS, waits
 from xpcs_assets.audit.unnoted import UNNOTED
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.copies.ledger import Arrival, ArrivalState, Event
+from xpcs_assets.copies.ledger import Arrival, ArrivalState, Event, RunVersion
+from xpcs_assets.copies.versions import WAITS as TAKES_ITS_TIME
 from xpcs_assets.describe.judgement import QUARANTINED
 from xpcs_assets.errors import NotFoundError
 from xpcs_assets.runs.criteria import FRAMES, G2, RAW
 from xpcs_assets.runs.key import split_analysis_key
+from xpcs_assets.settings import COPY_IN
+from xpcs_assets.stage.further_transfer import asset_of, in_words
 
 RAW_STEPS = ("raw_file", "staged_copy", "metadata", "catalog_entry")
 RESULT_STEPS = ("correlation", "plots", "result_entry")
@@ -97,9 +100,11 @@ def steps_of(beamline: OpenBeamline, key: str) -> tuple[str, ...]:
     """The assets that a partition key has at this beamline, in the order they come."""
     pipeline = beamline.settings.pipeline
     analysis = RESULT_STEPS if pipeline.correlate is not None else ()
+    back = ("returned_results",) if pipeline.return_results is not None else ()
     if split_analysis_key(key)[1] is not None:
-        return analysis
-    return (*RAW_STEPS[:2], *analysis[:2], *RAW_STEPS[2:], *analysis[2:], *(("archive",) if pipeline.archive else ()))
+        return (*analysis, *back)
+    kept = (*pipeline.copy_assets.values(), *(("archive",) if pipeline.archive else ()))
+    return (*RAW_STEPS[:2], *analysis[:2], *back, *RAW_STEPS[2:], *analysis[2:], *kept)
 
 
 def state_of(beamline: OpenBeamline, key: str) -> RunState:
@@ -134,13 +139,12 @@ def state_of(beamline: OpenBeamline, key: str) -> RunState:
         if event.step in CHECKS and event.detail.get("partition") == (run if event.step == RAW else key):
             verdicts[event.step] = event.what
         if event.detail.get("partition") == key and not event.what.startswith(("refused: ", ASKED)):
-            failed = event.what.startswith("failed: ")
-            reason = event.what.removeprefix("failed: ") if failed else ""
-            seen[event.step] = Step(event.step, "failed" if failed else "done", event.at, reason)
+            seen[event.step] = _step(event)
             if UNNOTED in event.detail:
                 unnoted.add(event.step)
-            elif not failed:
+            elif seen[event.step].state == "done":
                 _mend(seen, unnoted, event)
+    seen |= _by_transfer(beamline, latest) if run == key else {}
     steps = tuple(seen.get(asset, Step(asset, "waiting")) for asset in steps_of(beamline, key))
     if latest is not None and steps[-1] == Step("archive", "waiting") and waits(beamline, latest):
         steps = (*steps[:-1], Step("archive", "waiting", reason=WAITS))
@@ -148,9 +152,25 @@ def state_of(beamline: OpenBeamline, key: str) -> RunState:
     return RunState(key, arrival, latest.version if latest else 0, steps, timeline, quarantined)
 
 
+def _step(event: Event) -> Step:
+    for word, state in (("failed: ", "failed"), (TAKES_ITS_TIME, "waiting")):
+        if event.what.startswith(word):
+            return Step(event.step, state, event.at, event.what.removeprefix(word))
+    return Step(event.step, "done", event.at)
+
+
+def _by_transfer(beamline: OpenBeamline, version: RunVersion | None) -> dict[str, Step]:
+    """The assets that wait for a transfer, by what the ledger knows of it now."""
+    if version is None:
+        return {}
+    known = beamline.ledger.transfers_of(beamline.name, version.run_key, version.version)
+    under_way = [(asset_of(beamline, each), each) for each in known if each.is_under_way]
+    return {asset: Step(asset, "waiting", each.changed_at, in_words(each)) for asset, each in under_way if asset}
+
+
 def _mend(seen: dict[str, Step], unnoted: set[str], event: Event) -> None:
     """A step whose own note is missing had done its work all the same when one behind it succeeds."""
-    for asset in [each for each in unnoted if event.step in {each, *_BEHIND.get(each, ())}]:
+    for asset in [each for each in unnoted if event.step in {each, *_behind(each, (event.step,))}]:
         unnoted.discard(asset)
         seen[asset] = Step(asset, "done", event.at)
 
@@ -171,7 +191,8 @@ def wait(
         No such run or asset: exit code 2.
     """
     deadline_s = time.monotonic() + timeout_s
-    wanted = [asset] if asset else [step for step in steps_of(beamline, key) if step != "archive"]
+    later = ("archive", COPY_IN)  # for safety, and slow: nobody's work waits for them
+    wanted = [asset] if asset else [step for step in steps_of(beamline, key) if not step.startswith(later)]
     if asset and asset not in steps_of(beamline, key):
         there_are = f"It has {', '.join(steps_of(beamline, key))}"
         raise NotFoundError(f"run {key} has no asset {asset!r}", where=beamline.name, remedy=there_are)
@@ -190,20 +211,29 @@ def wait(
 
 
 # A failed step is followed by no success of those behind it; the others go on.
+_BEHIND_THE_COPY = {
+    *("metadata", "catalog_entry", "correlation", "plots", "result_entry", "returned_results", "archive"),
+}
 _BEHIND = {
-    "raw_file": {"staged_copy", "metadata", "catalog_entry", "correlation", "plots", "result_entry", "archive"},
-    "staged_copy": {"metadata", "catalog_entry", "correlation", "plots", "result_entry", "archive"},
-    "correlation": {"plots", "result_entry"},
+    "raw_file": {"staged_copy", *_BEHIND_THE_COPY},
+    "staged_copy": _BEHIND_THE_COPY,
+    "correlation": {"plots", "result_entry", "returned_results"},
     "plots": {"result_entry"},
     "metadata": {"catalog_entry", "result_entry"},
     "catalog_entry": {"result_entry"},
 }
 
 
+def _behind(asset: str, steps: Collection[str]) -> set[str]:
+    """The steps behind an asset; further copies are behind what the staged copy is behind."""
+    copies = {step for step in steps if step.startswith(COPY_IN)} if asset in {"raw_file", "staged_copy"} else set()
+    return _BEHIND.get(asset, set()) | copies
+
+
 def _is_over(state: RunState, wanted: list[str]) -> bool:
     """Whether some wanted step has failed, or waits behind one that has, and nothing else is still to come."""
     retaken = state.arrival is not None and state.arrival.state in {ArrivalState.WAITING, ArrivalState.SUBMITTED}
     failed = {step.asset for step in state.failed}
-    hopeless = failed | {behind for asset in failed for behind in _BEHIND.get(asset, set())}
+    hopeless = failed | {behind for asset in failed for behind in _behind(asset, wanted)}
     open_ones = [step.asset for step in state.steps if step.asset in wanted and step.state == "waiting"]
     return not retaken and not hopeless.isdisjoint(wanted) and hopeless.issuperset(open_ones)

@@ -10,14 +10,13 @@ from typing import Any
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.analyse import correlate_settings
 from xpcs_assets.errors import CorrelationError, QmapError, RefusedError
-from xpcs_assets.follow import ASKED
+from xpcs_assets.follow import ASKED, steps_of
 from xpcs_assets.orchestrate.launch import launch
 from xpcs_assets.runs.key import analysis_key
 from xpcs_assets.runs.recipe import AnalysisSettings
 
 Setting = str | int | float | bool
 
-ASSETS = ("correlation", "plots", "result_entry")
 # A run's own: it follows from the data, not from a scientist's wish.
 _FIXED = frozenset({"frames"})
 
@@ -56,7 +55,7 @@ def ask_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, 
         beamline.site,
         f"{beamline.settings.dagster_name}_runs",
         key,
-        [(beamline.name, asset) for asset in ASSETS],
+        [(beamline.name, asset) for asset in steps_of(beamline, key)],
         {"ops": {name_of_op: {"config": config}}},
     )
     detail = {"partition": key, "settings": config, "dagster_run": run}

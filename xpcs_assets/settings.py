@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, get_type_hints
@@ -28,6 +29,10 @@ from xpcs_assets.units import Seconds, Share, SizeBytes
 NAME_RULE = "a beamline's name has lower-case letters, digits and '-', such as aps-8-id-i"
 FOLDERS = ("posix", "globus")
 """The kinds of place that are a folder of this machine, with the run's files in it."""
+FILES = (*FOLDERS, "ssh", "s3")
+"""The kinds of place that hold a run's files as they are, and no bundles."""
+COPY_IN = "copy_in_"
+"""What the asset of a further copy is called before the name of its place."""
 FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 
 
@@ -199,10 +204,32 @@ class Archive(Settings):
     bundle: Bundling = Field(Bundling(), description="How files are put together for tape")
 
 
+class ReturnResults(Settings):
+    """Where results go back to, such as the beamline's own disk."""
+
+    to: str = Field(description="A place of kind posix, ssh, s3 or globus, used for nothing else")
+    path: str = Field(
+        "{run_key}/results/{recipe}/",
+        description="Folder in it: fields of the run's path, {run_key}, {recipe} and {analysis_key}; holds {recipe}",
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_folder(cls, value: str) -> str:
+        parts = value.rstrip("/").split("/")
+        if any(part in {"", ".", ".."} for part in parts) or "{recipe}" not in value:
+            raise ValueError("must hold {recipe}, so that no result meets another's, and no empty part, '.' or '..'")
+        return value
+
+
 class Pipeline(Settings):
     """What is done with a run."""
 
     stage: StageTo = Field(description="Where runs are copied to")
+    copies: tuple[str, ...] = Field(
+        (), description="Further places that get a verified copy of the raw data: of kind posix, ssh, s3 or globus"
+    )
+    return_results: ReturnResults | None = Field(None, description="Leave it out where no result goes back")
     correlate: Correlate | None = Field(None, description="Leave it out for a beamline that only keeps data")
     catalog: tuple[str, ...] = Field(
         (EMBEDDED,), description="Catalogs that get an entry: `embedded`, and names of catalogs in the site file"
@@ -215,6 +242,11 @@ class Pipeline(Settings):
         if EMBEDDED not in value or len(set(value)) != len(value):
             raise ValueError(f"names {EMBEDDED} and catalogs of the site file, each once")
         return value
+
+    @property
+    def copy_assets(self) -> dict[str, str]:
+        """The asset of each further copy, by its place."""
+        return {name: COPY_IN + name.replace("-", "_") for name in self.copies}
 
     @property
     def told(self) -> tuple[str, ...]:
@@ -324,13 +356,15 @@ class Beamline(Settings):
         wanted: dict[str, tuple[str, ...]] = dict.fromkeys(self.retention, ())
         wanted |= dict.fromkeys((self.runs.source.watch, self.pipeline.stage.to), FOLDERS)
         archive = {self.pipeline.archive.to: ("tape",)} if self.pipeline.archive else {}
-        for name, kinds in [*wanted.items(), *archive.items()]:
+        further = [(name, FILES) for name in self._further_places()]
+        for name, kinds in [*wanted.items(), *archive.items(), *further]:
             if name not in self.places:
                 raise ValueError(f"no place is called {name!r}; there are {', '.join(self.places)}")
             if kinds and self.places[name].kind not in kinds:
                 needed = " or ".join(kinds)
                 raise ValueError(f"place {name!r} is of kind {self.places[name].kind}; one of kind {needed} is needed")
         fields = dict.fromkeys(FIELD.findall(self.runs.source.path), "x")
+        self._check_return(fields)
         gather = self.pipeline.archive.bundle.gather if self.pipeline.archive else None
         unknown = sorted(set(gather.by if gather else ()) - {*fields, "proposal", "experiment"})
         if unknown:
@@ -340,6 +374,31 @@ class Beamline(Settings):
         except SettingsError as error:
             raise ValueError(str(error)) from error
         return self
+
+    def _further_places(self) -> tuple[str, ...]:
+        """The places of copies and results, each for one purpose alone."""
+        back = self.pipeline.return_results
+        names = (*self.pipeline.copies, *((back.to,) if back else ()))
+        used = [self.runs.source.watch, self.pipeline.stage.to, *names]
+        twice = sorted({name for name in names if used.count(name) > 1})
+        if twice:
+            raise ValueError(f"pipeline.copies and return_results: place {', '.join(twice)} is used twice")
+        words = [name.replace("-", "_") for name in self.pipeline.copies]
+        if len(set(words)) != len(words) or not all(re.fullmatch(r"[A-Za-z0-9_]+", word) for word in words):
+            raise ValueError(
+                "pipeline.copies: names are letters, digits, '-' and '_', and differ in more than '-' and '_'"
+            )
+        return names
+
+    def _check_return(self, fields: Iterable[str]) -> None:
+        back = self.pipeline.return_results
+        if back is None:
+            return
+        if self.pipeline.correlate is None:
+            raise ValueError("pipeline.return_results: a beamline without correlate has no results")
+        unknown = sorted(set(FIELD.findall(back.path)) - {*fields, "run_key", "recipe", "analysis_key"})
+        if unknown or set("{}") & set(FIELD.sub("", back.path)):
+            raise ValueError(f"return_results.path names {', '.join(unknown) or 'something that is no field'}")
 
     @property
     def dagster_name(self) -> str:

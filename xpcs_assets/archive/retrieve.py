@@ -24,7 +24,7 @@ from xpcs_assets.errors import (
     SourceDiffersError,
     XpcsAssetsError,
 )
-from xpcs_assets.places.place import Presence
+from xpcs_assets.places.place import Place, Presence
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.places.reading import told_as_copy_error
 from xpcs_assets.runs.folders import VersionFolder
@@ -90,15 +90,16 @@ def retrieve(
         target = to.absolute()
         with told_as_copy_error(target):
             target.mkdir(parents=True, exist_ok=True)
-        work = _Fetch(beamline, chosen, PosixPlace("the folder", target), "")
-        work.target.sweep()
+        place = PosixPlace("the folder", target)
+        work = Fetch(beamline, chosen, place, "")
+        place.sweep()
         work.fetch(entries)
         return work.outcome(target)
     if not paths:
         _from_trash(beamline, chosen)
     place, folder = _staging(beamline, chosen)
     with beamline.working(chosen.run_key, STEP) as renew:
-        work = _Fetch(beamline, chosen, place, _inside(place, folder.raw), renew)
+        work = Fetch(beamline, chosen, place, _inside(place, folder.raw), renew)
         place.sweep(_inside(place, folder.path))
         work.fetch(entries)
         renew(0)
@@ -158,7 +159,7 @@ def source_is_gone(beamline: OpenBeamline, version: RunVersion, source: Path) ->
 
 
 @dataclass
-class _Fetch:
+class Fetch:
     """Bringing files of one version to one folder of a place.
 
     Attributes
@@ -175,7 +176,7 @@ class _Fetch:
 
     beamline: OpenBeamline
     version: RunVersion
-    target: PosixPlace
+    target: Place
     folder: str
     on_bytes: Callable[[int], None] = lambda size_bytes: None
     came_from: dict[str, str] = field(default_factory=dict)
@@ -199,8 +200,8 @@ class _Fetch:
         for entry in entries:
             if self.target.stat(self._name(entry)).presence is Presence.YES:
                 self._take(entry, ALREADY_THERE, iter(()))
-        for copy in self.beamline.ledger.copies(self.beamline.name, self.version.run_key, self.version.version):
-            if self._left(entries) and copy.place in self.beamline.settings.places:
+        for copy in sources(self.beamline, self.version):
+            if self._left(entries):
                 self._from_copy(copy, self._left(entries))
         for bundle in _bundles(self.beamline, self.version):
             if self._left(entries):
@@ -293,6 +294,14 @@ class _Source:
                 return
             self._on_bytes(len(chunk))
             yield chunk
+
+
+def sources(beamline: OpenBeamline, version: RunVersion) -> list[Copy]:
+    """The copies of a version, in the order to take its files from them: sound ones first, of those the staged one."""
+    copies = beamline.ledger.copies(beamline.name, version.run_key, version.version)
+    staged_in = beamline.settings.pipeline.stage.to
+    here = [copy for copy in copies if copy.place in beamline.settings.places]
+    return sorted(here, key=lambda copy: (not copy.is_sound, copy.place != staged_in))
 
 
 def _entries(version: RunVersion, paths: Collection[str]) -> list[FileEntry]:

@@ -84,6 +84,11 @@ class Copy:
     verified_at: datetime
     recorded_at: datetime
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether the ledger thinks that it is there, and that on evidence which counts."""
+        return self.state is CopyState.PRESENT and self.evidence.counts
+
 
 class CopyBook(Book):
     """What staging, archiving and pruning write about copies."""

@@ -20,6 +20,7 @@ from xpcs_assets.copies.leases import Hold, Lease, LeaseBook
 from xpcs_assets.copies.overview import OverviewBook, Seen
 from xpcs_assets.copies.place_book import KnownPlace, PlaceBook
 from xpcs_assets.copies.removals import Removal, RemovalBook, RemovalKind
+from xpcs_assets.copies.transfer_book import Errand, Transfer, TransferBook, TransferState
 from xpcs_assets.copies.versions import Event, Result, RunVersion, VersionBook
 
 __all__ = [
@@ -31,21 +32,22 @@ __all__ = [
     "AsideKind",
     "AuditLine",
     "AuditOutcome",
-    "Bundle",
     "BookedJob",
+    "Bundle",
     "BundleRun",
     "Clock",
     "Copy",
     "CopyState",
+    "Errand",
     "Event",
     "Evidence",
     "Finding",
     "FindingKind",
     "FindingState",
     "Hold",
+    "JobState",
     "KnownPlace",
     "Lease",
-    "JobState",
     "Ledger",
     "Member",
     "Removal",
@@ -55,6 +57,8 @@ __all__ = [
     "Seen",
     "Stopwatch",
     "ToAside",
+    "Transfer",
+    "TransferState",
     "boot_time_s",
     "utc_now",
 ]
@@ -74,9 +78,10 @@ class Ledger(
     ClockBook,
     OverviewBook,
     PlaceBook,
+    TransferBook,
     JobBook,
 ):
-    """Runs, copies, results, holds, leases, removals and jobs of a site.
+    """Runs, copies, results, holds, leases, removals, jobs and transfers of a site.
 
     >>> from xpcs_assets.copies.database import migrate, open_database
     >>> engine = open_database("sqlite://")

@@ -17,6 +17,9 @@ from xpcs_assets.copies.tables import EventRow, ResultRow, VersionRow
 from xpcs_assets.errors import NotFoundError, NotVerifiedError
 from xpcs_assets.runs.manifest import Manifest
 
+WAITS = "waits: "
+"""What the line of a step begins with that ended because what it waits for takes long; the step is not done."""
+
 
 @dataclass(frozen=True)
 class RunVersion:

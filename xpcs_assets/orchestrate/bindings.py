@@ -27,9 +27,11 @@ from dagster import (
 
 from xpcs_assets import __version__
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.copies.versions import WAITS
 from xpcs_assets.errors import RefusedError, XpcsAssetsError
 from xpcs_assets.orchestrate.adapter import PRIORITY_TAG
 from xpcs_assets.runs.key import split_analysis_key
+from xpcs_assets.settings import COPY_IN
 
 # Steps of one run are ordered by these: what a scientist waits for comes first.
 PRIORITY = {
@@ -38,12 +40,21 @@ PRIORITY = {
     "correlation": 7,
     "plots": 6,
     "average": 5,
+    "returned_results": 5,
     "checks": 4,
     "metadata": 3,
     "catalog_entry": 2,
     "result_entry": 1,
     "archive": 0,
+    COPY_IN: 0,
 }
+
+
+@dataclass
+class Step:
+    """A step under way; ``waits_for`` says why it ends without having made anything, and is empty while it has not."""
+
+    waits_for: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,8 +91,12 @@ class Bound:
         code_version: str = __version__,
         checks: Mapping[str, str] | None = None,
         freshness: FreshnessPolicy | None = None,
+        may_wait: bool = False,
     ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
-        """Dagster's ``@asset`` with what all assets of a beamline share; ``checks`` are names with descriptions."""
+        """Dagster's ``@asset`` with what all assets of a beamline share; ``checks`` are names with descriptions.
+
+        One that ``may_wait`` is a generator: it need not materialise, and nothing behind it is done until it has.
+        """
         with warnings.catch_warnings():
             # Partitioned checks are used on purpose; their preview mark is no news to an operator.
             warnings.simplefilter("ignore", PreviewWarning)
@@ -98,20 +113,22 @@ class Bound:
             kinds=kinds or set(),
             owners=[f"team:{self.beamline.name}"],
             code_version=code_version,
-            op_tags={PRIORITY_TAG: str(PRIORITY[name])},
+            op_tags={PRIORITY_TAG: str(PRIORITY[COPY_IN if name.startswith(COPY_IN) else name])},
+            output_required=not may_wait,
             freshness_policy=freshness,
             check_specs=specs,
         )
 
     @contextmanager
-    def step(self, partition: str, name: str) -> Iterator[None]:
+    def step(self, partition: str, name: str) -> Iterator[Step]:
         """Run a step's body: its end goes to the run's timeline, its error becomes the Dagster run's failure."""
+        step = Step()
         run, _ = split_analysis_key(partition)
         started_s = time.monotonic()
         ended = "failed: it was interrupted or met an error of the program; the Dagster run has it"
         try:
-            yield
-            ended = "done"
+            yield step
+            ended = f"{WAITS}{step.waits_for}" if step.waits_for else "done"
         except XpcsAssetsError as error:
             # A refusal changes nothing: what was there before still stands.
             ended = f"{'refused' if isinstance(error, RefusedError) else 'failed'}: {error}"

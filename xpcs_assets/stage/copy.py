@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xpcs_assets.copies.beside import write_note
@@ -23,6 +23,7 @@ from xpcs_assets.errors import (
 )
 from xpcs_assets.places import reading
 from xpcs_assets.places.hashing import Hasher
+from xpcs_assets.places.place import Place
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.places.reading import Signature
 from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
@@ -150,16 +151,44 @@ def stage_run(
 
 def record_staged(ledger: Ledger, target: VersionFolder, place: PosixPlace) -> Copy:
     """Tell the ledger, and the note beside the manifest, of a copy that :func:`stage_run` has just made or found."""
+    return _record(ledger, target, place, _inside(place, target.raw), place.calls)
+
+
+def inside(staged: VersionFolder) -> VersionFolder:
+    """Where a version lies in any place, relative to its root."""
+    return replace(staged, root=Path())
+
+
+def complete(
+    ledger: Ledger, manifest: Manifest, staged: VersionFolder, place: Place, renew: Callable[[int], None]
+) -> Copy:
+    """Mark a copy in any place as complete once its every file was read there, and tell the ledger and the note of it.
+
+    Parameters
+    ----------
+    staged
+        Where the version is staged: beside that manifest lies the note.
+    renew
+        Of the run's lease; what it raises keeps the copy out of the ledger.
+    """
+    folder = inside(staged)
+    place.settle(str(folder.raw / entry.path) for entry in manifest.files)
+    place.put(str(folder.manifest), [manifest.to_json().encode()])
+    renew(0)
+    return _record(ledger, staged, place, str(folder.raw), SYSCALLS)
+
+
+def _record(ledger: Ledger, staged: VersionFolder, place: Place, path: str, calls: Syscalls) -> Copy:
     copy = ledger.record_copy(
-        target.beamline,
-        target.run_key,
-        target.version,
+        staged.beamline,
+        staged.run_key,
+        staged.version,
         place=place.name,
-        path=_inside(place, target.raw),
+        path=path,
         failure_domain=place.failure_domain,
         evidence=Evidence.READ_BACK,
     )
-    write_note(ledger.engine, target, place.calls)
+    write_note(ledger.engine, staged, calls)
     return copy
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from xpcs_assets.archive.retrieve import restage, source_is_gone
@@ -9,9 +10,11 @@ from xpcs_assets.arrive.candidates import locate
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import RunVersion
 from xpcs_assets.errors import SettingsError
+from xpcs_assets.places.place import Place
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.runs.folders import VersionFolder
-from xpcs_assets.stage.copy import Staged, record_staged, stage_run
+from xpcs_assets.stage.copy import Staged, complete, inside, record_staged, stage_run
+from xpcs_assets.stage.further_transfer import STAGE, Move, Waits, bring, goes_by_transfer, settle
 
 
 @dataclass(frozen=True)
@@ -23,10 +26,11 @@ class StagedRun:
     staged: Staged
 
 
-def stage(beamline: OpenBeamline, key: str) -> StagedRun:
+def stage(beamline: OpenBeamline, key: str) -> StagedRun | Waits:
     """Copy the newest version of run ``key`` to the staging place, hashed on the way and read back.
 
-    When the source says that it no longer has the run's files, they come out of the archive.
+    When the source says that it no longer has the run's files, they come out of the archive. Where a service moves them
+    from one to the other, it is begun or followed, and what it has brought is read.
 
     Raises
     ------
@@ -42,6 +46,9 @@ def stage(beamline: OpenBeamline, key: str) -> StagedRun:
     source = locate(beamline.settings, root, root / version.source).folder
     if source_is_gone(beamline, version, source):
         return StagedRun(version, folder, restage(beamline, version))
+    watched = beamline.place(beamline.settings.runs.source.watch)
+    if goes_by_transfer(beamline, watched, place):
+        return _by_transfer(beamline, version, watched, str(source.relative_to(root)))
     with beamline.working(version.run_key, "stage") as renew:
         staged = stage_run(
             version.manifest, source, folder, place, together=beamline.settings.pipeline.stage.together, on_bytes=renew
@@ -49,3 +56,18 @@ def stage(beamline: OpenBeamline, key: str) -> StagedRun:
         renew(0)
         record_staged(beamline.ledger, folder, place)
     return StagedRun(version, folder, staged)
+
+
+def _by_transfer(beamline: OpenBeamline, version: RunVersion, source: Place, source_folder: str) -> StagedRun | Waits:
+    began_s = time.monotonic()
+    folder, place = beamline.staged(version), beamline.place(beamline.settings.pipeline.stage.to)
+    move = Move(version, STAGE, source, source_folder, place, str(inside(folder).raw))
+    with beamline.working(version.run_key, "stage") as renew:
+        came = bring(beamline, move, renew)
+        if isinstance(came, Waits):
+            return came
+        complete(beamline.ledger, version.manifest, folder, place, renew)
+        settle(beamline.ledger, came)
+    already_there = 0 if came.transfer else len(version.manifest.files)
+    seconds = time.monotonic() - began_s
+    return StagedRun(version, folder, Staged(came.bytes_moved, version.manifest.size_bytes, already_there, seconds))

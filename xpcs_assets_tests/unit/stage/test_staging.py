@@ -51,7 +51,7 @@ def test_i16_a_worker_whose_lease_another_has_taken_over_records_nothing(
         stage(beamline, key)
     (act, where) = {
         "stage": (lambda: stage(beamline, key), "xpcs_assets.stage.staging.stage_run"),
-        "retrieve": (lambda: retrieve(beamline, key), "xpcs_assets.archive.retrieve._Fetch.fetch"),
+        "retrieve": (lambda: retrieve(beamline, key), "xpcs_assets.archive.retrieve.Fetch.fetch"),
         "archive": (lambda: archive(beamline, key), "xpcs_assets.archive.archiving.deposit"),
     }[step]
     known, real = beamline.ledger.copies("xpcs", key), pkgutil.resolve_name(where)
