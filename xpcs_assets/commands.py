@@ -127,7 +127,8 @@ class SshCommands:
             "PreferredAuthentications": "publickey",
             "IdentitiesOnly": "yes",
             "StrictHostKeyChecking": "yes",
-            "UserKnownHostsFile": f'"{_unexpanded(self.known_hosts)}"',
+            "IdentityFile": _quoted(self.key),
+            "UserKnownHostsFile": _quoted(self.known_hosts),
             "GlobalKnownHostsFile": "/dev/null",
             "UpdateHostKeys": "no",
             "ConnectTimeout": str(max(1, round(self.connect_s))),
@@ -141,7 +142,7 @@ class SshCommands:
             **self._shared,
         }
         options = [word for name, value in said.items() for word in ("-o", f"{name}={value}")]
-        return ("ssh", "-F", "none", "-i", _unexpanded(self.key), "-p", str(self.port), "-l", self.user, *options)
+        return ("ssh", "-F", "none", "-p", str(self.port), "-l", self.user, *options)
 
     @property
     def _shared(self) -> dict[str, str]:
@@ -242,9 +243,9 @@ def _run(
     return Answer(done.returncode, done.stdout, done.stderr or b"")
 
 
-def _unexpanded(path: str) -> str:
-    """A path in which ssh replaces nothing."""
-    return path.replace("%", "%%")
+def _quoted(path: str) -> str:
+    """A path as an option of ssh takes it, which splits at spaces and replaces what begins with ``%``."""
+    return '"' + path.replace("%", "%%") + '"'
 
 
 def _folder_of_sockets() -> Path | None:

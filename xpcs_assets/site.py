@@ -50,6 +50,7 @@ class Site:
                 beamline = load_beamline(path)
                 self._know_catalogs(beamline, path)
                 self._know_backends(beamline, path)
+                self._know_hosts(beamline, path)
             except SettingsError as error:
                 self.broken[path.stem] = error
             else:
@@ -91,6 +92,16 @@ class Site:
                 remedy=f"There are: {', '.join([*self.settings.compute, LOCAL])}",
             )
 
+    def _know_hosts(self, beamline: Beamline, path: Path) -> None:
+        """Refuse a beamline with a place on a host that ``site.yaml`` has not."""
+        for name, place in beamline.places.items():
+            if place.kind == "ssh" and place.host not in self.settings.hosts:
+                raise SettingsError(
+                    f"places.{name}.host: {SITE_FILE} has no host {place.host!r}",
+                    where=path,
+                    remedy=f"There are: {', '.join(self.settings.hosts) or 'none'}",
+                )
+
     @property
     def dagster_home(self) -> Path:
         """Dagster's own folder. Apart from the site's: Dagster removes ``logs`` in its home as it likes."""
@@ -117,17 +128,8 @@ class Site:
         return SecretReference(file=str(self.path(secret.file)) if secret.file else "", variable=secret.variable)
 
     def host(self, name: str) -> SshCommands:
-        """A machine of the settings, to run programs on over ssh.
-
-        Raises
-        ------
-        SettingsError
-            There is none of this name.
-        """
-        settings = self.settings.hosts.get(name)
-        if settings is None:
-            there_are = f"There are: {', '.join(self.settings.hosts) or 'none'}"
-            raise SettingsError(f"no host {name!r}", where=self.home / SITE_FILE, remedy=there_are)
+        """A machine of the settings, to run programs on over ssh."""
+        settings = self.settings.hosts[name]
         key, known_hosts = (str(self.path(path)) for path in (settings.key, settings.known_hosts))
         return SshCommands(
             settings.address, settings.port, settings.user, key=key, known_hosts=known_hosts, connect_s=settings.connect

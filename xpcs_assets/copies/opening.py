@@ -51,14 +51,7 @@ def reach(site: Site, beamline: Beamline, name: str) -> Reached:
     if settings is None:
         there_are = f"There are: {', '.join(beamline.places)}"
         raise SettingsError(f"{beamline.beamline} has no place {name!r}", remedy=there_are)
-    kind = _KINDS.get(settings.kind)
-    if kind is None:
-        raise SettingsError(
-            f"places of kind {settings.kind} cannot be opened yet",
-            where=f"{beamline.beamline}: places.{name}",
-            remedy=f"There are: {', '.join(_KINDS)}",
-        )
-    return kind(site, beamline, name)
+    return _KINDS[settings.kind](site, beamline, name)
 
 
 def open_place(site: Site, beamline: Beamline, name: str, ledger: Ledger) -> Place:
