@@ -21,6 +21,7 @@ from xpcs_assets.testing.scicat_server import ACCOUNTS, ScicatServer
 INGESTOR, USER = ACCOUNTS
 MERGE = {"Content-Type": "application/merge-patch+json"}
 PREFIX = "20.500.12345"
+DATASETS, BLOCKS = "/api/v4/datasets", "/api/v4/origdatablocks"
 
 
 def call(

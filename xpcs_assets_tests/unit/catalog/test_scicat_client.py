@@ -14,9 +14,7 @@ from xpcs_assets.catalog.scicat_client import ScicatClient
 from xpcs_assets.errors import CatalogError, CatalogUnavailableError, RefusedError, SettingsError
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.testing.scicat_server import ScicatServer
-from xpcs_assets_tests.scicat import INGESTOR, config_for, dataset
-
-DATASETS = "/api/v4/datasets"
+from xpcs_assets_tests.scicat import DATASETS, INGESTOR, config_for, dataset
 
 
 @pytest.fixture
