@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from xpcs_assets.settings_base import Settings
 from xpcs_assets.units import Seconds, SizeBytes
@@ -32,7 +32,7 @@ class BackendSettings(Settings):
     gpus: Annotated[int, Field(ge=0)] = Field(0, description="GPUs of a job")
     memory: SizeBytes = Field(0, ge=0, description="Main memory of a job; 0: the back end's own")
     extra: tuple[str, ...] = Field((), description="Further words for the submission, as the back end spells them")
-    call: Seconds = Field(15.0, gt=0, le=25, description="A call that takes longer is given up, and repeated later")
+    call: Seconds = Field(10.0, gt=0, le=15, description="A call that takes longer is given up, and repeated later")
     every: Seconds = Field(20.0, ge=1, description="How often it is asked how its jobs are")
     settle: Seconds = Field(60.0, ge=0, description="So long after a job's end its result may take to be seen here")
     max_jobs: Annotated[int, Field(ge=1)] = Field(100, description="Jobs of this site that it has at most; others wait")
@@ -75,7 +75,21 @@ class SchedulerSettings(BackendSettings):
     """A batch system whose commands are run here or on another machine."""
 
     kind: Literal["slurm", "pbs", "htcondor"] = Field(description="Which batch system")
-    through: str = Field("", description="One of `hosts`, where its commands are run over ssh; empty: this machine")
+    through: str = Field("", description="One of `hosts`, where its programs are run over ssh; empty: this machine")
+    programs: str = Field("", description="The folder of its programs there; empty: they are in its path")
+    queue_is: str = Field(
+        "",
+        description="What a queue is for it: for Slurm `partition` (the default) or `qos`, for HTCondor an attribute of "
+        "the job",
+    )
+
+    @model_validator(mode="after")
+    def _knows_its_queues(self) -> Self:
+        if (self.kind == "slurm" and self.queue_is not in {"", "partition", "qos"}) or (
+            self.kind == "pbs" and self.queue_is
+        ):
+            raise ValueError("queue_is: partition or qos for Slurm, an attribute for HTCondor, left out for PBS")
+        return self
 
 
 ComputeSettings = SchedulerSettings

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.compute.believe import believe, digest_of
+from xpcs_assets.compute.call import WorkerCall
 from xpcs_assets.compute.local import WorkerJob, run
-from xpcs_assets.errors import ComputeError, MetadataError, NotFoundError, QmapError, RawDataError
+from xpcs_assets.errors import MetadataError, NotFoundError, QmapError, RawDataError
 from xpcs_assets.runs.key import split_analysis_key
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe
 from xpcs_assets.settings import Correlate
@@ -51,6 +52,29 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """An analysis that is to be made of a run, here or elsewhere.
+
+    Attributes
+    ----------
+    key
+        The analysis key.
+    inputs, recipe
+        What its result is made of.
+    path
+        Where the result goes.
+    call
+        What the worker is told.
+    """
+
+    key: str
+    inputs: Inputs
+    recipe: Recipe
+    path: Path
+    call: WorkerCall
+
+
+@dataclass(frozen=True)
 class Analysed:
     """A result that opens, with the worker's report."""
 
@@ -82,7 +106,7 @@ def inputs(beamline: OpenBeamline, key: str, qmap: str = "") -> Inputs:
         raise RawDataError("the run has no raw file", where=folder.raw, remedy="Look at the files it was taken with")
     chosen = _choose_qmap(beamline, version, folder, qmap)
     return Inputs(
-        version, folder, raw, _metadata_of(raw[0]), chosen, _digest_of(chosen), _raw_digests(version, folder, raw)
+        version, folder, raw, _metadata_of(raw[0]), chosen, digest_of(chosen), _raw_digests(version, folder, raw)
     )
 
 
@@ -97,6 +121,33 @@ def _raw_digests(version: RunVersion, folder: VersionFolder, raw: tuple[Path, ..
     return tuple(known[path] for path in files) if all(path in known for path in files) else ()
 
 
+def plan(beamline: OpenBeamline, key: str, settings: AnalysisSettings, qmap: str = "") -> Planned:
+    """Find what run ``key`` is to be made of, and where its result goes; nothing is made.
+
+    Raises
+    ------
+    XpcsAssetsError
+        An input is missing or damaged.
+    """
+    from xpcs_assets.engine.version import ENGINE
+
+    found = inputs(beamline, key, qmap)
+    settings = settings.with_files(beamline.site.path)
+    recipe = Recipe.of(settings, found.qmap_digest, ENGINE)
+    path = found.folder.result(recipe.folder)
+    call = WorkerCall(
+        raw=tuple(map(str, found.raw)),
+        qmap=str(found.qmap),
+        metadata=str(found.metadata),
+        output=str(path),
+        settings=settings,
+        raw_digests=found.raw_digests,
+        frames_field=beamline.settings.runs.frames_from,
+        device=correlate_settings(beamline).device,
+    )
+    return Planned(key, found, recipe, path, call)
+
+
 def analyse(
     beamline: OpenBeamline, key: str, settings: AnalysisSettings, log: Callable[[str], None], qmap: str = ""
 ) -> Analysed:
@@ -109,19 +160,30 @@ def analyse(
     XpcsAssetsError
         An input is missing or damaged, the worker failed, or what it left is not what it reported.
     """
+    return analyse_here(beamline, plan(beamline, key, settings, qmap), log)
+
+
+def analyse_here(beamline: OpenBeamline, planned: Planned, log: Callable[[str], None]) -> Analysed:
+    """As :func:`analyse`, for what was planned."""
+    planned.path.parent.mkdir(parents=True, exist_ok=True)
+    limit_s = correlate_settings(beamline).time_limit
+    report = run(WorkerJob(planned.call.arguments(), planned.path.with_suffix(".json"), limit_s), log)
+    return record(beamline, planned, report)
+
+
+def record(beamline: OpenBeamline, planned: Planned, report: dict[str, Any]) -> Analysed:
+    """Record a result that is what its report says, whoever made it. Doing it again changes nothing.
+
+    Raises
+    ------
+    ComputeError, ResultError
+        It is not, or does not open.
+    """
     from xpcs_assets.copies.beside import write_note
-    from xpcs_assets.engine.version import ENGINE
     from xpcs_assets.results.result import open_result
 
-    found = inputs(beamline, key, qmap)
-    settings = settings.with_files(beamline.site.path)
-    recipe = Recipe.of(settings, found.qmap_digest, ENGINE)
-    path = found.folder.result(recipe.folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    device, time_limit_s = _how(beamline)
-    arguments = _arguments(beamline, found, settings, path, device)
-    report = run(WorkerJob(arguments, path.with_suffix(".json"), time_limit_s), log)
-    _believe(path, recipe, report)
+    key, found, recipe, path = planned.key, planned.inputs, planned.recipe, planned.path
+    believe(path, recipe.digest, report)
     result = open_result(path)
     run_key, _ = split_analysis_key(key)
     beamline.ledger.record_result(
@@ -154,39 +216,6 @@ def correlate_settings(beamline: OpenBeamline) -> Correlate:
     return settings
 
 
-def _how(beamline: OpenBeamline) -> tuple[str, float]:
-    settings = correlate_settings(beamline)
-    return settings.device, settings.time_limit
-
-
-def _arguments(
-    beamline: OpenBeamline, found: Inputs, settings: AnalysisSettings, path: Path, device: str
-) -> tuple[str, ...]:
-    digests = [part for digest in found.raw_digests for part in ("--raw-digest", digest)]
-    frames_field = beamline.settings.runs.frames_from
-    return (
-        *(str(raw) for raw in found.raw),
-        *("--qmap", str(found.qmap), "--metadata", str(found.metadata), "--output", str(path)),
-        *("--device", device, *settings.arguments()),
-        *(("--frames-field", frames_field) if frames_field else ()),
-        *digests,
-    )
-
-
-def _believe(path: Path, recipe: Recipe, report: dict[str, Any]) -> None:
-    """Hold the worker to its report: the digest it names is the file's, the recipe it used is the one asked for."""
-    if report.get("recipe_digest") != recipe.digest:
-        raise ComputeError(
-            "the worker used another recipe than it was given", where=path, remedy="Update the worker's installation"
-        )
-    if not path.is_file():
-        raise ComputeError("the worker ended well but left no result", where=path, remedy="Correlate the run again")
-    if _digest_of(path) != report.get("result_digest"):
-        raise ComputeError(
-            "the result is not the file that the worker reported", where=path, remedy="Correlate the run again"
-        )
-
-
 def _choose_qmap(beamline: OpenBeamline, version: RunVersion, folder: VersionFolder, qmap: str) -> Path:
     source = correlate_settings(beamline).qmap
     if qmap or source.path is not None:
@@ -213,8 +242,3 @@ def _metadata_of(raw: Path) -> Path:
             "no metadata file lies beside the raw file", where=raw, remedy="Bring its *_metadata.hdf and submit the run"
         )
     return metadata
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()

@@ -47,6 +47,8 @@ def test_a_path_is_what_it_is_there_by_the_longest_beginning_that_is_known() -> 
         {"walltime": "1 s"},
         {"max_jobs": 0},
         {"kind": "lsf"},
+        {"queue_is": "account"},
+        {"kind": "pbs", "queue_is": "qos"},
     ],
 )
 def test_what_no_back_end_can_be_is_refused(changes: dict[str, Any]) -> None:
