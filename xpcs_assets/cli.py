@@ -18,6 +18,7 @@ from rich.console import Console
 from xpcs_assets import __version__
 from xpcs_assets.cli_archive import retrieve
 from xpcs_assets.cli_audit import audit, repair, verify
+from xpcs_assets.cli_campaign import campaign, campaigns
 from xpcs_assets.cli_catalogs import catalogs
 from xpcs_assets.cli_crawl import crawl
 from xpcs_assets.cli_inspect import inspect
@@ -292,6 +293,8 @@ def average_runs(
 
 
 app.command()(crawl)
+app.command()(campaign)
+app.command()(campaigns)
 app.command()(replay)
 app.command()(retrieve)
 app.command()(prune)

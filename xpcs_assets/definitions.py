@@ -32,6 +32,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     from xpcs_assets.audit import assets as audit
     from xpcs_assets.audit import sensors as audit_sensors
     from xpcs_assets.average import assets as average
+    from xpcs_assets.campaign import sensors as campaign_sensors
     from xpcs_assets.catalog import assets as catalog
     from xpcs_assets.catalog import sensors as catalog_sensors
     from xpcs_assets.correlate import assets as correlate
@@ -59,6 +60,8 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     sensors += audit_sensors.build(bound, scrub_job, audit_job, ingest.name)
     sensors += stage_sensors.build(bound, ingest.name, chain)
     sensors += catalog_sensors.build_roster(bound)
+    if settings.pipeline.correlate is not None:
+        sensors += campaign_sensors.build(bound)
     if settings.pipeline.told:
         tell_job = catalog.build_job(bound)
         more_jobs.append(tell_job)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,30 @@ def ask_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, 
         The site is not running.
     """
     beamline.latest(run_key)
+    config = config_of(beamline, qmap, changes)
+    key = analysis_key(run_key, name)
+    run = launch(
+        beamline.site,
+        f"{beamline.settings.dagster_name}_runs",
+        key,
+        [(beamline.name, asset) for asset in steps_of(beamline, key)],
+        run_config(beamline, config),
+    )
+    detail = {"partition": key, "settings": config, "dagster_run": run}
+    beamline.ledger.note(beamline.name, run_key, "reprocess", f"{ASKED} as {key}", detail)
+    return key
+
+
+def config_of(beamline: OpenBeamline, qmap: Path | None, changes: Sequence[str]) -> dict[str, Setting]:
+    """What a person asked for, as correlation takes it.
+
+    Raises
+    ------
+    RefusedError
+        A setting is unknown, nothing would be different, or it makes no analysis.
+    QmapError
+        The q-map is not there.
+    """
     if qmap is not None and not qmap.is_file():
         raise QmapError("the q-map is not there", where=qmap, remedy="Name a file that is")
     config: dict[str, Setting] = dict(_setting(change) for change in changes)
@@ -48,19 +72,13 @@ def ask_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, 
     if qmap is not None:
         config["qmap"] = str(qmap.resolve())
     if not config:
-        raise RefusedError("nothing would be different", where=run_key, remedy="Give --qmap or --set key=value")
-    key = analysis_key(run_key, name)
-    name_of_op = f"{beamline.name.replace('-', '_')}__correlation"
-    run = launch(
-        beamline.site,
-        f"{beamline.settings.dagster_name}_runs",
-        key,
-        [(beamline.name, asset) for asset in steps_of(beamline, key)],
-        {"ops": {name_of_op: {"config": config}}},
-    )
-    detail = {"partition": key, "settings": config, "dagster_run": run}
-    beamline.ledger.note(beamline.name, run_key, "reprocess", f"{ASKED} as {key}", detail)
-    return key
+        raise RefusedError("nothing would be different", where=beamline.name, remedy="Give --qmap or --set key=value")
+    return config
+
+
+def run_config(beamline: OpenBeamline, config: Mapping[str, Setting]) -> dict[str, Any]:
+    """The run config of a Dagster run that correlates so."""
+    return {"ops": {f"{beamline.settings.dagster_name}__correlation": {"config": dict(config)}}}
 
 
 def _check(beamline: OpenBeamline, config: Mapping[str, Any]) -> None:

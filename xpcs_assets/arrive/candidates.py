@@ -68,7 +68,7 @@ def find(beamline: Beamline, root: Path) -> Iterator[Candidate]:
         shown by :func:`unreadable`.
     """
     pattern = beamline.runs.source.path
-    parts = pattern.strip("/").split("/")
+    parts = _parts(pattern)
     folders, last = (parts, None) if pattern.endswith("/") else (parts[:-1], parts[-1])
     for path, fields in _descend(root, folders, {}, top=True):
         if last is None:
@@ -96,24 +96,35 @@ def locate(beamline: Beamline, root: Path, path: Path) -> Candidate:
         raise SettingsError(
             "this path is not below the watched folder", where=path, remedy=f"Runs of this beamline lie below {root}"
         ) from error
-    wanted = pattern.strip("/").split("/")
-    names = relative.parts[: len(wanted)]
-    fields: dict[str, str] = {}
-    for part, name in zip(wanted, names, strict=False):
-        match = _expression(part).fullmatch(name)
-        if match is None:
-            break
-        fields |= match.groupdict()
-    else:
-        if len(names) == len(wanted):
-            run = root.joinpath(*names)
-            folder = run if pattern.endswith("/") else run.parent
-            return _candidate(beamline, root, folder, run, fields)
+    names = relative.parts[: len(_parts(pattern))]
+    fields = fields_of(beamline, "/".join(names))
+    if fields:
+        run = root.joinpath(*names)
+        folder = run if pattern.endswith("/") else run.parent
+        return _candidate(beamline, root, folder, run, fields)
     raise SettingsError(
         f"this path does not match the beamline's pattern {pattern!r}",
         where=path,
         remedy=f"`xpcs-assets check {beamline.beamline}` shows what matches",
     )
+
+
+def fields_of(beamline: Beamline, source: str) -> dict[str, str]:
+    """What the pattern's fields hold in a run's path below the watched folder; empty when it does not match."""
+    wanted, names = _parts(beamline.runs.source.path), source.split("/")
+    if len(wanted) != len(names):
+        return {}
+    fields: dict[str, str] = {}
+    for part, name in zip(wanted, names, strict=True):
+        match = _expression(part).fullmatch(name)
+        if match is None:
+            return {}
+        fields |= match.groupdict()
+    return fields
+
+
+def _parts(pattern: str) -> list[str]:
+    return pattern.strip("/").split("/")
 
 
 def files_of(beamline: Beamline, candidate: Candidate, root: Path) -> tuple[Seen, ...]:
@@ -149,7 +160,7 @@ def unreadable(root: Path, beamline: Beamline) -> list[Path]:
     """Folders on the pattern's way that cannot be listed."""
     found: list[Path] = []
     pattern = beamline.runs.source.path
-    parts = pattern.strip("/").split("/")
+    parts = _parts(pattern)
     for _ in _descend(root, parts if pattern.endswith("/") else parts[:-1], {}, top=False, refused=found):
         pass
     return found

@@ -55,13 +55,7 @@ def crawl(beamline: OpenBeamline, selection: Selection, below: Path | None = Non
         It is not below the watched folder, or the paths have no such field.
     """
     inside = _inside(beamline, below)
-    known_fields = FIELD.findall(beamline.settings.runs.source.path)
-    if unknown := selection.unknown_fields(known_fields):
-        raise SettingsError(
-            f"the beamline's paths have no {', '.join(unknown)}",
-            where=beamline.name,
-            remedy=f"There are: {', '.join(known_fields)}",
-        )
+    selection.refuse_unknown(FIELD.findall(beamline.settings.runs.source.path), beamline.name)
     found: dict[str, list[Match]] = {"new": [], "known": [], "invalid": []}
     candidates = (one for one in find(beamline.settings, beamline.source_root) if _is_below(one, inside))
     for candidate, look in look_through(beamline, selection.among(candidates, _told)):

@@ -190,6 +190,12 @@ def was_requested(instance: DagsterInstance, run_key: str) -> bool:
     return instance.get_runs_count(RunsFilter(tags={RUN_KEY_TAG: run_key})) > 0
 
 
+def status_of_request(instance: DagsterInstance, run_key: str) -> str:
+    """The status of the newest run that a sensor's request with this run key made; empty when there is none."""
+    records = instance.get_run_records(RunsFilter(tags={RUN_KEY_TAG: run_key}), limit=1)
+    return records[0].dagster_run.status.value if records else ""
+
+
 def runs_of_partition(instance: DagsterInstance, beamline: str, partition: str, limit: int = 20) -> Sequence[RunRow]:
     """The newest Dagster runs of a partition at a beamline."""
     records = instance.get_run_records(

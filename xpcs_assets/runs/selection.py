@@ -113,9 +113,21 @@ class Selection:
         meant = (run for run in runs if self._holds(*told(run)))
         return islice(meant, self.limit or None)
 
-    def unknown_fields(self, known: Iterable[str]) -> list[str]:
-        """The fields asked for that no path has: nothing would ever be found by them."""
-        return sorted(set(self.fields) - set(known))
+    def refuse_unknown(self, known: Iterable[str], where: str) -> None:
+        """Refuse a field that no path has: nothing would ever be found by it.
+
+        Raises
+        ------
+        SettingsError
+            There is one; ``where`` names the beamline.
+        """
+        there_are = list(known)
+        if unknown := sorted(set(self.fields) - set(there_are)):
+            raise SettingsError(
+                f"the beamline's paths have no {', '.join(unknown)}",
+                where=where,
+                remedy=f"There are: {', '.join(there_are)}",
+            )
 
     def _holds(self, path: str, name: str, fields: Mapping[str, str]) -> bool:
         if any(not fnmatch.fnmatchcase(fields.get(key, ""), pattern) for key, pattern in self.fields.items()):

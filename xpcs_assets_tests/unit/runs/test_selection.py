@@ -40,8 +40,11 @@ def test_a_limit_counts_what_is_meant_from_where_it_starts() -> None:
     assert chosen(Selection.of(start_from="A054_silica", limit=2)) == ["A054_silica", "A055_latex"]
 
 
-def test_a_field_that_no_path_has_is_told() -> None:
-    assert Selection.of(fields=["cycle=2", "experiment=x"]).unknown_fields(["cycle", "run"]) == ["experiment"]
+def test_a_field_that_no_path_has_is_refused() -> None:
+    selection = Selection.of(fields=["cycle=2", "experiment=x"])
+    selection.refuse_unknown(["cycle", "experiment"], "xpcs")
+    with pytest.raises(SettingsError, match=r"have no experiment\. There are: cycle, run"):
+        selection.refuse_unknown(["cycle", "run"], "xpcs")
 
 
 def test_a_number_in_the_middle_of_a_longer_one_is_another_number() -> None:

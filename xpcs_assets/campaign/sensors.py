@@ -1,0 +1,76 @@
+"""Dagster binding of campaigns: the sensor that asks for members as room is made."""
+
+from typing import Any
+
+from dagster import (
+    AssetSelection,
+    DagsterInstance,
+    DefaultSensorStatus,
+    RunRequest,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from xpcs_assets.campaign.advance import Request, RunEnd, advance
+from xpcs_assets.campaign.campaign import names, progress
+from xpcs_assets.follow import steps_of
+from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, PRIORITY_TAG, status_of_request
+from xpcs_assets.orchestrate.bindings import Bound
+from xpcs_assets.reprocess import run_config
+from xpcs_assets.runs.key import analysis_key
+
+REQUESTS_PER_TICK = 20
+# New data come first.
+LATER = 5
+
+
+def build(bound: Bound) -> list[SensorDefinition]:
+    """The campaign sensor of one beamline."""
+    keys = [bound.key(asset) for asset in steps_of(bound.beamline, analysis_key("any", "name"))]
+
+    @sensor(
+        name=f"{bound.beamline.settings.dagster_name}_campaigns",
+        target=AssetSelection.assets(*keys),
+        minimum_interval_seconds=5,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Members of campaigns that may be analysed now",
+    )
+    def campaigns(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        going = [name for name in names(bound.beamline) if not progress(bound.beamline, name).is_over]
+        if not going:
+            return SkipReason("no campaign is under way")
+        requests: list[RunRequest] = []
+        for name in going:
+            config = run_config(bound.beamline, progress(bound.beamline, name).campaign.config)
+            asked = advance(bound.beamline, name, lambda run_key: how_ended(context.instance, run_key))
+            requests += [_request(bound, request, config) for request in asked]
+        if not requests:
+            return SkipReason(f"{', '.join(going)}: as many members as may be are under way")
+        now = requests[:REQUESTS_PER_TICK]  # the others are asked for at the next tick: Dagster has no run of them yet
+        partitions = bound.partitions.build_add_request([str(request.partition_key) for request in now])
+        return SensorResult(run_requests=now, dynamic_partitions_requests=[partitions])
+
+    return [campaigns]
+
+
+def how_ended(instance: DagsterInstance, run_key: str) -> RunEnd:
+    """How the Dagster run of a request ended."""
+    status = status_of_request(instance, run_key)
+    if not status:
+        return RunEnd.NONE
+    if status == "SUCCESS":
+        return RunEnd.WELL
+    return RunEnd.BADLY if status in {"FAILURE", "CANCELED"} else RunEnd.GOING
+
+
+def _request(bound: Bound, request: Request, config: dict[str, Any]) -> RunRequest:
+    priority = bound.beamline.settings.queue.priority - LATER
+    return RunRequest(
+        run_key=request.run_key,
+        partition_key=request.member.key,
+        run_config=config,
+        tags={BEAMLINE_TAG: bound.beamline.name, PRIORITY_TAG: str(priority)},
+    )
