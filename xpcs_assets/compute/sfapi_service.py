@@ -141,6 +141,8 @@ class Session:
             Refused.
         """
         httpx, authlib_error = _errors()
+        if time.monotonic() > self.ends_s:
+            raise UnreachableError("there is no time left to ask", where=self.where, remedy=_AGAIN)
         try:
             answer = self._bound(method)(self._logged_in(), path, **told)
             content = answer.json()

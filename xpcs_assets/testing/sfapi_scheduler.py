@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shlex
 import signal
@@ -29,6 +30,10 @@ class RefusedError(Exception):
 class SfapiScheduler(Protocol):
     """What takes jobs and tells of them, in the rows of squeue and sacct."""
 
+    @property
+    def user(self) -> str:
+        """Whose jobs all are."""
+
     def submit(self, script: str) -> str:
         """The id of a script's job; :class:`RefusedError` when it is not taken."""
 
@@ -47,6 +52,11 @@ class RealSlurm:
     """A Slurm of this machine."""
 
     commands: LocalCommands
+
+    @property
+    def user(self) -> str:
+        """Who this process runs as."""
+        return getpass.getuser()
 
     def submit(self, script: str) -> str:
         """See :meth:`SfapiScheduler.submit`."""
@@ -147,13 +157,7 @@ class Processes:
         """End a job in one of Slurm's states; one that has ended stays as it is."""
         with self._lock:
             self._look()
-            job = self._jobs[job_id]
-            if job.row["state"] not in {"PENDING", "RUNNING"}:
-                return
-            if job.running is not None:
-                os.killpg(job.running.pid, signal.SIGKILL)
-                job.running.wait()
-            job.row |= {"state": state, "exitcode": exit_code}
+            _kill(self._jobs[job_id], state, exit_code)
 
     def forget(self, job_id: str) -> None:
         """Know a job no more."""
@@ -181,7 +185,7 @@ class Processes:
                     ended = f"{code}:0" if code >= 0 else f"0:{-code}"
                     job.row |= {"state": "FAILED" if code else "COMPLETED", "exitcode": ended}
                 elif time.monotonic() - job.started_s > job.limit_s:
-                    self.end(job_id, "TIMEOUT", "0:0")
+                    _kill(job, "TIMEOUT", "0:0")
 
     @staticmethod
     def _start(job: _Process, script: str) -> None:
@@ -198,6 +202,16 @@ class Processes:
             )
         job.started_s = time.monotonic()
         job.row |= {"state": "RUNNING", "reason": "None"}
+
+
+def _kill(job: _Process, state: str, exit_code: str) -> None:
+    """End a job in a state; one that has ended stays as it is."""
+    if job.row["state"] not in {"PENDING", "RUNNING"}:
+        return
+    if job.running is not None:
+        os.killpg(job.running.pid, signal.SIGKILL)
+        job.running.wait()
+    job.row |= {"state": state, "exitcode": exit_code}
 
 
 def _header(script: str) -> dict[str, str]:

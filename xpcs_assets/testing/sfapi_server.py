@@ -57,8 +57,6 @@ class SfapiServer(LoopbackServer):
     ----------
     scheduler
         What runs the jobs.
-    user
-        Whose they are.
 
     Attributes
     ----------
@@ -70,10 +68,9 @@ class SfapiServer(LoopbackServer):
         Of the machine: ``active``, ``degraded``, ``unavailable``.
     """
 
-    def __init__(self, scheduler: SfapiScheduler, user: str = "beamline") -> None:
+    def __init__(self, scheduler: SfapiScheduler) -> None:
         super().__init__()
         self.scheduler = scheduler
-        self.user = user
         self.takes_twice = 0
         self.task_s = 0.0
         self.status = "active"
@@ -122,7 +119,7 @@ class SfapiServer(LoopbackServer):
                 told = f"System is {self.status}"
                 return {"name": MACHINE, "full_name": "Perlmutter", "status": self.status, "description": told}
             case "GET", "account":
-                return {"name": self.user, "userid": 1, "email": "x@example.org"}
+                return {"name": self.scheduler.user, "userid": 1, "email": "x@example.org"}
             case "GET", "tasks" if rest.isdigit() and int(rest) <= len(self._tasks):
                 done_s, task = self._tasks[int(rest) - 1]
                 return task if time.monotonic() >= done_s else {"id": rest, "status": "new", "result": None}
