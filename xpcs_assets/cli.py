@@ -6,7 +6,6 @@ Exit codes are honest: 0 only when what was asked for is done, 1 for an error or
 from __future__ import annotations
 
 import json
-import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -128,12 +127,11 @@ def init(
 @app.command()
 def up(home: HomeOption = None) -> None:
     """Start webserver, daemon and code location; Ctrl-C ends all of them."""
-    from xpcs_assets.orchestrate.processes import Services
+    from xpcs_assets.orchestrate.processes import Services, interruptible
 
     services = Services(open_site(home))
-    signal.signal(signal.SIGTERM, _as_interrupt)
     try:
-        with services:
+        with interruptible(), services:
             out.print(f"Dagster    {services.address}")
             out.print(f"code       127.0.0.1:{services.code_port}")
             out.print(f"logs       {services.site.home / 'log'}")
@@ -416,7 +414,3 @@ def _because(reason: str) -> str:
 def _tell_broken(broken: Mapping[str, XpcsAssetsError]) -> None:
     for error in broken.values():
         tell_error(str(error), "not running", "yellow")
-
-
-def _as_interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.errors import XpcsAssetsError
 from xpcs_assets.follow import RunState, state_of
 from xpcs_assets.new_site import init
-from xpcs_assets.orchestrate.processes import Services
+from xpcs_assets.orchestrate.processes import Services, interruptible
 from xpcs_assets.site import Site
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def run_demo(home: Path | None, console: Console) -> int:
     console.print(f"site       {site.home}")
     with tempfile.TemporaryDirectory(dir=site.home) as aside:
         runs = [_simulated(Path(aside), number, name) for number, name in enumerate(_FORMATS)]
-        with Services(site) as services:
+        with interruptible(), Services(site) as services:
             console.print(f"Dagster    {services.address} (while this runs)")
             outcomes = [Outcome(run, _drop(beamline, run)) for run in runs]
             _follow(beamline, outcomes, console)

@@ -238,6 +238,22 @@ def free_port() -> int:
         return port
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM end this process as Ctrl-C does, with a :class:`KeyboardInterrupt`; as before afterwards.
+
+    What is started meanwhile can be ended by both too. A script's shell has what it starts with ``&`` ignore Ctrl-C;
+    Dagster's processes would inherit that, and take SIGTERM for the same signal.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [(number, signal.signal(number, _interrupt)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
 def is_free(host: str, port: int) -> bool:
     """Tell whether nobody accepts connections there."""
     try:
@@ -257,6 +273,10 @@ def daemon_lives(address: str) -> bool:
             return bool(json.load(reply)["data"]["instance"]["daemonHealth"]["daemonStatus"]["healthy"])
     except (OSError, HTTPException, ValueError, KeyError, TypeError):  # not yet, or it is another program
         return False
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +18,15 @@ import pytest
 
 from xpcs_assets.errors import ComputeError, RefusedError, SettingsError
 from xpcs_assets.orchestrate import processes
-from xpcs_assets.orchestrate.processes import Service, Services, daemon_lives, environment, free_port, is_free
+from xpcs_assets.orchestrate.processes import (
+    Service,
+    Services,
+    daemon_lives,
+    environment,
+    free_port,
+    interruptible,
+    is_free,
+)
 from xpcs_assets.site import Site
 
 
@@ -42,6 +52,22 @@ def test_a_free_port_is_free_until_somebody_listens() -> None:
 @pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
 def test_a_port_of_an_ipv6_address_can_be_asked_for() -> None:
     assert is_free("::1", free_port())
+
+
+def test_sigterm_ends_as_ctrl_c_does_and_neither_is_ignored_by_what_is_started_though_a_shell_said_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ask = "import signal; print([int(signal.getsignal(n) == signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)])"
+    try:
+        with interruptible():
+            told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                with pytest.raises(KeyboardInterrupt):
+                    os.kill(os.getpid(), number)
+        assert told.stdout == "[0, 0]\n"
+        assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
 
 
 def test_a_port_that_is_taken_is_refused_with_the_setting_to_change(site: Site, listening: socket.socket) -> None:
