@@ -22,6 +22,7 @@ from xpcs_assets.cli_catalogs import catalogs
 from xpcs_assets.cli_crawl import crawl
 from xpcs_assets.cli_inspect import inspect
 from xpcs_assets.cli_ledger import rebuild
+from xpcs_assets.cli_pause import pause, resume
 from xpcs_assets.cli_place import place
 from xpcs_assets.cli_prune import clock, hold, prune, release
 from xpcs_assets.cli_qmap import qmap as make_qmap
@@ -224,6 +225,8 @@ def status(
     if as_json:
         out.print_json(json.dumps([_as_json(state) for state in states]))
         return
+    if (pause := opened.ledger.paused(beamline)) is not None:
+        err.print(plain(pause.told), style="yellow")
     if not states:
         out.print(f"no run was seen at {beamline} yet")
     rows = [("run", "version", "state", "steps", "why")] if states else []
@@ -291,6 +294,8 @@ def average_runs(
 
 
 app.command()(crawl)
+app.command()(pause)
+app.command()(resume)
 app.command()(campaign)
 app.command()(campaigns)
 app.command()(replay)

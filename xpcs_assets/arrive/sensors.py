@@ -36,6 +36,8 @@ def build(bound: Bound, job_name: str) -> list[SensorDefinition]:
         description=f"Runs that are complete in {bound.beamline.source_root}",
     )
     def arrivals(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        if (pause := bound.beamline.ledger.paused(bound.beamline.name)) is not None:
+            return SkipReason(pause.told)
         if not watches:
             watches.append(Watch(bound.beamline))
         ready, told = _stay(watches[0])

@@ -39,6 +39,8 @@ def build(bound: Bound) -> list[SensorDefinition]:
         description="Members of campaigns that may be analysed now",
     )
     def campaigns(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        if (pause := bound.beamline.ledger.paused(bound.beamline.name)) is not None:
+            return SkipReason(pause.told)
         going = [name for name in names(bound.beamline) if not progress(bound.beamline, name).is_over]
         if not going:
             return SkipReason("no campaign is under way")

@@ -18,6 +18,7 @@ from xpcs_assets.copies.copy_book import Copy, CopyBook, CopyState, Evidence
 from xpcs_assets.copies.job_book import BookedJob, JobBook, JobState
 from xpcs_assets.copies.leases import Hold, Lease, LeaseBook
 from xpcs_assets.copies.overview import OverviewBook, Seen
+from xpcs_assets.copies.pauses import Pause, PauseBook
 from xpcs_assets.copies.place_book import KnownPlace, PlaceBook
 from xpcs_assets.copies.removals import Removal, RemovalBook, RemovalKind
 from xpcs_assets.copies.transfer_book import Errand, Transfer, TransferBook, TransferState
@@ -50,6 +51,7 @@ __all__ = [
     "Lease",
     "Ledger",
     "Member",
+    "Pause",
     "Removal",
     "RemovalKind",
     "Result",
@@ -78,6 +80,7 @@ class Ledger(
     ClockBook,
     OverviewBook,
     PlaceBook,
+    PauseBook,
     TransferBook,
     JobBook,
 ):

@@ -28,6 +28,15 @@ def had(pipeline: Pipeline, key: str, run_key: str, status: dg.DagsterRunStatus)
     pipeline.instance.create_run_for_job(job, tags=tags, status=status)
 
 
+def test_a_paused_beamline_asks_for_no_run_and_for_those_that_came_meanwhile_when_it_goes_on(
+    pipeline: Pipeline, key: str
+) -> None:
+    pipeline.beamline.ledger.pause("xpcs", "alignment", "an operator")
+    assert tick(pipeline) == []
+    pipeline.beamline.ledger.end_pause("xpcs", "an operator")
+    assert [run_key.split(":")[1] for run_key in tick(pipeline)] == [key]
+
+
 def test_a_run_whose_dagster_run_failed_before_it_could_say_so_is_asked_for_as_a_new_attempt(
     pipeline: Pipeline, key: str
 ) -> None:

@@ -46,6 +46,13 @@ def test_a_member_is_analysed_and_the_campaign_is_over(pipeline: Pipeline) -> No
     assert last.skip_message == "no campaign is under way"
 
 
+def test_a_paused_beamline_asks_for_no_member(pipeline: Pipeline) -> None:
+    pipeline.beamline.ledger.pause("xpcs", "alignment", "an operator")
+    found = tick(pipeline)
+    assert isinstance(found, SkipReason)
+    assert str(found.skip_message).endswith("alignment")
+
+
 def test_how_a_request_ended_is_told_by_its_run_key(pipeline: Pipeline) -> None:
     ends = {
         DagsterRunStatus.STARTED: RunEnd.GOING,
