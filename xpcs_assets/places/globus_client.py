@@ -106,10 +106,10 @@ class GlobusConnection:
         """Whether another log-in may help against a refusal; a client consents for itself by asking for the scope."""
         if error.http_status == 401:
             return True
-        lacking = set(error.info.consent_required.required_scopes or ()) - {*self._consents}
+        lacking = error.info.consent_required.required_scopes or ()
         if self.account.token is not None or not lacking:
             return False
-        self._consents = (*self._consents, *sorted(lacking))
+        self._consents = tuple(dict.fromkeys((*self._consents, *lacking)))
         return True
 
     def _connected(self) -> globus_sdk.TransferClient:

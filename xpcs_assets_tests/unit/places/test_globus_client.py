@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from xpcs_assets.errors import CopyError, SettingsError, UnreachableError
+from xpcs_assets.globus_login import Login
 from xpcs_assets.places.globus_client import GlobusAccount, GlobusConnection
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.testing.globus_auth import TOKEN_PATH
@@ -119,6 +120,14 @@ def test_a_login_of_another_service_is_no_answer(
         ask(connection)
 
 
+def test_how_often_is_asked_and_how_long_is_waited_is_the_account_s_to_say(
+    server: GlobusTransferServer, tmp_path: Path
+) -> None:
+    login = Login(account_for(server, tmp_path, tries=3, longest_sleep_s=7.0, timeout_s=5.0))
+    assert (login.retries().max_retries, login.retries().max_sleep) == (2, 7.0)
+    assert login.transport().http_timeout == 5.0
+
+
 # ---- consents --------------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +167,17 @@ def test_a_token_that_lacks_a_consent_says_which_to_give(
     with pytest.raises(CopyError, match="ls: HTTP 403 ConsentRequired") as raised:
         listed(with_token, collection)
     assert f"`globus session consent {scope}`" in raised.value.remedy
+    assert len(server.seen) == 1
+
+
+def test_a_wrong_secret_is_told_as_such_by_a_client_that_has_consented(
+    server: GlobusTransferServer, connection: GlobusConnection, tmp_path: Path
+) -> None:
+    listed(connection, server.service.share(tmp_path, wants_consent=True))
+    server.tokens.expire()
+    server.clients[MOVER.name] = replace(MOVER, secret="another")  # noqa: S106
+    with pytest.raises(CopyError, match=r"log-in is refused \(HTTP 401\)"):
+        ask(connection)
 
 
 def test_a_collection_that_wants_a_newer_login_says_so(

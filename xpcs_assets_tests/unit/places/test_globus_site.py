@@ -129,9 +129,17 @@ def test_an_endpoint_without_a_file_and_an_account_that_is_none_are_told(tmp_pat
         account_of(site_of(tmp_path, "globus: {client_id: x}"))
 
 
-@pytest.mark.parametrize("url", ["http://example.org", "ftp://127.0.0.1", "https://"])
-def test_a_token_is_sent_nowhere_in_the_clear(tmp_path: Path, url: str) -> None:
-    with pytest.raises(SettingsError, match="auth_url must be https"):
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://example.org", "must be https: a token is sent there"),
+        ("ftp://127.0.0.1", "must be https://host"),
+        ("https://", "must be https://host"),
+        ("https://me:secret@example.org", "must not hold a password"),
+    ],
+)
+def test_a_token_is_sent_nowhere_in_the_clear(tmp_path: Path, url: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"auth_url {said}"):
         account_of(site_of(tmp_path, f"globus: {{token: {{variable: X}}, auth_url: '{url}'}}"))
 
 

@@ -224,6 +224,14 @@ def test_what_waits_for_a_person_is_paused_and_says_what_to_do(
     assert hop.wrong(items) == {}
 
 
+def test_the_last_fault_is_told_whatever_came_after_it(server: GlobusTransferServer, hop: Hop) -> None:
+    server.service.troubles = ["is denied"]
+    task = hop.begun(hop.files("a"))
+    server.service.advance(task)
+    server.service.tasks[task].note("PROGRESS", "0 bytes")
+    assert "2 faults, the last: PERMISSION_DENIED" in hop.transfers.look(task).reason
+
+
 def test_a_file_that_left_the_source_waits_for_a_person(hop: Hop) -> None:
     items = hop.files("a", "b")
     (hop.source.root / "b").unlink()
