@@ -1,21 +1,25 @@
 """Send a run's raw data to further places: each a copy that was read there, and counts like any other.
 
-Between two collections of Globus the files are moved by its service (:mod:`xpcs_assets.stage.further_transfer`);
-everywhere else they are read here and written there.
+Between two collections of Globus the files are moved by its service (:mod:`xpcs_assets.stage.further_transfer`), from a
+folder of this machine to another machine by rsync; everywhere else they are read here and written there.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
 
 from xpcs_assets.archive.retrieve import ALREADY_THERE, Fetch, sources
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Copy, RunVersion
-from xpcs_assets.errors import NotVerifiedError
+from xpcs_assets.errors import ConflictingBytesError, NotFoundError, NotVerifiedError
 from xpcs_assets.places.place import Place
 from xpcs_assets.places.posix import PosixPlace
+from xpcs_assets.places.ssh import SshPlace
+from xpcs_assets.places.ssh_rsync import push
 from xpcs_assets.runs.folders import VersionFolder
 from xpcs_assets.stage.copy import complete, inside
 from xpcs_assets.stage.further_transfer import (
@@ -29,6 +33,9 @@ from xpcs_assets.stage.further_transfer import (
     settle,
 )
 
+RSYNC_LIMIT_S = 12 * 3600.0
+"""How long one rsync may take; what it has brought till then is not sent again."""
+_RENEW_EVERY_S = 60.0
 _PURPOSE_LENGTH = 32  # of a lease, in the ledger
 _NAMED = 3
 
@@ -77,13 +84,11 @@ def copy_further(beamline: OpenBeamline, key: str, name: str) -> FurtherCopy | W
     staged = beamline.staged(version)
     folder = inside(staged)
     with beamline.working(version.run_key, f"copy to {name}"[:_PURPOSE_LENGTH]) as renew:
-        copy = _source(beamline, version, name)
-        source = beamline.place(copy.place) if copy is not None else None
-        if copy is not None and source is not None and goes_by_transfer(beamline, source, target):
-            move = Move(version, COPY, source, copy.path, target, folder.raw.as_posix())
-            came = bring(beamline, move, renew)
+        best = _best(beamline, version, name)
+        if best is not None and goes_by_transfer(beamline, best[0], target):
+            came = bring(beamline, Move(version, COPY, best[0], best[1].path, target, str(folder.raw)), renew)
         else:
-            came = _send(beamline, version, target, folder, renew)
+            came = _send(beamline, version, best, target, folder, renew)
         if isinstance(came, Waits):
             return came
         complete(beamline.ledger, version.manifest, staged, target, renew)
@@ -92,7 +97,7 @@ def copy_further(beamline: OpenBeamline, key: str, name: str) -> FurtherCopy | W
     return FurtherCopy(version, name, str(folder.raw), came.came_from, came.bytes_moved, seconds)
 
 
-def _source(beamline: OpenBeamline, version: RunVersion, target: str) -> Copy | None:
+def _best(beamline: OpenBeamline, version: RunVersion, target: str) -> tuple[Place, Copy] | None:
     """The copy to take the files from: that of a transfer under way, else the best one that can be asked now."""
     others = [copy for copy in sources(beamline, version) if copy.place != target]
     under_way = {
@@ -101,9 +106,10 @@ def _source(beamline: OpenBeamline, version: RunVersion, target: str) -> Copy | 
         if each.is_under_way and (each.purpose, each.target) == (COPY, target)
     }
     for copy in others:
-        if copy.place in under_way:
-            return copy
-    return next((copy for copy in others if copy.is_sound and _has_files(beamline.place(copy.place))), None)
+        place = beamline.place(copy.place)
+        if copy.place in under_way or (not under_way and copy.is_sound and _has_files(place)):
+            return place, copy
+    return None
 
 
 def _has_files(place: Place) -> bool:
@@ -111,12 +117,20 @@ def _has_files(place: Place) -> bool:
 
 
 def _send(
-    beamline: OpenBeamline, version: RunVersion, target: Place, folder: VersionFolder, renew: Callable[[int], None]
+    beamline: OpenBeamline,
+    version: RunVersion,
+    best: tuple[Place, Copy] | None,
+    target: Place,
+    folder: VersionFolder,
+    renew: Callable[[int], None],
 ) -> Arrived:
-    """Read the files here, write them there, and read them there once more, whatever the place says of its writing."""
+    """Write the files there, and read them there once more, whatever the place says of its writing."""
     if isinstance(target, PosixPlace):
         target.sweep(str(folder.path))
     entries = version.manifest.files
+    pushed = 0
+    if best is not None and isinstance(best[0], PosixPlace) and isinstance(target, SshPlace):
+        pushed = _push(best[0].root / best[1].path, version, target, str(folder.raw), renew)
     work = Fetch(beamline, version, target, str(folder.raw), renew)
     work.fetch(entries)
     wrong = work.missing or lacking_at(target, str(folder.raw), entries, renew)
@@ -128,4 +142,23 @@ def _send(
             remedy="Bring back a place that has them, or have the target looked at; then repeat",
         )
     origins = sorted({origin for origin in work.came_from.values() if origin != ALREADY_THERE})
-    return Arrived(work.moved, tuple(origins))
+    if pushed and best is not None:
+        origins = sorted({*origins, best[0].name})
+    return Arrived(pushed + work.moved, tuple(origins))
+
+
+def _push(source: Path, version: RunVersion, target: SshPlace, folder: str, renew: Callable[[int], None]) -> int:
+    """What rsync can bring in one go, bytes.
+
+    What it cannot, such as a file that is wrong here or whose name is taken there, is told of each file by who comes
+    next.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        pushing = thread.submit(push, target, source, version.manifest.files, folder, RSYNC_LIMIT_S)
+        while not pushing.done():
+            wait([pushing], timeout=_RENEW_EVERY_S)
+            renew(0)
+    try:
+        return pushing.result()
+    except (ConflictingBytesError, NotFoundError, NotVerifiedError):
+        return 0

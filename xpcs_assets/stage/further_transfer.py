@@ -128,26 +128,15 @@ def transfers_between(beamline: OpenBeamline, source: Place, target: Place) -> I
     SettingsError
         There is none for these two, or the site names no way to log in.
     """
-    from xpcs_assets.places.globus_client import GlobusAccount
-    from xpcs_assets.places.globus_transfer import GlobusTransfers
-
-    settings = beamline.site.settings.globus
-    if settings is None or not isinstance(source, GlobusPlace) or not isinstance(target, GlobusPlace):
+    if not (isinstance(source, GlobusPlace) and isinstance(target, GlobusPlace)):
         raise SettingsError(
             f"no service moves files from {source.name!r} to {target.name!r}",
             where=beamline.name,
-            remedy="Have both of kind globus, and name the account in site.yaml under globus",
+            remedy="Have both places of kind globus",
         )
-    account = GlobusAccount(
-        client_id=settings.client_id,
-        client_secret=beamline.site.secret(settings.client_secret),
-        token=beamline.site.secret(settings.token),
-        url=settings.url,
-        auth_url=settings.auth_url,
-        timeout_s=settings.timeout,
-    )
-    service = GlobusTransfers(account, source.collection, target.collection, deadline_s=settings.deadline)
-    with closing(service):
+    from xpcs_assets.places import globus_site
+
+    with closing(globus_site.transfers_between(beamline.site, source, target)) as service:
         yield service
 
 

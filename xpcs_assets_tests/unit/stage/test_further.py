@@ -12,12 +12,15 @@ from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import LEASE_S, OpenBeamline
 from xpcs_assets.copies.ledger import CopyState, Evidence, Ledger
 from xpcs_assets.errors import ConflictingBytesError, CopyError, NotVerifiedError, RefusedError
+from xpcs_assets.places.marker import Marker, leave_marker
 from xpcs_assets.places.posix import PosixPlace
+from xpcs_assets.places.ssh import SshPlace
 from xpcs_assets.prune.rules import counting
 from xpcs_assets.runs.manifest import Manifest
 from xpcs_assets.stage.further import FurtherCopy, copy_further
 from xpcs_assets.stage.staging import stage
 from xpcs_assets.testing.faults import partials_below
+from xpcs_assets_tests import sshd
 from xpcs_assets_tests.storage import HandClock
 from xpcs_assets_tests.unit.conftest import Altered, bare_run
 
@@ -151,3 +154,48 @@ def test_one_worker_at_a_time_makes_a_copy(beamline: OpenBeamline) -> None:
         copied(beamline)
     with ledger.lease("xpcs", "A001", "copy to elsewhere", "another", LEASE_S):
         copied(beamline)
+
+
+@pytest.fixture
+def far(beamline: OpenBeamline, monkeypatch: pytest.MonkeyPatch) -> OpenBeamline:
+    """The same, its mirror reached over ssh."""
+    if reason := sshd.why_missing():
+        pytest.skip(reason)
+    place, commands = beamline.place, sshd.server().commands
+    root, domain = str(beamline.root("mirror")), "another town"
+    identity = leave_marker(Path(root), Marker.new("mirror", "now")).identity
+
+    def opened(name: str) -> object:
+        return SshPlace(name, commands, root, domain, identity=identity) if name == "mirror" else place(name)
+
+    monkeypatch.setattr(beamline, "place", opened)
+    return beamline
+
+
+def test_a_copy_on_another_machine_is_brought_by_rsync_and_read_there(far: OpenBeamline) -> None:
+    done = copied(far)
+    manifest = far.latest("A001").manifest
+    folder = Path(far.root("mirror")) / "xpcs" / "A001" / "v1"
+    assert Manifest.from_json((folder / "manifest.json").read_text()) == manifest
+    for entry in manifest.files:
+        assert (folder / "raw" / entry.path).read_bytes() == (far.source_root / "A001" / entry.path).read_bytes()
+    assert (done.came_from, done.bytes_moved) == (("store",), manifest.size_bytes)
+    assert far.ledger.copies("xpcs", "A001")[-1].evidence is Evidence.READ_BACK
+    assert copied(far).bytes_moved == 0
+
+
+def test_what_rsync_finds_rotten_is_had_from_another_copy(far: OpenBeamline) -> None:
+    staged_file(far).write_bytes(b"rotten")
+    assert "detector" in copied(far).came_from
+    good = far.source_root / "A001" / "A001.imm"
+    assert (Path(far.root("mirror")) / RAW / "A001.imm").read_bytes() == good.read_bytes()
+
+
+def test_other_bytes_on_another_machine_stop_it_and_stay(far: OpenBeamline) -> None:
+    theirs = Path(far.root("mirror")) / RAW / "A001.imm"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"theirs")
+    with pytest.raises(ConflictingBytesError, match=r"A001\.imm"):
+        copied(far)
+    assert theirs.read_bytes() == b"theirs"
+    assert "mirror" not in {copy.place for copy in far.ledger.copies("xpcs", "A001")}
