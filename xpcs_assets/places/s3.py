@@ -13,12 +13,12 @@ from xpcs_assets.places.marker import UNMARKED, Marker, why_unknown
 from xpcs_assets.places.place import Listing, Presence, RemovalPermit, Stat
 from xpcs_assets.places.reading import Hashed, Signature
 from xpcs_assets.places.s3_bucket import Bucket
+from xpcs_assets.places.s3_listing import ABSENT, list_objects
 from xpcs_assets.places.s3_reading import Reading, changed, hash_object
 from xpcs_assets.places.s3_writing import PART_BYTES, Writer, sweep_uploads
 from xpcs_assets.runs.folders import ASIDE_FOLDER, MARKER
 from xpcs_assets.runs.manifest import check_relative
 
-_ABSENT = "it is not there"
 _MISSING, _REPLACED = 404, 412
 
 
@@ -125,7 +125,7 @@ class S3Place:
         except CopyError as error:
             return Stat(Presence.UNKNOWN, reason=error.what)
         unknown = self._why_unknown()
-        return Stat(Presence.UNKNOWN, reason=unknown) if unknown else Stat(Presence.NO, reason=_ABSENT)
+        return Stat(Presence.UNKNOWN, reason=unknown) if unknown else Stat(Presence.NO, reason=ABSENT)
 
     def digest(self, path: str, also: Iterable[str] = ()) -> Hashed:
         """Read an object from the service now; see :func:`xpcs_assets.places.s3_reading.hash_object`."""
@@ -222,43 +222,12 @@ class S3Place:
         """A bucket has no end that it tells."""
 
     def list(self, folder: str = "") -> Listing:
-        """What lies below a folder; unknown when any part of it cannot be asked for, or the bucket may be another.
-
-        A key that is no relative path is one of the ``others``; an empty object that stands for a folder is nothing.
-        """
-        start = f"{check_relative(folder)}/" if folder else ""
+        """What lies below a folder; unknown when any part of it cannot be asked for, or the bucket may be another."""
+        if folder:
+            check_relative(folder)
         if unknown := self._why_unknown():
             return Listing(Presence.UNKNOWN, reason=unknown)
-        files: list[str] = []
-        others: list[str] = []
-        is_there = not folder
-        try:
-            for path, size_bytes in self._objects(folder):
-                is_there = True
-                if not folder and path.split("/", 1)[0] in {MARKER, ASIDE_FOLDER}:
-                    continue
-                if _is_relative(path):
-                    files.append(path)
-                elif size_bytes or not (path == start or _is_relative(path.removesuffix("/"))):
-                    others.append(path)
-        except CopyError as error:
-            return Listing(Presence.UNKNOWN, reason=error.what)
-        if not is_there:
-            return Listing(Presence.NO, reason=_ABSENT)
-        return Listing(Presence.YES, tuple(sorted(files)), tuple(sorted(others)))
-
-    def _objects(self, folder: str) -> Iterator[tuple[str, int]]:
-        """Path and size of each object below a folder, however many answers that takes."""
-        asked: dict[str, Any] = {"Prefix": self.bucket.below(folder)}
-        while True:
-            said = self.bucket.ask("list_objects_v2", **asked).said
-            for found in said.get("Contents", ()):
-                yield self.bucket.path(found["Key"]), int(found["Size"])
-            if not said.get("IsTruncated"):
-                return
-            if "NextContinuationToken" not in said:
-                raise CopyError("the listing breaks off", where=self.bucket.where, remedy="Have the service looked at")
-            asked["ContinuationToken"] = said["NextContinuationToken"]
+        return list_objects(self.bucket, folder)
 
     def _move(self, old: str, new: str, allow: Callable[[], None] = lambda: None) -> None:
         """Copy, read back, delete: killed at any point it loses nothing, and a repeat finishes."""
@@ -282,10 +251,16 @@ class S3Place:
         self._delete(old, said, allow)
 
     def _delete(self, path: str, said: Mapping[str, Any], allow: Callable[[], None]) -> None:
-        """Delete this very object; another that has taken its name is kept, where the service knows the condition."""
+        """Delete this very object. Another that has taken its name is kept: looked at, and asked of the service."""
         allow()  # at the last moment: whoever is stopped before it may wake up too late
+        now = self.bucket.look(path)
+        if now is None:
+            return
         asked = {"Key": self.bucket.key(path), "IfMatch": said["ETag"]}
-        if self.bucket.ask("delete_object", ready_for={_MISSING, _REPLACED}, **asked).refused == _REPLACED:
+        if (
+            self._signature(path, now) != self._signature(path, said)
+            or self.bucket.ask("delete_object", ready_for={_MISSING, _REPLACED}, **asked).refused == _REPLACED
+        ):
             raise changed(self.bucket.named(path))
 
     def _signature(self, path: str, said: Mapping[str, Any]) -> Signature:
@@ -333,14 +308,6 @@ class S3Place:
                 remedy="See whether the service answers; `xpcs-assets place` shows what is expected there, and takes "
                 "another with --adopt",
             )
-
-
-def _is_relative(path: str) -> bool:
-    try:
-        check_relative(path)
-    except NotVerifiedError:
-        return False
-    return True
 
 
 def _refuse_other_bytes(found: Hashed, sha256: str, also: Mapping[str, str], where: str) -> None:

@@ -295,6 +295,14 @@ def test_keys_that_are_no_paths_are_told_apart(place: S3Place) -> None:
     assert place.list(ASIDE_FOLDER).files == (f"{ASIDE_FOLDER}/t/x",)
 
 
+def test_the_prefix_itself_may_stand_for_a_folder(bucket: Bucket) -> None:
+    place = S3Place("here", replace(bucket, prefix="p/q"))
+    for data, others in ((b"", ()), (b"x", ("/",))):
+        other(bucket)("p/q/", data)
+        found = place.list()
+        assert (found.presence, found.files, found.others) == (Presence.YES, (), others)
+
+
 def test_the_marker_is_listed_nowhere_but_below_the_root(place: S3Place) -> None:
     S3Root(place.bucket).leave_marker(Marker("0f" * 16, "here", "then"))
     other(place.bucket)(f"a/{MARKER}", b"x")
@@ -383,18 +391,37 @@ def test_an_upload_whose_end_was_answered_and_the_answer_lost_is_whole(place: S3
 # ---- removing --------------------------------------------------------------------------------------------------------
 
 
-def test_only_the_object_that_was_looked_at_is_removed(place: S3Place, server: S3Server) -> None:
+@pytest.mark.parametrize(("method", "when"), [("HEAD", "after"), ("DELETE", "before")])
+def test_only_the_object_that_was_looked_at_is_removed(
+    place: S3Place, server: S3Server, method: str, when: str
+) -> None:
+    """Replaced after the first look, which the second sees, or after that, which only the service can."""
     place.put("x", [b"one"])
 
-    class Slow(Permit):
-        def allow(self, place: str, path: str) -> None:
-            super().allow(place, path)
+    def replaced(number: int, now: str) -> None:
+        if (server.seen[number - 1][0], now) == (method, when):
+            server.on_request = lambda *_: None
             put("x", b"two")
 
     put = other(place.bucket)
+    server.on_request = replaced
     with pytest.raises(ChangedWhileReadingError):
-        place.remove("x", Slow("x"))
+        place.remove("x", Permit("x"))
     assert keys_of(server, place.bucket.name) == {"x": b"two"}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_another_removes_meanwhile_is_gone(place: S3Place, server: S3Server, when: str) -> None:
+    place.put("x", [b"one"])
+
+    def removed(number: int, now: str) -> None:
+        if (server.seen[number - 1][0], now) == ("DELETE" if when == "before" else "HEAD", when):
+            server.on_request = lambda *_: None
+            server.client().delete_object(Bucket=place.bucket.name, Key="x")
+
+    server.on_request = removed
+    assert place.remove("x", Permit("x"))
+    assert keys_of(server, place.bucket.name) == {}
 
 
 def test_in_a_bucket_with_versions_the_bytes_stay_as_an_old_version(place: S3Place, server: S3Server) -> None:
