@@ -167,6 +167,8 @@ def _words(annotation: Any) -> str:
         return f"{_words(arguments[1])} by name"
     if isinstance(annotation, types.UnionType):
         return _words(next(item for item in arguments if item is not type(None)))
+    if annotation is Any:
+        return "anything"
     return {str: "text", int: "number", float: "number", bool: "`true` or `false`", Path: "path", UUID: "UUID"}[
         annotation
     ]

@@ -20,7 +20,7 @@ from xpcs_assets.runs.recipe import AnalysisSettings, AnalysisType, described
 from xpcs_assets.runs.retention import Retention
 from xpcs_assets.settings_base import NAME, Settings
 from xpcs_assets.settings_catalogs import EMBEDDED, CatalogSettings, RosterSettings
-from xpcs_assets.settings_compute import LOCAL, ComputeSettings
+from xpcs_assets.settings_compute import LOCAL, ComputeSettings, SchedulerSettings
 from xpcs_assets.settings_datacite import Datacite
 from xpcs_assets.settings_places import GlobusSettings, HostSettings, PlaceSettings
 from xpcs_assets.settings_quality import QualitySettings
@@ -440,7 +440,7 @@ class SiteSettings(Settings):
     @model_validator(mode="after")
     def _hosts_exist(self) -> Self:
         for name, backend in self.compute.items():
-            if backend.through and backend.through not in self.hosts:
+            if isinstance(backend, SchedulerSettings) and backend.through and backend.through not in self.hosts:
                 raise ValueError(f"compute.{name}.through: no host is called {backend.through!r}")
         return self
 

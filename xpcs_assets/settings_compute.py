@@ -1,10 +1,10 @@
-"""What a site file may say about the back ends that run analyses: batch systems of this or another machine."""
+"""What a site file may say about the back ends that run analyses: batch systems, services, clusters."""
 
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -79,8 +79,7 @@ class SchedulerSettings(BackendSettings):
     programs: str = Field("", description="The folder of its programs there; empty: they are in its path")
     queue_is: str = Field(
         "",
-        description="What a queue is for it: for Slurm `partition` (the default) or `qos`, for HTCondor an attribute of "
-        "the job",
+        description="What a queue is for it: for Slurm `partition` (the default) or `qos`; for HTCondor an attribute",
     )
 
     @model_validator(mode="after")
@@ -92,7 +91,42 @@ class SchedulerSettings(BackendSettings):
         return self
 
 
-ComputeSettings = SchedulerSettings
+class SfapiSettings(BackendSettings):
+    """A machine of NERSC, through its Superfacility API."""
+
+    kind: Literal["sfapi"] = Field(description="Which kind of back end this is")
+    machine: str = Field("perlmutter", pattern=r"[a-z0-9]+", description="Which machine, as the service calls it")
+    client_id: str = Field(description="A client of the API, as Iris shows it")
+    key: Path = Field(description="The file of its private key, for the site's user only; relative to the home")
+    queue_is: Literal["qos", "partition"] = Field("qos", description="What a queue is for it")
+    call: Seconds = Field(15.0, gt=0, le=15, description="A call that takes longer is given up, and repeated later")
+    task: Seconds = Field(1.0, gt=0, description="How often it is asked whether what was asked for is done")
+    url: str = Field("", description="Of the API; empty: NERSC's")
+    token_url: str = Field("", description="Where it is logged in to; empty: NERSC's")
+
+
+class KubernetesSettings(BackendSettings):
+    """A namespace of a Kubernetes cluster: each job is a Kubernetes Job."""
+
+    kind: Literal["kubernetes"] = Field(description="Which kind of back end this is")
+    namespace: str = Field(description="Where its Jobs are")
+    image: str = Field(description="Of the container, with the worker in it")
+    kubeconfig: Path | None = Field(None, description="A file of accounts; left out: the account of the site's own pod")
+    context: str = Field("", description="Which account of the file; empty: the one that it names")
+    service_account: str = Field("", description="Whose name the pods run in; empty: the namespace's own")
+    user_id: Annotated[int, Field(ge=1)] = Field(10001, description="Who the worker is to the volumes; never root")
+    group_id: Annotated[int, Field(ge=1)] = Field(10001, description="Its group")
+    keep: Seconds = Field(7 * 86400.0, ge=0, description="How long an ended Job and its log are kept")
+    volumes: tuple[dict[str, Any], ...] = Field((), description="`volumes` of a pod, as Kubernetes spells them")
+    mounts: tuple[dict[str, Any], ...] = Field((), description="`volumeMounts` of its container, likewise")
+    node_selector: dict[str, str] = Field({}, description="Labels that its node has")
+    tolerations: tuple[dict[str, Any], ...] = Field((), description="`tolerations` of a pod")
+    pull_secrets: tuple[str, ...] = Field((), description="Names of the secrets that the image is pulled with")
+    gpu_is: str = Field("nvidia.com/gpu", description="What a GPU is called among the cluster's resources")
+    nodes: Literal[1] = Field(1, description="A Job runs on one node")
+
+
+ComputeSettings = Annotated[SchedulerSettings | SfapiSettings | KubernetesSettings, Field(discriminator="kind")]
 
 
 def _absolute(value: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from xpcs_assets.commands import Commands, LocalCommands, SshCommands
 from xpcs_assets.compute.backend import Backend
 from xpcs_assets.errors import SettingsError
-from xpcs_assets.settings_compute import ComputeSettings, SchedulerSettings
+from xpcs_assets.settings_compute import ComputeSettings, KubernetesSettings, SchedulerSettings, SfapiSettings
 from xpcs_assets.site import SITE_FILE, Site
 
 
@@ -37,7 +37,13 @@ def open_backend(site: Site, name: str) -> Backend:
     SettingsError
         There is none, or what it needs is not installed.
     """
-    return _scheduler(site, name, backend_settings(site, name))
+    match backend_settings(site, name):
+        case SfapiSettings() as settings:
+            return _sfapi(site, name, settings)
+        case KubernetesSettings() as settings:
+            return _kubernetes(site, name, settings)
+        case settings:
+            return _scheduler(site, name, settings)
 
 
 def _scheduler(site: Site, name: str, settings: SchedulerSettings) -> Backend:
@@ -55,6 +61,48 @@ def _scheduler(site: Site, name: str, settings: SchedulerSettings) -> Backend:
         **called,
     )
     return backend
+
+
+def _sfapi(site: Site, name: str, settings: SfapiSettings) -> Backend:
+    from xpcs_assets.compute.sfapi import Sfapi
+    from xpcs_assets.compute.sfapi_service import API_URL, TOKEN_URL, Account
+
+    key = str(site.path(settings.key))
+    return Sfapi(
+        name,
+        Account(settings.client_id, key, settings.url or API_URL, settings.token_url or TOKEN_URL),
+        machine=settings.machine,
+        limit_s=settings.call,
+        poll_s=settings.task,
+        queue_is=settings.queue_is,
+    )
+
+
+def _kubernetes(site: Site, name: str, settings: KubernetesSettings) -> Backend:
+    from xpcs_assets.compute.kubernetes import KubernetesBackend
+    from xpcs_assets.compute.kubernetes_job import Template
+
+    template = Template(
+        settings.image,
+        service_account=settings.service_account,
+        user_id=settings.user_id,
+        group_id=settings.group_id,
+        keep_s=settings.keep,
+        volumes=settings.volumes,
+        mounts=settings.mounts,
+        node_selector=settings.node_selector,
+        tolerations=settings.tolerations,
+        pull_secrets=settings.pull_secrets,
+        gpu=settings.gpu_is,
+    )
+    return KubernetesBackend(
+        name,
+        settings.namespace,
+        template,
+        limit_s=settings.call,
+        kubeconfig=str(site.path(settings.kubeconfig)) if settings.kubeconfig else "",
+        context=settings.context,
+    )
 
 
 def _commands(site: Site, host: str) -> Commands:
