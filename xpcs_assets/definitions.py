@@ -36,6 +36,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     from xpcs_assets.catalog import assets as catalog
     from xpcs_assets.catalog import sensors as catalog_sensors
     from xpcs_assets.correlate import assets as correlate
+    from xpcs_assets.correlate import sensors as correlate_sensors
     from xpcs_assets.describe import assets as describe
     from xpcs_assets.describe import checks as describe_checks
     from xpcs_assets.plot import assets as plot
@@ -52,11 +53,13 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
         outside.append(dg.AssetSpec(bound.key("qmap"), group_name=settings.dagster_name, kinds={"hdf5"}))
     chain += stage.build_further(bound)
     ingest = _ingest_job(bound, chain)
+    sensors: list[dg.SensorDefinition] = []
     if settings.pipeline.correlate is not None:
         chain += average.build(bound)
+        sensors += correlate_sensors.build(bound, ingest.name)
     prune_job, (scrub_job, audit_job) = prune.build_job(bound), audit.build_jobs(bound)
     more_jobs = [prune_job, scrub_job, audit_job]
-    sensors = [*prune_sensors.build(bound, prune_job), *arrive_sensors.build(bound, ingest.name)]
+    sensors += [*prune_sensors.build(bound, prune_job), *arrive_sensors.build(bound, ingest.name)]
     sensors += audit_sensors.build(bound, scrub_job, audit_job, ingest.name)
     sensors += stage_sensors.build(bound, ingest.name, chain)
     sensors += catalog_sensors.build_roster(bound)

@@ -10,6 +10,7 @@ from datetime import datetime
 from xpcs_assets.archive.gather import WAITS, waits
 from xpcs_assets.audit.unnoted import UNNOTED
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.copies.job_book import in_words as in_words_of_job
 from xpcs_assets.copies.ledger import Arrival, ArrivalState, Event, RunVersion
 from xpcs_assets.copies.versions import WAITS as TAKES_ITS_TIME
 from xpcs_assets.describe.judgement import QUARANTINED
@@ -145,6 +146,7 @@ def state_of(beamline: OpenBeamline, key: str) -> RunState:
             elif seen[event.step].state == "done":
                 _mend(seen, unnoted, event)
     seen |= _by_transfer(beamline, latest) if run == key else {}
+    seen |= _by_job(beamline, key, latest, seen.get("correlation"))
     steps = tuple(seen.get(asset, Step(asset, "waiting")) for asset in steps_of(beamline, key))
     if latest is not None and steps[-1] == Step("archive", "waiting") and waits(beamline, latest):
         steps = (*steps[:-1], Step("archive", "waiting", reason=WAITS))
@@ -166,6 +168,17 @@ def _by_transfer(beamline: OpenBeamline, version: RunVersion | None) -> dict[str
     known = beamline.ledger.transfers_of(beamline.name, version.run_key, version.version)
     under_way = [(asset_of(beamline, each), each) for each in known if each.is_under_way]
     return {asset: Step(asset, "waiting", each.changed_at, in_words(each)) for asset, each in under_way if asset}
+
+
+def _by_job(beamline: OpenBeamline, key: str, version: RunVersion | None, known: Step | None) -> dict[str, Step]:
+    """A correlation that waits for a job at a back end, by what the ledger knows of that now."""
+    if version is None or (known is not None and known.state == "done"):
+        return {}
+    for job in beamline.ledger.jobs(beamline.name, analysis_key=key, version=version.version, limit=1):
+        failed_since = known is not None and known.state == "failed" and known.at is not None and known.at > job.made_at
+        if (job.is_open or job.is_to_be_told) and not failed_since:
+            return {"correlation": Step("correlation", "waiting", job.changed_at, f"waits for {in_words_of_job(job)}")}
+    return {}
 
 
 def _mend(seen: dict[str, Step], unnoted: set[str], event: Event) -> None:

@@ -18,6 +18,7 @@ from dagster import (
 )
 
 from xpcs_assets.audit.assets import report_checks
+from xpcs_assets.copies.ledger import JobState
 from xpcs_assets.orchestrate.adapter import (
     BEAMLINE_TAG,
     PRIORITY_TAG,
@@ -87,7 +88,9 @@ def _reconcile(bound: Bound, ingest: str) -> SensorDefinition:
         report_checks(bound, context.instance, since)
         note_failures(bound.beamline, failed_steps(context.instance, name, max(since - SKEW, now - RECENT)))
         missed = to_ask_for(
-            bound.beamline, REQUESTS_PER_TICK, lambda key: partition_in_progress(context.instance, name, key)
+            bound.beamline,
+            REQUESTS_PER_TICK,
+            lambda key: partition_in_progress(context.instance, name, key) or _is_with_a_job(bound, key),
         )
         for item in missed:
             context.log.warning("%s: %s", item.key, item.reason)
@@ -109,6 +112,15 @@ def _reconcile(bound: Bound, ingest: str) -> SensorDefinition:
         )
 
     return reconcile
+
+
+def _is_with_a_job(bound: Bound, key: str) -> bool:
+    """Whether a job at a back end has a run's analysis, or a person has it who cancelled the job or was told of it."""
+    beamline = bound.beamline
+    latest = beamline.ledger.latest(beamline.name, key)
+    version = latest.version if latest is not None else 0
+    newest = beamline.ledger.jobs(beamline.name, analysis_key=key, version=version, limit=1)
+    return any(job.state is not JobState.DONE for job in newest)
 
 
 def _steps(bound: Bound, steps: tuple[str, ...]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from xpcs_assets.runs.recipe import AnalysisSettings
 from xpcs_assets.settings_compute import LOCAL
 
 _SHOWN = 4000
+_PROGRESS = '{"progress":'
 
 
 def take(
@@ -146,4 +147,5 @@ def _given_up(remote: Remote, job: BookedJob, log: Callable[[str], None]) -> Com
 def _tell_output(remote: Remote, job: BookedJob, log: Callable[[str], None]) -> None:
     with suppress(UnreachableError):
         for line in remote.logs(job)[-_SHOWN:].splitlines():
-            log(line)
+            if not line.startswith(_PROGRESS):
+                log(line)

@@ -99,6 +99,11 @@ class BookedJob:
         """Whether something is still to come of it."""
         return self.state in OPEN
 
+    @property
+    def is_to_be_told(self) -> bool:
+        """Whether it was given up and nobody was told why."""
+        return self.state is JobState.PARKED and self.next_at < NEVER
+
 
 def job_name(site: str, beamline: str, analysis_key: str, version: int, task: str, attempt: int) -> str:
     """The name of an attempt: readable at its head, certain by the digest at its end; 62 characters at most.
@@ -109,6 +114,20 @@ def job_name(site: str, beamline: str, analysis_key: str, version: int, task: st
     whole = "\0".join([site, beamline, analysis_key, str(version), task, str(attempt)])
     readable = _NOT_IN_NAMES.sub("-", f"{beamline}-{analysis_key}".lower())[:_READABLE].strip("-")
     return f"xpcs-{readable}-{hashlib.sha256(whole.encode()).hexdigest()[:_DIGITS]}"
+
+
+def in_words(job: BookedJob) -> str:
+    """What somebody who waits for a job is told of it."""
+    told = job.reason or job.state.value
+    waits = {
+        JobState.INTENDED: f"to be handed over, next at {job.next_at:%H:%M:%S} UTC",
+        JobState.ENDED: "ended",
+        JobState.CANCELLING: "being cancelled",
+    }
+    state = waits.get(job.state, "")
+    said = f"{state}: {told}" if state else told
+    where = f" ({job.backend_id})" if job.backend_id else ""
+    return f"job {job.name} on {job.backend}{where}: {said}, since {job.changed_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 class JobBook(Book):

@@ -1,5 +1,6 @@
 """Dagster bindings of step 3: ``correlation`` and its typed recipe."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from dagster import (
 from pydantic import Field, create_model
 
 from xpcs_assets.compute.analyse import Analysed, analyse, correlate_settings
+from xpcs_assets.compute.remote import Remote
+from xpcs_assets.compute.remote_take import take
+from xpcs_assets.copies.job_book import in_words
+from xpcs_assets.copies.ledger import BookedJob
 from xpcs_assets.engine.version import ENGINE
 from xpcs_assets.errors import RefusedError
 from xpcs_assets.orchestrate.adapter import newest, report_external
@@ -22,6 +27,8 @@ from xpcs_assets.orchestrate.bindings import Bound, materialised, table
 from xpcs_assets.runs.key import split_analysis_key
 from xpcs_assets.runs.recipe import AnalysisSettings, described
 
+JOB_TAG = "xpcs/job"
+"""Of a Dagster run that takes the result of a job, or tells its end: which one."""
 # What a scientist may set when re-materialising: all but what is a run's own.
 _CHOICES = {name: text for name, text in described().items() if name != "frames"}
 
@@ -32,21 +39,42 @@ def build(bound: Bound) -> list[AssetsDefinition]:
 
     @bound.asset(
         "correlation",
-        description="g2 of the run, by the worker in a process of its own.",
+        description="g2 of the run, by the worker in a process of its own, here or at a back end.",
         after=("staged_copy", "qmap"),
         kinds={"jax", "hdf5"},
         code_version=ENGINE,
+        may_wait=True,
     )
-    def correlation(context: AssetExecutionContext, config: recipe_config) -> MaterializeResult:  # type: ignore[valid-type]
+    def correlation(context: AssetExecutionContext, config: recipe_config) -> Iterator[MaterializeResult]:  # type: ignore[valid-type]
         key = context.partition_key
-        with bound.step(key, "correlation"):
-            settings, qmap = chosen(bound, key, config)
-            done = analyse(bound.beamline, key, settings, context.log.info, qmap)
-            facts = describe(done)
-        report_qmap(bound, context.instance, done)
-        return materialised(facts, digest=done.report["result_digest"])
+        with bound.step(key, "correlation") as step:
+            done, job = _correlate(bound, context, config)
+            if done is None and job is not None:
+                step.waits_for = in_words(job)
+                context.log.info("it waits for %s; this run ends, another takes the result", step.waits_for)
+            facts = describe(done, job) if done is not None else {}
+        if done is not None:
+            report_qmap(bound, context.instance, done)
+            yield materialised(facts, digest=done.report["result_digest"])
 
     return [correlation]
+
+
+def _correlate(bound: Bound, context: AssetExecutionContext, config: Any) -> tuple[Analysed | None, BookedJob | None]:
+    key = context.partition_key
+    settings, qmap = chosen(bound, key, config)
+    if not correlate_settings(bound.beamline).remote:
+        return analyse(bound.beamline, key, settings, context.log.info, qmap), None
+    is_named = split_analysis_key(key)[1] is not None  # a plain key is always the beamline's own recipe
+    return take(
+        Remote.of(bound.beamline),
+        key,
+        settings,
+        context.log.info,
+        qmap=qmap,
+        config={name: getattr(config, name) for name in (*_CHOICES, "qmap")} if is_named else {},
+        about=context.run.tags.get(JOB_TAG, ""),
+    )
 
 
 def config_class(bound: Bound) -> type[Config]:
@@ -100,8 +128,8 @@ def _beamlines_qmap(bound: Bound) -> Path | None:
     return None if path is None else bound.beamline.site.path(path)
 
 
-def describe(done: Analysed) -> dict[str, Any]:
-    """What a result's materialisation says."""
+def describe(done: Analysed, job: BookedJob | None = None) -> dict[str, Any]:
+    """What a result's materialisation says, with the job that made it, if a back end did."""
     report = done.report
     rows = [
         {
@@ -125,6 +153,7 @@ def describe(done: Analysed) -> dict[str, Any]:
         **{f"{phase}_seconds": round(value, 3) for phase, value in report["seconds"].items()},
         "peak_memory_bytes": report["peak_memory_bytes"],
         "fits": table(rows),
+        **({} if job is None else {"backend": job.backend, "job": job.name, "attempt": job.attempt}),
     }
 
 
