@@ -95,7 +95,7 @@ class SfapiSettings(BackendSettings):
     """A machine of NERSC, through its Superfacility API."""
 
     kind: Literal["sfapi"] = Field(description="Which kind of back end this is")
-    machine: str = Field("perlmutter", pattern=r"[a-z0-9]+", description="Which machine, as the service calls it")
+    machine: str = Field("perlmutter", pattern=r"^[a-z0-9]+$", description="Which machine, as the service calls it")
     client_id: str = Field(description="A client of the API, as Iris shows it")
     key: Path = Field(description="The file of its private key, for the site's user only; relative to the home")
     queue_is: Literal["qos", "partition"] = Field("qos", description="What a queue is for it")
