@@ -29,6 +29,7 @@ from xpcs_assets.places.ssh_far_files import (
     has_changed,
     hash_descriptor,
     name_of,
+    names_in,
     open_below,
     open_regular,
     signature_of,
@@ -156,7 +157,7 @@ class Far:
         self.wire.say(names=found, end=True)
 
     def _walk(self, folder: int, path: bytes, left_out: "set[bytes]", found: "list[tuple[str, bool]]") -> None:
-        for name in sorted(os.fsencode(each) for each in os.listdir(folder)):
+        for name in names_in(folder):
             if name in left_out:
                 continue
             inner = path + b"/" + name if path else name
@@ -184,13 +185,17 @@ class Far:
         self.refuse_unless("known")
         *above, name = self.parts("path")
         folder = open_below(self.root, above, make=True)
+        stem = b"." + hashlib.sha256(name).hexdigest()[:12].encode() + b"-"
+        for other in names_in(folder):  # what writers of this very file have left who are dead
+            if other.startswith(stem) and self._is_partial(other):
+                self._sweep(other, folder)
         expected = self.text("sha256")
         if expected and exists(name, folder):
             self._refuse_other_bytes(name, folder, expected)
             os.fsync(folder)  # whoever named it may have died before this
             self.wire.say(there=os.stat(name, dir_fd=folder, follow_symlinks=False).st_size)
             return
-        partial, descriptor = self._claim_partial(name, folder)
+        partial, descriptor = self._claim_partial(stem, folder)
         try:
             self.wire.say(ready=True)
             sha256 = self._pour(descriptor)
@@ -205,12 +210,8 @@ class Far:
         os.fsync(folder)
         self.wire.say(already_there=not given)
 
-    def _claim_partial(self, name: bytes, folder: int) -> "tuple[bytes, int]":
-        """A new partial, locked while this process lives; those of the same file whose writers are dead are swept."""
-        stem = b"." + hashlib.sha256(name).hexdigest()[:12].encode() + b"-"
-        for other in os.listdir(folder):
-            if self._is_partial(os.fsencode(other)) and os.fsencode(other).startswith(stem):
-                self._sweep(os.fsencode(other), folder)
+    def _claim_partial(self, stem: bytes, folder: int) -> "tuple[bytes, int]":
+        """A new partial, locked while this process lives."""
         while True:
             partial = stem + os.urandom(6).hex().encode() + self.suffix
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -380,7 +381,7 @@ class Far:
 
     def _sweep_in(self, folder: int) -> int:
         swept = 0
-        for name in sorted(os.fsencode(each) for each in os.listdir(folder)):
+        for name in names_in(folder):
             self.wire.beat()
             with suppress(FileNotFoundError, ToldError):  # a folder that another writer has taken away has no partials
                 if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):

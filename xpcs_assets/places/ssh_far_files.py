@@ -150,6 +150,11 @@ def give_name(old: bytes, new: bytes, folder: int, new_folder: int) -> bool:
     return True
 
 
+def names_in(folder: int) -> "list[bytes]":
+    """The names in an open folder, sorted."""
+    return sorted(os.fsencode(name) for name in os.listdir(folder))
+
+
 def exists(name: bytes, folder: int) -> bool:
     """Whether anything has this name in an open folder."""
     try:

@@ -218,9 +218,8 @@ def session(
     OutOfReachError
         The far side cannot be reached, has no Python, or was cut off.
     """
-    sources = [Path(module.__file__ or "").read_bytes() for module in (ssh_far_files, ssh_far)]
-    names = [ssh_far_files.__name__, ssh_far.__name__]
-    told = [word for name, source in zip(names, sources, strict=True) for word in (name, str(len(source)))]
+    program = sources()
+    told = [word for name, source in program.items() for word in (name, str(len(source)))]
     token = secrets.token_hex(8)
     with tempfile.TemporaryFile() as err:  # no pipe: see SshCommands.run
         process = subprocess.Popen(
@@ -233,16 +232,20 @@ def session(
         )
         try:
             made = Session(process, where, patience_s)
-            made.begin(b"".join(sources), request, token)
+            made.begin(b"".join(program.values()), request, token)
             yield made
         except OutOfReachError as error:
-            _end(process)
-            if process.returncode == 0:
+            if not _end(process) or process.returncode == 0:
                 raise
             err.seek(0)
             raise _explained(error, commands, Answer(process.returncode, b"", err.read())) from error
         finally:
             _end(process)
+
+
+def sources() -> dict[str, bytes]:
+    """The modules of the far side's program by their names, in the order in which they are loaded there."""
+    return {module.__name__: Path(module.__file__ or "").read_bytes() for module in (ssh_far_files, ssh_far)}
 
 
 def _explained(error: OutOfReachError, commands: SshCommands, answer: Answer) -> OutOfReachError:
@@ -255,10 +258,10 @@ def _explained(error: OutOfReachError, commands: SshCommands, answer: Answer) ->
     return OutOfReachError(f"{error.what}{told}", where=error.where, remedy=error.remedy)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Say no more, and wait until the far side has put away what it had begun."""
+def _end(process: subprocess.Popen[bytes]) -> bool:
+    """Say no more, and wait until the far side has put away what it had begun; False when it had to be killed."""
     if process.returncode is not None:
-        return
+        return True
     said, heard = _pipes(process)
     said.close()
     left, until = _LEFT_BYTES, time.monotonic() + _FAREWELL_S
@@ -271,6 +274,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+        return False
+    return True
 
 
 def _ready(wanted: dict[int, int], limit_s: float) -> list[int]:
