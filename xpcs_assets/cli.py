@@ -21,6 +21,7 @@ from xpcs_assets.cli_campaign import campaign, campaigns
 from xpcs_assets.cli_catalogs import catalogs
 from xpcs_assets.cli_crawl import crawl
 from xpcs_assets.cli_inspect import inspect
+from xpcs_assets.cli_jobs import jobs
 from xpcs_assets.cli_ledger import rebuild
 from xpcs_assets.cli_pause import pause, resume
 from xpcs_assets.cli_place import place
@@ -88,6 +89,7 @@ app.command(name="qmap")(make_qmap)
 app.command()(inspect)
 app.command()(place)
 app.command()(catalogs)
+app.command()(jobs)
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xpcs_assets.commands import Commands, LocalCommands, SshCommands
+from xpcs_assets.commands import LocalCommands
 from xpcs_assets.compute.backend import Backend
 from xpcs_assets.errors import SettingsError
 from xpcs_assets.settings_compute import ComputeSettings, KubernetesSettings, SchedulerSettings, SfapiSettings
@@ -55,7 +55,7 @@ def _scheduler(site: Site, name: str, settings: SchedulerSettings) -> Backend:
     called = {"queue_is": settings.queue_is} if settings.queue_is else {}
     backend: Backend = kinds[settings.kind](
         name,
-        _commands(site, settings.through),
+        site.host(settings.through) if settings.through else LocalCommands(),
         limit_s=settings.call,
         programs=settings.programs,
         **called,
@@ -102,18 +102,4 @@ def _kubernetes(site: Site, name: str, settings: KubernetesSettings) -> Backend:
         limit_s=settings.call,
         kubeconfig=str(site.path(settings.kubeconfig)) if settings.kubeconfig else "",
         context=settings.context,
-    )
-
-
-def _commands(site: Site, host: str) -> Commands:
-    if not host:
-        return LocalCommands()
-    settings = site.settings.hosts[host]
-    return SshCommands(
-        address=settings.address,
-        port=settings.port,
-        user=settings.user,
-        key=str(site.path(settings.key)),
-        known_hosts=str(site.path(settings.known_hosts)),
-        connect_s=settings.connect,
     )
