@@ -1,57 +1,70 @@
-"""A back end is made of what the site file says of it."""
+"""A back end is opened by what the site file says of it; nothing is asked of it, and no client of it is loaded."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from xpcs_assets.commands import LocalCommands, SshCommands
-from xpcs_assets.compute.htcondor import HTCondor
+from xpcs_assets.compute.kubernetes import KubernetesBackend
+from xpcs_assets.compute.kubernetes_job import Template
 from xpcs_assets.compute.opening import open_backend
-from xpcs_assets.compute.pbs import PBS
-from xpcs_assets.compute.scheduler import Scheduler
-from xpcs_assets.compute.slurm import Slurm
-from xpcs_assets.errors import SettingsError
+from xpcs_assets.compute.sfapi import Sfapi
+from xpcs_assets.compute.sfapi_service import API_URL, TOKEN_URL, Account
+from xpcs_assets.settings_compute import KubernetesSettings
 from xpcs_assets.site import Site
 
-HERE = {"python": "/env/bin/python", "folder": "/jobs"}
-SITE = {
-    "hosts": {"login": {"address": "login.example.org", "user": "xpcs", "key": "key", "known_hosts": "known"}},
-    "compute": {
-        "here": HERE | {"kind": "slurm", "call": "7 s", "programs": "/opt/slurm/bin", "queue_is": "qos"},
-        "there": HERE | {"kind": "pbs", "through": "login"},
-        "pool": HERE | {"kind": "htcondor"},
-    },
-}
+ALL = {"python": "/env/bin/python", "folder": "/scratch/jobs"}
+NERSC = {"kind": "sfapi", "client_id": "abcdefghijklm", "key": "secrets/sfapi.pem", **ALL}
+CLUSTER = {"kind": "kubernetes", "namespace": "xpcs", "image": "registry/worker:1", **ALL}
 
 
-@pytest.fixture
-def described(site: Site) -> Site:
-    (site.home / "site.yaml").write_text(yaml.safe_dump(SITE), encoding="utf-8")
-    return Site(site.home)
+def site_with(home: Path, **backends: dict[str, Any]) -> Site:
+    (home / "site.yaml").write_text(yaml.safe_dump({"compute": backends}), encoding="utf-8")
+    return Site(home)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("here", Slurm), ("there", PBS), ("pool", HTCondor)])
-def test_a_back_end_is_of_its_kind_and_name(described: Site, name: str, kind: type[Scheduler]) -> None:
-    found = open_backend(described, name)
-    assert isinstance(found, kind)
-    assert found.name == name
+def test_a_machine_of_nersc_is_opened_with_its_key_in_the_home(tmp_path: Path) -> None:
+    site = site_with(tmp_path, nersc=NERSC, other=NERSC | {"url": "http://a", "token_url": "http://b"})
+    account = Account("abcdefghijklm", str(tmp_path / "secrets/sfapi.pem"), API_URL, TOKEN_URL)
+    assert open_backend(site, "nersc") == Sfapi("nersc", account, limit_s=15.0)
+    other = open_backend(site, "other")
+    assert isinstance(other, Sfapi)
+    assert (other.account.api_url, other.account.token_url) == ("http://a", "http://b")
 
 
-def test_programs_run_here_or_at_a_host_within_the_limit(described: Site) -> None:
-    here, there = open_backend(described, "here"), open_backend(described, "there")
-    assert isinstance(here, Slurm)
-    assert isinstance(there, PBS)
-    assert (here.commands, here.limit_s, here.programs, here.queue_is) == (
-        LocalCommands(),
-        7.0,
-        "/opt/slurm/bin",
-        "qos",
+def test_a_cluster_is_opened_with_what_every_pod_gets(tmp_path: Path) -> None:
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "xpcs"}}
+    mount = {"name": "data", "mountPath": "/data"}
+    told = {"kubeconfig": "secrets/kube", "volumes": [volume], "mounts": [mount], "keep": "1 h", "user_id": 7}
+    opened = open_backend(site_with(tmp_path, cluster=CLUSTER | told), "cluster")
+    assert opened == KubernetesBackend(
+        "cluster",
+        "xpcs",
+        Template("registry/worker:1", user_id=7, keep_s=3600.0, volumes=(volume,), mounts=(mount,), node_selector={}),
+        limit_s=10.0,
+        kubeconfig=str(tmp_path / "secrets/kube"),
     )
-    assert isinstance(there.commands, SshCommands)
-    assert there.commands.key == str(described.home / "key")
 
 
-def test_a_back_end_that_the_site_file_has_not_is_told_with_those_that_it_has(described: Site) -> None:
-    with pytest.raises(SettingsError, match=r"no back end 'polaris'\. There are: here, pool, there"):
-        open_backend(described, "polaris")
+@pytest.mark.parametrize("changes", [{"nodes": 2}, {"user_id": 0}, {"image": None}, {"machine": "perlmutter"}])
+def test_what_no_cluster_can_be_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        KubernetesSettings.model_validate(CLUSTER | changes)
+
+
+def test_no_client_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
+    site_with(tmp_path, nersc=NERSC, cluster=CLUSTER)
+    code = (
+        "import json, sys; from pathlib import Path; from xpcs_assets.site import Site;"
+        "from xpcs_assets.compute.opening import open_backend; site = Site(Path(sys.argv[1]));"
+        "[open_backend(site, name) for name in ('nersc', 'cluster')]; print(json.dumps(list(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert not {"kubernetes", "sfapi_client", "authlib", "tenacity"} & set(json.loads(done.stdout))
