@@ -183,13 +183,17 @@ class KubernetesBackend:
 
         with self._connected(sdk) as api:
             try:
-                return request(_Api(sdk.BatchV1Api(api), sdk.CoreV1Api(api)))
+                answer = request(_Api(sdk.BatchV1Api(api), sdk.CoreV1Api(api)))
             except sdk.ApiException as error:
                 if error.status == instead_of:
                     return None
                 raise self._refused(what, error) from None
             except HTTPError as error:
                 raise UnreachableError(f"{what}: no answer ({type(error).__name__})", where=self._where) from None
+        # The client makes an empty object of a page that some proxy answered with.
+        if getattr(answer, "metadata", answer) is None:
+            raise UnreachableError(f"{what}: the answer is not the cluster's", where=self._where)
+        return answer
 
     def _connected(self, sdk: Any) -> Any:
         from kubernetes import config

@@ -24,6 +24,7 @@ CONTAINER = "worker"
 _DIGEST_BYTES = 16
 _NAME_LETTERS = 63  # of a Job: its pods' names begin with it
 _TMP = "xpcs-assets-tmp"
+_NO_POD = "it has no pod yet; its events say why"
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def seen(job: Any, pods: Sequence[Any]) -> Seen:
     if "Failed" in conditions:
         return _failed(conditions["Failed"], pod)
     if pod is None:
-        return Seen(Phase.WAITING, reason="Suspended" if "Suspended" in conditions else "")
+        return Seen(Phase.WAITING, reason="Suspended" if "Suspended" in conditions else _NO_POD)
     if pod.status.phase == "Pending":
         return Seen(Phase.WAITING, reason=_waits_for(pod))
     return Seen(Phase.RUNNING, reason=pod.status.reason or "")

@@ -81,7 +81,7 @@ class Sfapi:
             result = service.post(self._jobs, {"job": text, "isPath": "false"})
             if result["status"] != "ok":
                 raise self._refused(f"it did not take job {job.name}", result)
-            return self._newest(service, job.name) or str(result["jobid"])
+            return self._only(service, job.name, str(result.get("jobid")))
 
     def poll(self, ids: Iterable[str]) -> dict[str, Seen]:
         """See :meth:`xpcs_assets.compute.backend.Backend.poll`; one request for all, and one for those that ended."""
@@ -143,6 +143,17 @@ class Sfapi:
         rows = self._rows(service, accounting=True, user=user)
         ended = [int(row["jobid"]) for row in rows if row.get("jobname") == name and str(row.get("jobid")).isdigit()]
         return str(max(ended)) if ended else None
+
+    def _only(self, service: Session, name: str, job_id: str) -> str:
+        """The newest job of a name of which one was just taken: whatever is said now, it is no refusal of that one."""
+        if not job_id.isdigit():
+            raise UnreachableError(f"no id was told for job {name}", where=self._where)
+        try:
+            newest = self._newest(service, name)
+        except ComputeError as error:
+            what = f"job {name} was taken, and is not shown: {error.what}"
+            raise UnreachableError(what, where=self._where) from error
+        return str(max(int(newest or 0), int(job_id)))
 
     def _end(self, service: Session, job_id: str) -> None:
         result = service.delete(f"{self._jobs}/{job_id}")

@@ -111,24 +111,42 @@ class Session:
             self._client = None
 
     def _follow(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """The result of a task when it has ended.
+        """The result of a task when it has ended: its ``status`` is ``ok``, or ``error`` and the reason in ``error``.
 
         Raises
         ------
         UnreachableError
-            It has not ended in time: what was asked may be done yet.
+            It is not known how it ended, or not in time: what was asked may have been done, or be done yet.
         """
-        said = str(asked.get("status", "")).upper()
-        if said == "ERROR" or not asked.get("task_id"):
-            return {"status": "error", "error": str(asked.get("error") or "the answer names no task")[:_WORDS]}
+        if str(asked.get("status", "")).upper() == "ERROR" and asked.get("error"):
+            return {"status": "error", "error": str(asked["error"])[:_WORDS]}
+        if not asked.get("task_id"):
+            raise UnreachableError("the answer names no task", where=self.where, remedy=_AGAIN)
         while True:
-            task = self.get(f"tasks/{asked['task_id']}")
+            try:
+                task = self.get(f"tasks/{asked['task_id']}")
+            except ComputeError as error:
+                raise UnreachableError(f"its task is not shown: {error.what}", where=self.where) from error
             state = str(task.get("status", "")).lower()
             if state in {"completed", "failed", "cancelled"}:
-                return _result(task, state)
+                return self._result(task, state)
             if time.monotonic() + self.poll_s > self.ends_s:
                 raise UnreachableError(f"the task is {state or 'not known'} yet", where=self.where, remedy=_AGAIN)
             time.sleep(self.poll_s)
+
+    def _result(self, task: Mapping[str, Any], state: str) -> dict[str, Any]:
+        said = task.get("result")
+        try:
+            found = json.loads(said) if isinstance(said, str) else said
+        except ValueError:
+            found = {"error": said}
+        if not isinstance(found, dict):
+            found = {}
+        if state == "completed" and str(found.get("status", "")).lower() == "ok":
+            return {**found, "status": "ok"}
+        if not found.get("error"):
+            raise UnreachableError(f"the task is {state}, without a reason", where=self.where, remedy=_AGAIN)
+        return {**found, "status": "error", "error": str(found["error"])[:_WORDS]}
 
     def _ask(self, method: str, path: str, *, log_in_again: bool = True, **told: Any) -> dict[str, Any]:
         """Make a request; refused as unknown, log in and make it once more.
@@ -206,19 +224,6 @@ def session(account: Account, where: str, limit_s: float, poll_s: float) -> Iter
 
 _AGAIN = "It is asked again; see whether the service is up"
 _KEY = "Name the client's id and its key; both are read anew each time"
-
-
-def _result(task: Mapping[str, Any], state: str) -> dict[str, Any]:
-    """What a task says at its end, with ``status`` ``ok`` or ``error``."""
-    said = task.get("result")
-    try:
-        found = json.loads(said) if isinstance(said, str) else said
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        found = {"error": str(said or f"the task is {state}")}
-    well = state == "completed" and str(found.get("status", "")).lower() == "ok"
-    return {**found, "status": "ok" if well else "error", "error": str(found.get("error") or "")[:_WORDS]}
 
 
 def _sdk() -> Any:

@@ -249,4 +249,5 @@ def _now() -> str:
 
 def _status(code: int, reason: str, message: str) -> dict[str, Any]:
     said = "Success" if code < 400 else "Failure"
-    return {"kind": "Status", "apiVersion": "v1", "status": said, "reason": reason, "message": message, "code": code}
+    told = {"status": said, "reason": reason, "message": message, "code": code}
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, **told}

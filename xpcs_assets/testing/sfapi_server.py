@@ -64,6 +64,8 @@ class SfapiServer(LoopbackServer):
         So many of the next jobs are handed to the scheduler twice.
     task_s
         How long a task takes.
+    tells
+        What is said of the tasks to come in the place of the truth.
     status
         Of the machine: ``active``, ``degraded``, ``unavailable``.
     """
@@ -73,6 +75,7 @@ class SfapiServer(LoopbackServer):
         self.scheduler = scheduler
         self.takes_twice = 0
         self.task_s = 0.0
+        self.tells: dict[str, Any] | None = None
         self.status = "active"
         self._tasks: list[tuple[float, dict[str, Any]]] = []
         self._used: set[str] = set()
@@ -148,9 +151,8 @@ class SfapiServer(LoopbackServer):
         except RefusedError as refusal:
             result = {"status": "error", "error": str(refusal)}
         task_id = str(len(self._tasks) + 1)
-        self._tasks.append(
-            (time.monotonic() + self.task_s, {"id": task_id, "status": "completed", "result": json.dumps(result)})
-        )
+        told = self.tells or {"status": "completed", "result": json.dumps(result)}
+        self._tasks.append((time.monotonic() + self.task_s, {"id": task_id, **told}))
         return {"task_id": task_id, "status": "OK", "error": None}
 
     def _authenticate(self, headers: Mapping[str, str]) -> None:

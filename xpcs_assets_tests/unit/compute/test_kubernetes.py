@@ -300,3 +300,15 @@ def test_without_the_client_the_extra_to_install_is_named(
     monkeypatch.setitem(sys.modules, "kubernetes", None)
     with pytest.raises(SettingsError, match=r"pip install 'xpcs-assets\[kubernetes\]'"):
         backend.find("a-run")
+
+
+def test_the_page_of_a_proxy_is_no_answer(server: KubeServer, backend: KubernetesBackend, tmp_path: Path) -> None:
+    calls = (
+        lambda: backend.submit(Job("a-run", SLEEP, str(tmp_path))),
+        lambda: backend.find("a-run"),
+        lambda: backend.poll([job_name("a-run")]),
+    )
+    for call in calls:
+        server.faults.add(".*", JOBS, "page of a proxy")
+        with pytest.raises(UnreachableError, match="the answer is not the cluster's"):
+            call()

@@ -123,7 +123,7 @@ def asked_label(name: str) -> str:
 
 
 def test_a_job_without_a_pod_waits() -> None:
-    assert seen(job(), []) == Seen(Phase.WAITING)
+    assert seen(job(), []) == Seen(Phase.WAITING, reason="it has no pod yet; its events say why")
     assert seen(job(("Suspended", "")), []) == Seen(Phase.WAITING, reason="Suspended")
 
 

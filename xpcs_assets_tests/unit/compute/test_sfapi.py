@@ -260,3 +260,48 @@ def test_an_account_that_may_not_is_refused_with_what_to_do(backend: Sfapi, serv
         backend.submit(Job("a-run", SLEEP, "/tmp"))
     server.faults.add("GET", "/account", "404")
     assert "HTTP 404" in backend.why_unavailable()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fault"),
+    [("GET", "/tasks/", "404"), ("GET", "/tasks/", "403"), ("GET", "/account", "403"), ("GET", JOBS, "404")],
+)
+def test_whatever_is_said_after_a_job_was_taken_is_no_refusal_of_it(
+    backend: Sfapi, server: SfapiServer, slurm: Processes, tmp_path: Path, method: str, path: str, fault: str
+) -> None:
+    server.faults.add(method, path, fault)
+    with pytest.raises(UnreachableError):
+        backend.submit(Job("a-run", SLEEP, str(tmp_path)))
+    assert states(slurm) == ["RUNNING"]
+    assert backend.find("a-run") is not None
+
+
+@pytest.mark.parametrize(
+    ("task", "error"),
+    [
+        ({"status": "failed", "result": None}, UnreachableError),
+        ({"status": "cancelled", "result": None}, UnreachableError),
+        ({"status": "completed", "result": '{"status": "ok"}'}, UnreachableError),
+        ({"status": "completed", "result": "[]"}, UnreachableError),
+        ({"status": "failed", "result": "sbatch: error: invalid account"}, ComputeError),
+        ({"status": "completed", "result": '{"status": "error", "error": "connection refused"}'}, UnreachableError),
+    ],
+)
+def test_a_task_without_an_id_or_a_reason_may_have_submitted(
+    backend: Sfapi, server: SfapiServer, tmp_path: Path, task: dict[str, Any], error: type[Exception]
+) -> None:
+    server.tells = task
+    with pytest.raises(error):
+        backend.submit(Job("a-run", SLEEP, str(tmp_path)))
+
+
+def test_a_job_that_ends_at_once_has_its_own_id_though_accounting_is_late(
+    backend: Sfapi, slurm: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job("a-run", ("true",), str(tmp_path))
+    older = backend.submit(job)
+    end_of(backend, older)
+    monkeypatch.setattr(slurm, "queue", lambda _: [])
+    rows = slurm.accounting({"jobid": older})
+    monkeypatch.setattr(slurm, "accounting", lambda _: rows)
+    assert backend.submit(job) == str(int(older) + 1)
