@@ -21,6 +21,7 @@ from xpcs_assets.cli_campaign import campaign, campaigns
 from xpcs_assets.cli_catalogs import catalogs
 from xpcs_assets.cli_crawl import crawl
 from xpcs_assets.cli_inspect import inspect
+from xpcs_assets.cli_intake import intake, parked
 from xpcs_assets.cli_jobs import jobs
 from xpcs_assets.cli_ledger import rebuild
 from xpcs_assets.cli_pause import pause, resume
@@ -296,6 +297,8 @@ def average_runs(
 
 
 app.command()(crawl)
+app.command()(intake)
+app.command()(parked)
 app.command()(pause)
 app.command()(resume)
 app.command()(campaign)

@@ -18,7 +18,7 @@ from xpcs_assets.errors import CorrelationError, SettingsError
 from xpcs_assets.runs.key import run_key
 from xpcs_assets.runs.recipe import AnalysisSettings, AnalysisType, described
 from xpcs_assets.runs.retention import Retention
-from xpcs_assets.settings_base import NAME, Settings
+from xpcs_assets.settings_base import NAME, Secret, Settings
 from xpcs_assets.settings_catalogs import EMBEDDED, CatalogSettings, RosterSettings
 from xpcs_assets.settings_compute import LOCAL, ComputeSettings, SchedulerSettings
 from xpcs_assets.settings_datacite import Datacite
@@ -53,6 +53,11 @@ class RunsFrom(Settings):
 
     watch: str = Field(description="The place whose folder is watched")
     path: str = Field("{run}/", description="Path of a run below it; ends in / when a run is a folder")
+    documents: str = Field(
+        "",
+        description="Path of a run from entries of its bluesky start document, such as {data_directory}/{scan_name}; "
+        "empty: no documents are taken",
+    )
     complete_when: CompleteWhen = Field(CompleteWhen(), description="When a run counts as complete")
 
     @field_validator("path")
@@ -413,6 +418,14 @@ class Webserver(Settings):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(3000, description="Its port; 0: any that is free")
 
 
+class Intake(Settings):
+    """Where the site hears over HTTP that runs are complete."""
+
+    host: str = Field("127.0.0.1", description="Loopback unless told so; without a proxy before it there is no TLS")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(3010, description="Its port")
+    token: Secret = Field(description="Where the secret lies that a caller must send")
+
+
 class SiteSettings(Settings):
     """What beamlines share."""
 
@@ -422,6 +435,7 @@ class SiteSettings(Settings):
     catalogs: dict[str, CatalogSettings] = Field(
         {}, description="Catalogs outside the site, by name; a beamline names those it tells"
     )
+    intake: Intake | None = Field(None, description="Leave it out, and nothing is heard over HTTP")
     roster: RosterSettings = Field(RosterSettings(), description="Who belongs to a proposal")
     hosts: dict[str, HostSettings] = Field({}, description="Machines that are reached over ssh, by name")
     globus: GlobusSettings | None = Field(None, description="The account for Globus Transfer")

@@ -28,6 +28,7 @@ _PROGRAMS = {
     "mariadb-server": ("mariadbd", "mariadb-install-db"),
 }
 _PATIENCE_S = 60.0
+_READY = {"idle", "mixed", "allocated"}
 
 
 def why_missing() -> str:
@@ -81,6 +82,17 @@ class SlurmServer:
             clients.write_text(settings, encoding="utf-8")
             self.start_controller()
 
+    @contextmanager
+    def node_down(self) -> Iterator[None]:
+        """The node has failed, for a while."""
+        node = f"nodename={_host()}"
+        self._says(["scontrol", "update", node, "state=down", "reason=test"])
+        try:
+            yield
+        finally:
+            self._says(["scontrol", "update", node, "state=resume"])
+            self.wait_for(lambda: self._says(["sinfo", "-h", "-o", "%T"]) in _READY)
+
     @property
     def programs(self) -> Path:
         """A folder of clients that find this Slurm whatever the environment is: for who comes by ssh."""
@@ -113,6 +125,12 @@ class SlurmServer:
                 start_new_session=True,
             )
 
+    def run_once(self, *words: str) -> None:
+        """Run a program of the preparations; RuntimeError with what it said when it fails."""
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"{words[0]}: {done.stdout[-2000:]} {done.stderr[-2000:]}")
+
     def stop(self, name: str) -> None:
         """End a daemon, and wait for its end."""
         daemon = self._daemons.pop(name)
@@ -132,7 +150,7 @@ class SlurmServer:
     def start_controller(self) -> None:
         """Start slurmctld, again or for the first time, and wait until the node is there."""
         self.start("slurmctld", "-D")
-        self.wait_for(lambda: self._says(["sinfo", "-h", "-o", "%T"]) in {"idle", "mixed", "allocated"})
+        self.wait_for(lambda: self._says(["sinfo", "-h", "-o", "%T"]) in _READY)
 
     def wait_for(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds.
@@ -197,12 +215,9 @@ def _start_munge(slurm: SlurmServer) -> None:
 
 def _start_accounting(slurm: SlurmServer) -> None:
     data, at = slurm.folder / "mysql", slurm.folder / "mysql.socket"
-    own = ["--no-defaults", "--user=root", f"--datadir={data}"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
-    subprocess.run(
-        ["mariadb-install-db", *own, "--skip-test-db", "--auth-root-authentication-method=normal"],
-        **quiet,  # type: ignore[call-overload]
-    )
+    # The kernel's asynchronous writes are a limited number for all processes of a machine.
+    own = ("--no-defaults", "--user=root", f"--datadir={data}", "--innodb-use-native-aio=0", f"--tmpdir={slurm.folder}")
+    slurm.run_once("mariadb-install-db", *own, "--skip-test-db", "--auth-root-authentication-method=normal")
     speed = ("--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0", "--innodb-lock-wait-timeout=900")
     slurm.start("mariadbd", *own, f"--socket={at}", "--skip-networking", *speed)
     slurm.wait_for(at.exists)
@@ -210,7 +225,7 @@ def _start_accounting(slurm: SlurmServer) -> None:
         "create database slurm_acct_db; create user slurm@localhost identified by 'local';"
         "grant all on slurm_acct_db.* to slurm@localhost"
     )
-    subprocess.run(["mariadb", "--no-defaults", "--user=root", f"--socket={at}", "-e", made], **quiet)  # type: ignore[call-overload]
+    slurm.run_once("mariadb", "--no-defaults", "--user=root", f"--socket={at}", "-e", made)
     slurm.start("slurmdbd", "-D", environment={"MYSQL_UNIX_PORT": str(at)})
     port = int(_setting(slurm.folder / "slurmdbd.conf", "DbdPort"))
     slurm.wait_for(lambda: _listens(port))

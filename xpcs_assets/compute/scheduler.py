@@ -159,18 +159,32 @@ def check(job: Job, where: str) -> None:
     ComputeError
         The name, the folder, a word or a variable cannot be passed on.
     """
-    for wrong, what in (
-        (_NAME.fullmatch(job.name) is None, f"{job.name!r} is no name for a job"),
-        (not job.words, f"job {job.name} has no command"),
-        (not PurePosixPath(job.folder).is_absolute() or _UNPRINTABLE.search(job.folder), _bad_folder(job)),
-        (not all(map(_VARIABLE.fullmatch, job.environment)), f"job {job.name} sets what is no variable"),
+    folder = PurePosixPath(job.folder)
+    for wrong, what, remedy in (
+        (
+            _NAME.fullmatch(job.name) is None,
+            f"{job.name!r} is no name for a job",
+            "It is 1 to 100 letters, digits, '-', '_' and '.', the first a letter or a digit",
+        ),
+        (not job.words, f"job {job.name} has no command", "Give it one"),
+        (
+            not folder.is_absolute() or _UNPRINTABLE.search(job.folder),
+            f"{job.folder!r} is no folder for job {job.name}",
+            "It is an absolute path without control characters",
+        ),
+        (
+            not all(map(_VARIABLE.fullmatch, job.environment)),
+            f"job {job.name} sets what is no variable",
+            "A variable's name is letters, digits and '_'",
+        ),
         (
             any("\0" in word for word in (*job.words, *job.environment.values())),
             f"a word or variable of job {job.name} holds a zero byte",
+            "No program can be given one",
         ),
     ):
         if wrong:
-            raise ComputeError(what, where=where, remedy="Give it a name of letters, digits, '-', '_' and '.'")
+            raise ComputeError(what, where=where, remedy=remedy)
 
 
 def script(job: Job) -> bytes:
@@ -206,7 +220,3 @@ def said(answer: Answer) -> str:
 def _quoted(word: str) -> str:
     # sbatch refuses a script that holds DOS line breaks: a quote ends and begins again between the two.
     return shlex.quote(word).replace("\r\n", "\r''\n")
-
-
-def _bad_folder(job: Job) -> str:
-    return f"{job.folder!r} is no folder for job {job.name}: it is an absolute path without control characters"

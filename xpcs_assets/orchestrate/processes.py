@@ -47,7 +47,7 @@ class Service:
 
 @dataclass
 class Services:
-    """The three processes of a site.
+    """The processes of a site: the three of Dagster, and the intake where it has one.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Services:
         return f"http://{self.site.settings.webserver.host}:{self.web_port}"
 
     def start(self) -> None:
-        """Start all three and wait until the UI answers and sensors are looked after.
+        """Start all of them and wait until the UI answers and sensors are looked after.
 
         Raises
         ------
@@ -103,6 +103,11 @@ class Services:
                 where=self.site.home / "site.yaml",
                 remedy="Set webserver.port to another one, or 0 for any that is free",
             )
+        listening = self.site.settings.intake
+        if listening is not None and not is_free(listening.host, listening.port):
+            raise SettingsError(
+                f"port {listening.port} is taken", where=self.site.home / "site.yaml", remedy="Give intake.port another"
+            )
         workspace = self.site.home / "log" / "workspace.yaml"
         server = {"host": "127.0.0.1", "port": self.code_port, "location_name": CODE_LOCATION}
         workspace.write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
@@ -115,12 +120,16 @@ class Services:
             ),
             Service("daemon", ["-m", "dagster._daemon", "run", "-w", str(workspace)]),
         ]
+        if listening is not None:
+            self._all.append(Service("intake", ["-m", "xpcs_assets", "intake", "--home", str(self.site.home)]))
         self._all[0].process = self._launch(self._all[0])
         self._wait(lambda: not is_free("127.0.0.1", self.code_port), "code-location")
         for service in self._all[1:]:
             service.process = self._launch(service)
         self._wait(lambda: not is_free(host, self.web_port), "webserver")
         self._wait(lambda: daemon_lives(self.address), "daemon")
+        if listening is not None:
+            self._wait(lambda: not is_free(listening.host, listening.port), "intake")
 
     def pid(self, name: str) -> int:
         """Process id of one of them."""

@@ -16,7 +16,7 @@ import pytest
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.follow import wait
 from xpcs_assets.new_site import init
-from xpcs_assets.orchestrate.processes import Services
+from xpcs_assets.orchestrate.processes import Services, free_port
 from xpcs_assets.site import Site
 from xpcs_assets.testing.simulate import SimulatedRun, simulate
 
@@ -81,7 +81,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     beamline_file = home / "beamlines" / "xpcs.yaml"
     text = beamline_file.read_text().replace("quiet: 5 s", "quiet: 1 s").replace("10 min ", "15 s ")
     beamline_file.write_text(text)
-    (home / "site.yaml").write_text("webserver: {port: 0}\n")
+    (home / "token").write_text("a word\n")
+    intake = f"{{port: {free_port()}, token: {{file: token}}}}"
+    (home / "site.yaml").write_text(f"webserver: {{port: 0}}\nintake: {intake}\n")
     aside = home / "aside"
     aside.mkdir()
     site = Site(home)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
+
 import pytest
 
 import xpcs_assets
@@ -51,6 +54,19 @@ def test_a_run_dropped_into_the_detectors_folder_becomes_a_catalogued_archived_g
     mean_ratio = sum(fit.tau_s / tau for fit, tau in zip(fits, run.truth.tau_q_s, strict=True)) / len(fits)
     assert mean_ratio == pytest.approx(1, abs=0.2)
     assert [bundle.content for bundle in running.beamline.ledger.bundles("xpcs", key)] == ["raw", "results"]
+
+
+def test_a_run_that_a_dispatcher_tells_of_is_taken(running: Running) -> None:
+    key = running.drop(running.simulated())
+    assert running.site.settings.intake is not None
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{running.site.settings.intake.port}/beamlines/xpcs/files",
+        json.dumps({"file_path": key}).encode(),
+        {"Authorization": "Bearer a word"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        assert json.load(reply)["runs"][0]["key"] == key
+    assert running.wait(key, "correlation") == 0
 
 
 def test_what_the_ui_shows_of_a_run_has_its_data_version_and_small_pictures(running: Running) -> None:

@@ -161,8 +161,8 @@ def made(folder: Path, *words: str, **resources: object) -> Job:
     return Job(f"run.{uuid.uuid4().hex}", words, str(folder), {}, asked)
 
 
-def settled(backend: Slurm, job_id: str) -> Seen:
-    give_up_s = time.monotonic() + 60
+def settled(backend: Slurm, job_id: str, within_s: float = 60.0) -> Seen:
+    give_up_s = time.monotonic() + within_s
     while (seen := backend.poll([job_id])[job_id]).phase in {Phase.WAITING, Phase.RUNNING}:
         assert time.monotonic() < give_up_s, seen
         time.sleep(0.1)
@@ -195,11 +195,9 @@ def test_a_real_job_is_told_the_same_with_accounting_alone_and_with_the_controll
     job_id = real.submit(job := made(tmp_path, "sh", "-c", "exit 3"))
     assert settled(real, job_id).code == 3
     forgotten = replace(real, commands=Without(real.commands, {"squeue": out("")}))
-    give_up_s = time.monotonic() + 30
-    while (seen := forgotten.poll([job_id])[job_id]).phase is not Phase.ENDED:  # accounts come a moment later
-        assert time.monotonic() < give_up_s, seen
-        time.sleep(0.1)
-    assert (seen.code, forgotten.find(job.name)) == (3, job_id)
+    # Accounts come a moment later, in parts: first by the id, then by the name.
+    told = Seen(Phase.ENDED, 3, "FAILED")
+    slurm.server().wait_for(lambda: (forgotten.poll([job_id])[job_id], forgotten.find(job.name)) == (told, job_id))
     unaccounted = replace(real, commands=Without(real.commands, {"sacct": NO_ACCOUNTING}))
     assert (settled(unaccounted, job_id).code, unaccounted.find(job.name)) == (3, job_id)
 
@@ -207,6 +205,23 @@ def test_a_real_job_is_told_the_same_with_accounting_alone_and_with_the_controll
 def test_a_job_in_a_folder_that_is_not_there_fails(real: Slurm, tmp_path: Path) -> None:
     seen = settled(real, real.submit(made(tmp_path / "nowhere", "true")))
     assert (seen.phase, seen.code == 0) == (Phase.ENDED, False)
+
+
+def test_a_job_whose_node_fails_is_lost(real: Slurm, tmp_path: Path) -> None:
+    job_id = real.submit(made(tmp_path, "sleep", "600"))
+    slurm.server().wait_for(lambda: real.poll([job_id])[job_id].phase is Phase.RUNNING)
+    with slurm.server().node_down():
+        seen = settled(real, job_id)
+    assert (seen.phase, seen.code, seen.is_lost, seen.is_too_big) == (Phase.ENDED, None, True, False)
+    assert "NODE_FAIL" in seen.reason
+
+
+@pytest.mark.long
+def test_a_job_that_runs_longer_than_its_walltime_is_too_big(real: Slurm, tmp_path: Path) -> None:
+    job_id = real.submit(job := made(tmp_path, "sleep", "600", walltime_s=1))
+    seen = settled(real, job_id, within_s=240)
+    assert (seen.phase, seen.code, seen.is_too_big, seen.is_lost) == (Phase.ENDED, None, True, False)
+    assert "TIME LIMIT" in real.logs(job_id, job)
 
 
 def test_jobs_are_sent_to_a_real_slurm_over_ssh(real: Slurm, tmp_path: Path) -> None:

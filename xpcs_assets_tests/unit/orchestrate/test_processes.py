@@ -79,6 +79,16 @@ def test_a_port_that_is_taken_is_refused_with_the_setting_to_change(site: Site, 
         services.start()
 
 
+def test_a_port_of_the_intake_that_is_taken_is_refused_before_anything_starts(
+    site: Site, listening: socket.socket
+) -> None:
+    port = listening.getsockname()[1]
+    intake = f"{{port: {port}, token: {{file: token}}}}"
+    (site.home / "site.yaml").write_text(f"webserver: {{port: 0}}\nintake: {intake}\n")
+    with pytest.raises(SettingsError, match=rf"port {port} is taken\. Give intake\.port another"):
+        Services(Site(site.home)).start()
+
+
 def test_port_0_is_any_that_is_free(site: Site) -> None:
     (site.home / "site.yaml").write_text("webserver: {port: 0}\n")
     services = Services(Site(site.home))
