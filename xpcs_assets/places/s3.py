@@ -78,7 +78,7 @@ class S3Place:
     identity, unavailable
         As for :class:`~xpcs_assets.places.posix.PosixPlace`.
     part_bytes
-        What one request carries at most; about three times that is held in memory.
+        What one request carries at most; about twice that is held in memory.
     """
 
     holds_bundles = False

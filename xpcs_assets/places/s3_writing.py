@@ -24,7 +24,7 @@ from xpcs_assets.places.s3_bucket import Bucket
 from xpcs_assets.places.s3_reading import Reading, changed
 
 PART_BYTES = 64 << 20
-"""What one request carries at most, and about what is held in memory. Ten thousand of them are an object: 670 GB."""
+"""What one request carries at most; about two of them are in memory. Ten thousand of them are an object: 670 GB."""
 _MAX_PARTS = 10_000
 _PARTS_COPIED_AT_ONCE = 4
 _UNFINISHED = timedelta(days=1)

@@ -136,7 +136,8 @@ from pathlib import Path
 from xpcs_assets.definitions import build_defs
 from xpcs_assets.site import Site
 build_defs(Site(Path(sys.argv[1]))).get_repository_def()
-heavy = [name for name in ("jax", "numba", "h5py", "matplotlib", "scipy", "pandas", "PIL") if name in sys.modules]
+heavy = ("jax", "numba", "h5py", "matplotlib", "scipy", "pandas", "PIL", "boto3")
+heavy = [name for name in heavy if name in sys.modules]
 print(time.process_time() - begun, ",".join(heavy))
 """
     ran = subprocess.run([sys.executable, "-c", script, str(home)], capture_output=True, text=True, check=True)
