@@ -33,6 +33,7 @@ FILES = (*FOLDERS, "ssh", "s3")
 """The kinds of place that hold a run's files as they are, and no bundles."""
 COPY_IN = "copy_in_"
 """What the asset of a further copy is called before the name of its place."""
+_PART_OF_AN_ASSET = re.compile(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*")
 FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 
 
@@ -389,7 +390,7 @@ class Beamline(Settings):
         if twice:
             raise ValueError(f"pipeline.copies and return_results: place {', '.join(twice)} is used twice")
         words = [name.replace("-", "_") for name in self.pipeline.copies]
-        if len(set(words)) != len(words) or not all(re.fullmatch(r"[A-Za-z0-9_]+", word) for word in words):
+        if len(set(words)) != len(words) or not all(_PART_OF_AN_ASSET.fullmatch(word) for word in words):
             raise ValueError(
                 "pipeline.copies: names are letters, digits, '-' and '_', and differ in more than '-' and '_'"
             )

@@ -14,9 +14,11 @@ from datetime import timedelta
 from xpcs_assets.arrive.watch import ASKED
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.documents import derived_pid, raw_pid
-from xpcs_assets.copies.ledger import ArrivalState, Event, FindingKind
+from xpcs_assets.copies.ledger import ArrivalState, Event, Finding, FindingKind
+from xpcs_assets.copies.pending import uncopied
 from xpcs_assets.copies.standing import unfinished
 from xpcs_assets.errors import XpcsAssetsError
+from xpcs_assets.stage.further_transfer import COPY, STAGE
 
 STEP = "reconcile"
 SETTLES = timedelta(minutes=10)
@@ -25,7 +27,10 @@ FIRST_PAUSE = timedelta(minutes=10)
 LONGEST_PAUSE = timedelta(hours=6)
 ATTEMPTS = 4
 LOOKED_AT = 500
-FROM_STAGED = ("correlation", "plots", "metadata", "catalog_entry", "result_entry")
+FROM_STAGED = ("correlation", "plots", "returned_results", "metadata", "catalog_entry", "result_entry")
+COPIES_OF = timedelta(days=7)
+"""Runs staged earlier get no copy by themselves: a place that was named later is not filled with all there is."""
+NO_COPY = "it has no copy in"
 FROM_RECORD = ("metadata", "catalog_entry")
 OF_RESULT = ("result_entry",)
 
@@ -125,6 +130,7 @@ def _missing(beamline: OpenBeamline) -> Iterator[Missed]:
     yield from _not_taken(beamline)
     before = beamline.ledger.clock() - SETTLES
     pipeline = beamline.settings.pipeline
+    moving = {(each.run_key, each.purpose, each.target) for each in beamline.ledger.transfers_under_way(beamline.name)}
     for item in unfinished(
         beamline.engine,
         beamline.name,
@@ -133,10 +139,19 @@ def _missing(beamline: OpenBeamline) -> Iterator[Missed]:
         taken_before=before,
         limit=LOOKED_AT,
     ):
+        if not item.staged and (item.run_key, STAGE, pipeline.stage.to) in moving:
+            continue  # for hours or days: the sensor of transfers has it
         steps = FROM_STAGED if item.staged else ()
         reason = "it was staged and has no result" if item.staged else "it was taken and never staged"
         yield Missed(item.run_key, item.run_key, item.version, steps, reason)
     yield from _not_catalogued(beamline)
+    for place, asset in pipeline.copy_assets.items():
+        since = before - COPIES_OF
+        for run_key, version in uncopied(
+            beamline.engine, beamline.name, staged_in=pipeline.stage.to, place=place, between=(since, before)
+        ):
+            if (run_key, COPY, place) not in moving:
+                yield Missed(run_key, run_key, version, (asset,), f"{NO_COPY} {place}")
 
 
 def _not_taken(beamline: OpenBeamline) -> Iterator[Missed]:
@@ -170,7 +185,7 @@ def _still_parked(beamline: OpenBeamline) -> set[tuple[str, int]]:
     """Key and version of what is parked; what was done by hand or taken meanwhile is no longer."""
     parked = set()
     for finding in beamline.ledger.findings(beamline.name, kinds=[FindingKind.PARKED]):
-        if not _is_over(beamline, finding.run_key, finding.version):
+        if not _is_over(beamline, finding):
             parked.add((finding.path, finding.version))
             continue
         beamline.ledger.close_findings(
@@ -179,16 +194,19 @@ def _still_parked(beamline: OpenBeamline) -> set[tuple[str, int]]:
     return parked
 
 
-def _is_over(beamline: OpenBeamline, run_key: str, version: int) -> bool:
+def _is_over(beamline: OpenBeamline, finding: Finding) -> bool:
     """Whether nothing of a run is missing any more, or a later version has taken its place."""
     ledger, pipeline = beamline.ledger, beamline.settings.pipeline
+    run_key, version = finding.run_key, finding.version
     try:
         latest = ledger.latest(beamline.name, run_key)
     except XpcsAssetsError:
         return False
     if latest is None or version != latest.version:
         return latest is not None
-    staged = any(copy.place == pipeline.stage.to for copy in ledger.copies(beamline.name, run_key, version))
+    place = finding.reason.partition(";")[0].removeprefix(f"{NO_COPY} ")
+    wanted = {pipeline.stage.to} | ({place} & set(pipeline.copies))
+    there = wanted <= {copy.place for copy in ledger.copies(beamline.name, run_key, version)}
     results = ledger.results(beamline.name, run_key, analysis_key=run_key, version=version)
     uncatalogued = ledger.findings(beamline.name, kinds=[FindingKind.UNCATALOGUED], run_key=run_key)
-    return staged and (bool(results) or pipeline.correlate is None) and not uncatalogued
+    return there and (bool(results) or pipeline.correlate is None) and not uncatalogued

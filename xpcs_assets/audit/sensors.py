@@ -125,9 +125,11 @@ def _is_with_a_job(bound: Bound, key: str) -> bool:
 
 def _steps(bound: Bound, steps: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the steps that the beamline has."""
-    if bound.beamline.settings.pipeline.correlate is not None:
-        return steps
-    return tuple(step for step in steps if step not in {"correlation", "plots", "result_entry"})
+    pipeline = bound.beamline.settings.pipeline
+    lacking = set() if pipeline.return_results is not None else {"returned_results"}
+    if pipeline.correlate is None:
+        lacking |= {"correlation", "plots", "result_entry"}
+    return tuple(step for step in steps if step not in lacking)
 
 
 def _new_run_key(context: SensorEvaluationContext, wanted: str) -> str:

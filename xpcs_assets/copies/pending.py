@@ -1,4 +1,4 @@
-"""What is still to be done, asked of the ledger in one query: versions and results that no archive holds yet."""
+"""What is still to be done, asked of the ledger in one query: what no archive holds yet, what a further place lacks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Engine, and_, exists, func, literal, select, tuple_, unio
 
 from xpcs_assets.copies.copy_book import CopyState, Evidence
 from xpcs_assets.copies.database import reading
-from xpcs_assets.copies.tables import BundleRow, CopyRow, MemberRow, ResultRow
+from xpcs_assets.copies.tables import BundleRow, CopyRow, MemberRow, ResultRow, VersionRow
 
 
 @dataclass(frozen=True)
@@ -74,3 +74,42 @@ def unarchived(engine: Engine, beamline: str, *, staged_in: str, archive: str) -
     ).order_by("recorded_at")
     with reading(engine) as session:
         return tuple(Unarchived(*row) for row in session.execute(query))
+
+
+def uncopied(
+    engine: Engine, beamline: str, *, staged_in: str, place: str, between: tuple[datetime, datetime]
+) -> tuple[tuple[str, int], ...]:
+    """Newest versions of runs, staged in a time, that never had a copy in ``place``: run key and version."""
+    other = CopyRow.__table__.alias("other")
+    had = exists().where(
+        other.c.beamline == CopyRow.beamline,
+        other.c.run_key == CopyRow.run_key,
+        other.c.version == CopyRow.version,
+        other.c.place == place,
+    )
+    of_version = and_(
+        VersionRow.beamline == CopyRow.beamline,
+        VersionRow.run_key == CopyRow.run_key,
+        VersionRow.version == CopyRow.version,
+    )
+    later = VersionRow.__table__.alias("later")
+    superseded = exists().where(
+        later.c.beamline == VersionRow.beamline,
+        later.c.run_key == VersionRow.run_key,
+        later.c.taken_at > VersionRow.taken_at,
+    )
+    query = (
+        select(CopyRow.run_key, CopyRow.version)
+        .join(VersionRow, of_version)
+        .where(
+            CopyRow.beamline == beamline,
+            CopyRow.place == staged_in,
+            CopyRow.state == CopyState.PRESENT.value,
+            CopyRow.recorded_at.between(*between),
+            ~had,
+            ~superseded,
+        )
+        .order_by(CopyRow.recorded_at, CopyRow.id)
+    )
+    with reading(engine) as session:
+        return tuple((run_key, version) for run_key, version in session.execute(query))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -15,13 +16,14 @@ from xpcs_assets.audit.looking import audit_beamline
 from xpcs_assets.audit.rebuild import rebuild
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.journal import Journal
-from xpcs_assets.copies.ledger import CopyState
+from xpcs_assets.copies.ledger import CopyState, Errand, Ledger, TransferState
 from xpcs_assets.copies.meeting import adopt
 from xpcs_assets.places.marker import PosixRoot
 from xpcs_assets.prune.remove import prune_copy
 from xpcs_assets.prune.trash import put_back
 from xpcs_assets.runs.retention import Retention
 from xpcs_assets.site import Site
+from xpcs_assets.stage.further import copy_further
 from xpcs_assets.stage.staging import stage
 from xpcs_assets_tests.unit.audit.ledgers import begun, destroy, dump, opened, told
 from xpcs_assets_tests.unit.conftest import Altered, bare_run
@@ -31,7 +33,10 @@ def eventful(altered: Altered) -> OpenBeamline:
     """A beamline with all that a ledger remembers: versions, gathered bundles, removals, a trash, words of people."""
     gather = {"under": "1 MB", "until": "1 GB", "wait": "1 day", "by": []}
     rooms = {name: {"failure_domain": f"room of the {name}"} for name in ("detector", "store", "tape")}
-    beamline = altered({"places": rooms, "pipeline": {"archive": {"bundle": {"gather": gather}}}})
+    mirror = {"kind": "posix", "root": "mirror", "failure_domain": "another town"}
+    pipeline = {"archive": {"bundle": {"gather": gather}}, "copies": ["mirror"]}
+    beamline = altered({"places": {**rooms, "mirror": mirror}, "pipeline": pipeline})
+    beamline.root("mirror").mkdir()
     for key in ("A001", "A002", "A003"):
         taken(beamline, key)
     assert gather_runs(beamline, ["A001", "A002"]).failed == {}
@@ -39,7 +44,9 @@ def eventful(altered: Altered) -> OpenBeamline:
     (beamline.source_root / "A001" / "more.txt").write_text("measured again under the same name")
     taken(beamline, "A001", fresh=False)
     archive(beamline, "A001")
+    copy_further(beamline, "A001", "mirror")
     ledger = beamline.ledger
+    moved_by_others(ledger)
     removed(beamline, "A002", "detector")
     removed(beamline, "A003", "store", trash_for_s=60.0)
     removed(beamline, "A003", "detector", trash_for_s=60.0)
@@ -57,6 +64,16 @@ def taken(beamline: OpenBeamline, key: str, *, fresh: bool = True) -> None:
     submit(beamline, folder, as_is=True)
     take(beamline, key)
     stage(beamline, key)
+
+
+def moved_by_others(ledger: Ledger) -> None:
+    """A transfer that failed, the one after it, and one that is paused."""
+    errand, now = Errand("xpcs", "A001", 1, "copy", "store", "eagle"), ledger.clock()
+    first = ledger.intend_transfer(errand, "submission 1", 1000, now)
+    ledger.change_transfer("submission 1", state=TransferState.ACTIVE, task="task 1", bytes_moved=500)
+    ledger.replace_transfer(first, TransferState.FAILED, "a byte was wrong", "submission 2", 500, now)
+    ledger.intend_transfer(replace(errand, run_key="A002"), "submission 3", 1000, now)
+    ledger.change_transfer("submission 3", state=TransferState.PAUSED, task="task 3", reason="consent lacks")
 
 
 def removed(beamline: OpenBeamline, key: str, place: str, trash_for_s: float = 0.0) -> None:
@@ -84,7 +101,7 @@ def test_f59_all_that_a_ledger_remembers_is_made_again(altered: Altered, site: S
         before = dump(site)
     beamline.engine.dispose()
     tables = ("run_versions", "copies", "bundles", "bundle_runs", "bundle_members", "holds", "removals", "approvals")
-    assert all(before[table] for table in (*tables, "aside", "places", "events", "arrivals"))
+    assert all(before[table] for table in (*tables, "transfers", "aside", "places", "events", "arrivals"))
     destroy(site)
     done = rebuild(site)
     after = dump(site)

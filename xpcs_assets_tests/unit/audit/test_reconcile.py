@@ -9,15 +9,25 @@ import pytest
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
 from xpcs_assets.arrive.watch import Watch
-from xpcs_assets.audit.reconcile import ATTEMPTS, FROM_RECORD, FROM_STAGED, LONGEST_PAUSE, SETTLES, Missed, to_ask_for
+from xpcs_assets.audit.reconcile import (
+    ATTEMPTS,
+    COPIES_OF,
+    FROM_RECORD,
+    FROM_STAGED,
+    LONGEST_PAUSE,
+    SETTLES,
+    Missed,
+    to_ask_for,
+)
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.documents import raw_pid
 from xpcs_assets.copies import versions
-from xpcs_assets.copies.ledger import FindingKind, FindingState, Ledger
+from xpcs_assets.copies.ledger import Errand, FindingKind, FindingState, Ledger, TransferState
 from xpcs_assets.errors import LedgerError
+from xpcs_assets.stage.further import copy_further
 from xpcs_assets.stage.staging import stage
 from xpcs_assets_tests.storage import HandClock
-from xpcs_assets_tests.unit.conftest import bare_run
+from xpcs_assets_tests.unit.conftest import Altered, bare_run
 
 PAST_ANY_PAUSE_S = LONGEST_PAUSE.total_seconds() + 1
 
@@ -166,3 +176,68 @@ def test_f54_what_was_asked_for_is_remembered_by_the_ledger_and_not_by_dagster(
     clock.advance(PAST_ANY_PAUSE_S)
     assert asked(beamline) == []
     assert names == [f"{key}:v1:ingest:0"]
+
+
+def with_a_mirror(altered: Altered) -> tuple[OpenBeamline, HandClock, str]:
+    """A beamline that keeps data in two places, with a staged run; and its time."""
+    mirror = {"kind": "posix", "root": "mirror", "failure_domain": "another town"}
+    opened = altered({"places": {"mirror": mirror}, "pipeline": {"copies": ["mirror"], "correlate": None}})
+    opened.root("mirror").mkdir()
+    clock = HandClock()
+    vars(opened)["ledger"] = Ledger(opened.engine, clock)
+    key = taken(opened, "A001")
+    stage(opened, key)
+    return opened, clock, key
+
+
+def test_a_run_that_lacks_a_further_copy_is_asked_for_until_it_has_one(altered: Altered) -> None:
+    beamline, clock, key = with_a_mirror(altered)
+    assert asked(beamline) == []
+    clock.advance(SETTLES.total_seconds() + 1)
+    (missed,) = asked(beamline)
+    assert (missed.key, missed.steps, missed.reason) == (key, ("copy_in_mirror",), "it has no copy in mirror")
+    clock.advance(PAST_ANY_PAUSE_S)
+    copy_further(beamline, key, "mirror")
+    assert asked(beamline) == []
+
+
+def test_a_copy_that_cannot_be_made_is_parked_until_it_is(altered: Altered) -> None:
+    beamline, clock, key = with_a_mirror(altered)
+    for _ in range(ATTEMPTS + 2):
+        clock.advance(PAST_ANY_PAUSE_S)
+        asked(beamline)
+    (parked,) = beamline.ledger.findings("xpcs", kinds=[FindingKind.PARKED])
+    assert parked.reason.startswith("it has no copy in mirror")
+    copy_further(beamline, key, "mirror")
+    assert asked(beamline) == []
+    assert beamline.ledger.findings("xpcs", kinds=[FindingKind.PARKED]) == ()
+
+
+def test_a_place_that_was_named_later_is_not_filled_with_old_runs(altered: Altered) -> None:
+    beamline, clock, _ = with_a_mirror(altered)
+    clock.advance((COPIES_OF + 2 * SETTLES).total_seconds())
+    assert asked(beamline) == []
+
+
+def test_a_version_that_another_has_replaced_gets_no_copy(altered: Altered) -> None:
+    beamline, clock, key = with_a_mirror(altered)
+    (beamline.source_root / "A001" / "more.txt").write_text("measured again")
+    clock.advance(1)
+    take(beamline, key)
+    clock.advance(SETTLES.total_seconds() + 1)
+    assert [missed.steps for missed in asked(beamline)] == [()], "the new version is staged first"
+
+
+@pytest.mark.parametrize("purpose", ["stage", "copy"])
+def test_what_is_on_its_way_is_not_asked_for(altered: Altered, purpose: str) -> None:
+    beamline, clock, key = with_a_mirror(altered)
+    if purpose == "stage":
+        key = taken(beamline, "A002")
+        copy_further(beamline, "A001", "mirror")
+    target = {"stage": "store", "copy": "mirror"}[purpose]
+    errand = Errand("xpcs", key, 1, purpose, "detector", target)
+    beamline.ledger.intend_transfer(errand, "submission", 10, clock.now)
+    clock.advance(SETTLES.total_seconds() + 1)
+    assert asked(beamline) == []
+    beamline.ledger.change_transfer("submission", state=TransferState.FAILED)
+    assert [missed.key for missed in asked(beamline)] == [key]
