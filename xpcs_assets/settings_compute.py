@@ -100,6 +100,11 @@ class SfapiSettings(BackendSettings):
     key: Path = Field(description="The file of its private key, for the site's user only; relative to the home")
     queue_is: Literal["qos", "partition"] = Field("qos", description="What a queue is for it")
     call: Seconds = Field(15.0, gt=0, le=15, description="A call that takes longer is given up, and repeated later")
+    settle: Seconds = Field(
+        300.0,
+        ge=0,
+        description="So long may a task of the service take, and a result to be seen here after its job's end",
+    )
     task: Seconds = Field(1.0, gt=0, description="How often it is asked whether what was asked for is done")
     url: str = Field("", description="Of the API; empty: NERSC's")
     token_url: str = Field("", description="Where it is logged in to; empty: NERSC's")

@@ -23,6 +23,11 @@ _TRY_S = 10.0  # which the client gives to each try
 _LATER = (408, 429)
 _WORDS = 500  # of what the service says
 _PEM = "-----BEGIN"
+_REFUSALS = {
+    *("invalid_request", "invalid_client", "invalid_grant"),
+    *("unauthorized_client", "unsupported_grant_type", "invalid_scope"),
+}
+"""What OAuth (RFC 6749, 5.2) says no with."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +177,7 @@ class Session:
         except httpx.HTTPError as error:
             raise UnreachableError(f"no answer ({type(error).__name__})", where=self.where, remedy=_AGAIN) from None
         except authlib_error as error:
-            remedy = "See in Iris whether the client has expired, and may be used from here"
-            raise ComputeError(f"the log-in is refused: {error.error}", where=self.where, remedy=remedy) from None
+            raise self._not_let_in(str(error.error)) from None
         except ValueError:
             raise UnreachableError("the answer is no JSON", where=self.where, remedy=_AGAIN) from None
         if not isinstance(content, dict):
@@ -197,6 +201,13 @@ class Session:
                 account.client_id, account.key(), api_base_url=account.api_url, token_url=account.token_url
             )
         return self._client
+
+    def _not_let_in(self, error: str) -> ComputeError | UnreachableError:
+        """The client takes any JSON for a token: only what the standard names is a refusal."""
+        if error not in _REFUSALS:
+            return UnreachableError(f"the log-in gives no token ({error})", where=self.where, remedy=_AGAIN)
+        remedy = "See in Iris whether the client has expired, and may be used from here"
+        return ComputeError(f"the log-in is refused: {error}", where=self.where, remedy=remedy)
 
     def _refused(self, response: Any) -> ComputeError | UnreachableError:
         code = response.status_code

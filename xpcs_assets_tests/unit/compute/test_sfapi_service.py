@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xpcs_assets.compute.sfapi_service import Account, session
-from xpcs_assets.errors import ComputeError, SettingsError
+from xpcs_assets.errors import ComputeError, SettingsError, UnreachableError
 from xpcs_assets.testing.sfapi_scheduler import Processes
 from xpcs_assets.testing.sfapi_server import CLIENT_ID, SfapiServer
 
@@ -93,3 +93,14 @@ def test_without_the_client_the_extra_to_install_is_named(
     monkeypatch.setitem(sys.modules, "sfapi_client", None)
     with pytest.raises(SettingsError, match=r"pip install 'xpcs-assets\[sfapi\]'"):
         name_of(server.account(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "fault", ["503", "500 before", "429", "reset", "401", "403", "404", "502 of a proxy", "page of a proxy"]
+)
+def test_a_log_in_that_is_not_itself_is_no_refusal_of_the_key(server: SfapiServer, tmp_path: Path, fault: str) -> None:
+    server.faults.add("POST", "/token", fault, times=2)
+    with pytest.raises(UnreachableError, match=r"^nersc: "):
+        name_of(server.account(tmp_path))
+    server.faults.ordered.clear()
+    assert name_of(server.account(tmp_path)) == "beamline"
