@@ -19,7 +19,8 @@ from xpcs_assets.places.place import Listing, Presence, RemovalPermit, Stat, Usa
 from xpcs_assets.places.pouring import Digests
 from xpcs_assets.places.reading import Hashed, Signature
 from xpcs_assets.places.ssh_far_files import DIGESTS
-from xpcs_assets.places.ssh_session import OutOfReachError, Session, request_of, session, told_marker
+from xpcs_assets.places.ssh_session import session
+from xpcs_assets.places.ssh_wire import OutOfReachError, Session, request_of, told_marker
 from xpcs_assets.runs.folders import ASIDE_FOLDER, MARKER
 from xpcs_assets.runs.manifest import check_relative
 

@@ -1,8 +1,8 @@
 """The program that a place over ssh runs at the far side: the hands, while the near side judges.
 
-It is sent over the wire with each request and needs nothing there but Python 3.6 or newer: see ``ssh_far_files``. A
-shell with coreutils would not do: none of its tools refuses links on the way to a file, gives a name without ever
-replacing one, and has the names in a folder on the disk.
+It is sent over the wire, serves a request or some, and needs nothing there but Python 3.6 or newer: see
+``ssh_far_files``. A shell with coreutils would not do: none of its tools refuses links on the way to a file, gives a
+name without ever replacing one, and has the names in a folder on the disk.
 
 What it hears and says are lines of JSON; bytes of a file follow a line that tells their number. Before it changes
 anything it asks: whether the root is the place's (it tells the marker), and whether a file may go. When the near side
@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import select
 import stat
 import sys
 from contextlib import suppress
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _NAMES_A_LINE = 1000
+_FIRST_DESCRIPTOR, _LAST_DESCRIPTOR = 3, 4096
+IDLE_S = 60.0
+"""How long to wait for another request."""
 _REPEAT = "Repeat: it is sent again; if it stays so, the source is not what its manifest says"
 
 
@@ -410,22 +414,33 @@ def _split(path: str) -> "list[bytes]":
 
 
 def main() -> None:
-    """Serve one request, which comes after this program."""
+    """Serve requests, which come after this program, until one fails, the near side is gone, or none comes."""
     wire = Wire()
     with suppress(CutError, BrokenPipeError):
-        request = wire.hear()
-        # What the account's shell says when it starts stands before this line.
-        sys.stdout.buffer.write(b"\n" + str(request["token"]).encode("ascii") + b"\n")
-        try:
-            far = Far(wire, request)
-        except OSError as error:
-            wire.say(error="root", errno=error.errno, strerror=error.strerror)
-            return
-        try:
-            getattr(far, str(request["do"]))()
-        except ToldError as error:
-            wire.say(**error.facts)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            wire.say(error="OSError", errno=error.errno, strerror=error.strerror)
+        while serve(wire, wire.hear()):
+            os.closerange(_FIRST_DESCRIPTOR, _LAST_DESCRIPTOR)  # all that the request has opened, its locks with it
+            wire.say(over=True)
+            if not select.select([sys.stdin], [], [], IDLE_S)[0]:
+                return
+
+
+def serve(wire: Wire, request: "dict[str, Any]") -> bool:
+    """Do what is asked; whether it came to its end."""
+    # What the account's shell says when it starts stands before this line.
+    sys.stdout.buffer.write(b"\n" + str(request["token"]).encode("ascii") + b"\n")
+    try:
+        far = Far(wire, request)
+    except OSError as error:
+        wire.say(error="root", errno=error.errno, strerror=error.strerror)
+        return False
+    try:
+        getattr(far, str(request["do"]))()
+    except ToldError as error:
+        wire.say(**error.facts)
+        return False
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        wire.say(error="OSError", errno=error.errno, strerror=error.strerror)
+        return False
+    return True

@@ -10,7 +10,8 @@ from xpcs_assets.commands import SshCommands
 from xpcs_assets.errors import ConflictingBytesError
 from xpcs_assets.places.marker import Marker
 from xpcs_assets.places.ssh import SshPlace
-from xpcs_assets.places.ssh_session import request_of, session, told_marker
+from xpcs_assets.places.ssh_session import session
+from xpcs_assets.places.ssh_wire import request_of, told_marker
 from xpcs_assets.runs.folders import MARKER
 
 

@@ -7,8 +7,10 @@ import errno
 import fcntl
 import hashlib
 import os
+import signal
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,10 @@ from xpcs_assets.places.reading import Signature
 from xpcs_assets.places.ssh import SshPlace
 from xpcs_assets.places.ssh_far import Far
 from xpcs_assets.places.ssh_root import SshRoot
-from xpcs_assets.places.ssh_session import OutOfReachError, request_of, session
+from xpcs_assets.places.ssh_session import session
+from xpcs_assets.places.ssh_wire import OutOfReachError, request_of
 from xpcs_assets.runs.folders import ARRIVING_FOLDER, MARKER
-from xpcs_assets.testing.faults import partials_below
+from xpcs_assets.testing.faults import in_children, partials_below
 from xpcs_assets_tests.far_side import FarSide
 
 DATA = b"0123456789" * 1000
@@ -87,7 +90,7 @@ def test_digests_are_made_at_the_far_side_and_others_of_the_bytes_that_come_here
 
 @pytest.mark.parametrize("also", [[], ["crc32c"]])
 def test_a_file_that_changes_while_it_is_read_is_not_digested(
-    place: SshPlace, monkeypatch: pytest.MonkeyPatch, also: list[str]
+    place: SshPlace, root: Path, monkeypatch: pytest.MonkeyPatch, also: list[str]
 ) -> None:
     place.put("x", [DATA])
     changing = "def has_changed(descriptor, before): return True\n"
@@ -100,7 +103,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_digested(
         },
     )
     with pytest.raises(CopyError, match="it changed while it was read"):
-        place.digest("x", also)
+        SshPlace("there", FarSide(user="another"), str(root)).digest("x", also)
 
 
 def test_what_the_accounts_shell_says_first_is_passed_over(root: Path) -> None:
@@ -207,6 +210,76 @@ def test_folders_are_settled_in_one_request(place: SshPlace, root: Path) -> None
     place.settle(["run/a/x", "y"])
     with pytest.raises(NotFoundError, match="no such file"):
         place.settle(["gone/x"])
+
+
+# ---- the far side's program is kept ----------------------------------------------------------------------------------
+
+
+def kept(commands: FarSide) -> list[int]:
+    """The processes that wait for another request."""
+    return [program.process.pid for program in ssh_session._kept.get((os.getpid(), commands), ())]
+
+
+def test_one_program_serves_many_requests_and_holds_nothing_open(root: Path) -> None:
+    mine = FarSide(user="one of many")
+    place = SshPlace("there", mine, str(root))
+    place.put("run/x", [DATA])
+    (first,) = kept(mine)
+    assert (b"".join(place.read("run/x")), place.list().files, place.stat("y").presence) == (
+        DATA,
+        ("run/x",),
+        Presence.NO,
+    )
+    assert kept(mine) == [first]
+    assert len(list(Path(f"/proc/{first}/fd").iterdir())) == 3
+
+
+def test_a_request_that_is_not_done_ends_its_program(root: Path) -> None:
+    mine = FarSide(user="not done")
+    place = SshPlace("there", mine, str(root))
+    place.put("x", [DATA, DATA * 200])
+    reading = place.read("x")
+    next(reading)
+    reading.close()  # type: ignore[attr-defined]
+    assert kept(mine) == []
+    with pytest.raises(ConflictingBytesError):
+        place.put("x", [b"other"])
+    assert kept(mine) == []
+
+
+def test_a_program_that_is_gone_is_replaced(root: Path) -> None:
+    mine = FarSide(user="gone")
+    place = SshPlace("there", mine, str(root))
+    place.put("x", [DATA])
+    (first,) = kept(mine)
+    os.kill(first, signal.SIGKILL)
+    assert place.digest("x").sha256 == SHA256
+    assert kept(mine) != [first]
+
+
+def test_a_forked_child_has_a_program_of_its_own(root: Path) -> None:
+    mine = FarSide(user="forked")
+    place = SshPlace("there", mine, str(root))
+    place.put("x", [DATA])
+    before = kept(mine)
+
+    def child() -> None:
+        assert kept(mine) == []
+        assert place.digest("x").sha256 == SHA256
+
+    assert in_children(child, child) == [0, 0]
+    assert (place.digest("x").sha256, kept(mine)) == (SHA256, before)
+
+
+def test_threads_do_not_hear_each_others_answers(root: Path) -> None:
+    place = SshPlace("there", FarSide(user="threads"), str(root))
+    names = [str(number) for number in range(40)]
+    for name in names:
+        (root / name).write_text(name)
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(lambda name: b"".join(place.read(name)).decode(), names))
+    assert found == names
+    assert len(kept(FarSide(user="threads"))) <= 4
 
 
 # ---- the root, as a meeting sees it ----------------------------------------------------------------------------------
