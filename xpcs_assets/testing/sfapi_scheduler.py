@@ -159,10 +159,6 @@ class Processes:
             self._look()
             _kill(self._jobs[job_id], state, exit_code)
 
-    def forget(self, job_id: str) -> None:
-        """Know a job no more."""
-        del self._jobs[job_id]
-
     def end_all(self) -> None:
         """End every job."""
         for job_id in list(self._jobs):

@@ -29,6 +29,8 @@ from xpcs_assets.testing.sfapi_scheduler import RefusedError, SfapiScheduler
 
 CLIENT_ID = "abcdefghijklm"
 MACHINE = "perlmutter"
+TOO_LONG = 5_000_000
+"""Bytes of a file that is not given."""
 _API = "/api/v1.2/"
 _JOBS = re.compile(rf"compute/jobs/{MACHINE}(?:/(\d+))?")
 _ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -182,5 +184,7 @@ class SfapiServer(LoopbackServer):
 def _download(file: Path) -> Any:
     if not file.is_file():
         return {"status": "ERROR", "file": None, "error": f"cat: {file}: No such file or directory"}
+    if file.stat().st_size > TOO_LONG:
+        return {"status": "ERROR", "file": None, "error": "the file is too long"}
     content = base64.b64encode(file.read_bytes()).decode()
     return {"status": "OK", "file": content, "is_binary": True, "error": None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -312,3 +313,14 @@ def test_the_page_of_a_proxy_is_no_answer(server: KubeServer, backend: Kubernete
         server.faults.add(".*", JOBS, "page of a proxy")
         with pytest.raises(UnreachableError, match="the answer is not the cluster's"):
             call()
+
+
+def test_a_job_that_the_namespace_gives_no_pod_waits_and_says_where_to_look(
+    server: KubeServer, backend: KubernetesBackend, tmp_path: Path
+) -> None:
+    volume = {"name": "data", "hostPath": {"path": "/data"}}
+    unsafe = replace(backend, template=replace(backend.template, volumes=(volume,)))
+    job_id = unsafe.submit(Job("a-run", SLEEP, str(tmp_path)))
+    assert unsafe.poll([job_id])[job_id] == Seen(Phase.WAITING, reason="it has no pod yet; its events say why")
+    unsafe.cancel(job_id)
+    assert end_of(unsafe, job_id) == Seen(Phase.FORGOTTEN)

@@ -13,8 +13,8 @@ import pytest
 from xpcs_assets.compute.backend import Job, Phase, Resources, Seen
 from xpcs_assets.compute.sfapi import Sfapi
 from xpcs_assets.errors import ComputeError, UnreachableError
-from xpcs_assets.testing.sfapi_scheduler import Processes
-from xpcs_assets.testing.sfapi_server import SfapiServer
+from xpcs_assets.testing.sfapi_scheduler import Processes, RefusedError
+from xpcs_assets.testing.sfapi_server import TOO_LONG, SfapiServer
 
 pytest.importorskip("sfapi_client")
 
@@ -192,8 +192,6 @@ def test_a_job_that_is_not_taken_is_refused_in_slurms_words(backend: Sfapi, tmp_
 def test_a_scheduler_that_the_service_does_not_reach_is_silent(
     backend: Sfapi, slurm: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from xpcs_assets.testing.sfapi_scheduler import RefusedError
-
     def down(_: object) -> list[dict[str, str]]:
         raise RefusedError("slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
 
@@ -305,3 +303,35 @@ def test_a_job_that_ends_at_once_has_its_own_id_though_accounting_is_late(
     rows = slurm.accounting({"jobid": older})
     monkeypatch.setattr(slurm, "accounting", lambda _: rows)
     assert backend.submit(job) == str(int(older) + 1)
+
+
+def test_cancelling_what_has_ended_or_is_not_known_is_no_error(
+    backend: Sfapi, slurm: Processes, tmp_path: Path
+) -> None:
+    job_id = backend.submit(Job("a-run", SLEEP, str(tmp_path)))
+    for _ in range(2):
+        backend.cancel(job_id)
+        assert backend.poll([job_id])[job_id] == Seen(Phase.ENDED, reason="CANCELLED by 1000")
+    backend.cancel("99")
+
+
+def test_a_job_that_cannot_be_ended_is_told(
+    backend: Sfapi, slurm: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def may_not(_: str) -> None:
+        raise RefusedError("scancel: error: Access/permission denied")
+
+    job_id = backend.submit(Job("a-run", SLEEP, str(tmp_path)))
+    monkeypatch.setattr(slurm, "cancel", may_not)
+    with pytest.raises(ComputeError, match=rf"did not end job {job_id}: scancel: error: Access/permission denied"):
+        backend.cancel(job_id)
+
+
+def test_a_log_that_is_not_given_is_told_and_not_taken_for_an_empty_one(
+    backend: Sfapi, slurm: Processes, tmp_path: Path
+) -> None:
+    job = Job("a-run", SLEEP, str(tmp_path))
+    job_id = backend.submit(job)
+    (tmp_path / "a-run.out").write_bytes(b"-" * (TOO_LONG + 1))
+    with pytest.raises(ComputeError, match="does not give the log: the file is too long"):
+        backend.logs(job_id, job)
