@@ -142,7 +142,7 @@ def cluster(beamline: OpenBeamline, folder: Path, made: Path) -> Cluster:
     backends = {}
     for name in NAMES:
         (folder / name).mkdir(parents=True)
-        backends[name] = FakeBackend(folder / name, name, runs=False)
+        backends[name] = FakeBackend(folder / name, name)
     remote = Remote(beamline, Asking(beamline.site, lambda _, name: backends[name], watch))
     return Cluster(beamline, remote, backends, clock, watch, made, [])
 

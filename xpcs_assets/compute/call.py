@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -62,4 +62,6 @@ class WorkerCall:
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Make a call of what :meth:`to_dict` gave."""
         lists = {name: tuple(content[name]) for name in ("raw", "raw_digests")}
-        return cls(**{**content, **lists, "settings": AnalysisSettings(**content["settings"])})
+        known = {item.name for item in fields(AnalysisSettings)}  # an older version may have asked for it
+        settings = AnalysisSettings(**{name: value for name, value in content["settings"].items() if name in known})
+        return cls(**{**content, **lists, "settings": settings})

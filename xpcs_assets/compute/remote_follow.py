@@ -123,6 +123,8 @@ def _judge(remote: Remote, job: BookedJob) -> None:
         return
     elif found.other:
         remote.change(job, JobState.PARKED, reason=found.other)
+    elif why := remote.beamline.place(remote.beamline.settings.pipeline.stage.to).why_unavailable():
+        remote.note(job, f"ended; its result cannot be looked for: {why}", wait_s=FIRST_REST_S)
     elif end.is_as_if_well and remote.age_s(job) < remote.asking.settings(job.backend).settle:
         remote.note(job, "ended; its result is not seen here yet", wait_s=_SEEN_AGAIN_S)
     else:

@@ -1,4 +1,4 @@
-"""A back end in a folder: jobs run as processes of this machine, or live as a script says. For tests.
+"""A back end in a folder: a job lives as a test says, or runs as a process of this machine when it is told to.
 
 Its state is files alone, so that any process sees the same jobs, also after another was killed.
 """
@@ -38,10 +38,10 @@ class FakeBackend:
         Why it takes no jobs.
     refuses
         Its word when it refuses a job.
-    runs
-        Whether the words are run, at once and to their end; else a job waits until the script says otherwise.
     asked
         The calls it had, in order.
+    before
+        Is told of each call before it is answered.
     """
 
     folder: Path
@@ -51,7 +51,6 @@ class FakeBackend:
     takes_twice: bool = False
     unavailable: str = ""
     refuses: str = ""
-    runs: bool = True
     asked: list[str] = field(default_factory=list)
     before: Callable[[str], None] = lambda _: None
 
@@ -158,8 +157,6 @@ class FakeBackend:
         job_id = str(1 + max(map(int, self._all()), default=0))
         content = {"job": asdict(job), "seen": asdict(Seen(Phase.WAITING, reason="PENDING (Priority)"))}
         (self.folder / f"{job_id}.json").write_text(json.dumps(content))
-        if self.runs:
-            self.run(job_id)
         return job_id
 
     def _all(self) -> dict[str, dict[str, Any]]:

@@ -64,7 +64,7 @@ def far(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
     configure(Site(home), python=sys.executable, settle="0 s", every="1 s", call="1 s")
     (tmp_path / "cluster").mkdir()
-    backend, clock = FakeBackend(tmp_path / "cluster", runs=False), HandClock()
+    backend, clock = FakeBackend(tmp_path / "cluster"), HandClock()
     watch = lambda: clock.now.timestamp()  # noqa: E731
     monkeypatch.setattr(Remote, "of", lambda opened: Remote(opened, Asking(opened.site, lambda *_: backend, watch)))
     monkeypatch.setattr("xpcs_assets.copies.database.clock_of", lambda _: clock)

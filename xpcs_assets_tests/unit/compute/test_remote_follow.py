@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -59,6 +60,21 @@ def test_a_back_end_that_says_failed_is_not_believed_against_a_result(clusters: 
     assert found.take(about=job.name)[0] is not None
 
 
+def test_a_worker_that_was_killed_left_nothing_and_the_next_one_makes_the_result(clusters: Clusters) -> None:
+    found = clusters(python=sys.executable)
+    first = found.asked()
+    assert found.first.run("1", kill=True) == -9
+    assert found.tick(after_s=30) == []
+    assert (found.job(first.name).state, found.newest.state) == (FAILED, JobState.INTENDED)
+    found.tick(after_s=61)
+    assert found.first.run("2") == 0
+    (job,) = found.tick(after_s=30)
+    done, by = found.take(about=job.name)
+    assert done is not None
+    assert by is not None
+    assert (by.attempt, done.report["reused"]) == (2, False)
+
+
 def test_completed_for_a_worker_that_left_nothing_is_no_success(clusters: Clusters) -> None:
     found = clusters(settle="40 s")
     found.asked()
@@ -77,6 +93,21 @@ def test_a_result_that_is_seen_here_late_is_taken(clusters: Clusters) -> None:
     assert found.tick(after_s=30) == []
     found.leave_result(job)
     assert [each.name for each in found.tick(after_s=5)] == [job.name]
+
+
+def test_while_the_disk_of_results_is_away_nothing_is_concluded(clusters: Clusters) -> None:
+    found = clusters(settle="1 s")
+    job = found.asked()
+    store = found.beamline.root("store")
+    found.beamline.place("store")
+    found.ended(1, reason="FAILED")
+    store.rename(store.with_name("away"))
+    for _ in range(10):
+        assert found.tick(after_s=600) == []
+    assert found.states() == [JobState.ENDED]
+    assert "its result cannot be looked for: " in found.newest.reason
+    store.with_name("away").rename(store)
+    assert [each.name for each in found.tick(after_s=600)] == [job.name]
 
 
 def damaged(found: Cluster) -> None:
