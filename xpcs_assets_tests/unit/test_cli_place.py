@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from xpcs_assets.copies.meeting import Met
 from xpcs_assets.errors import RefusedError, SettingsError
 from xpcs_assets.places.marker import UNMARKED, Marker, leave_marker, read_marker
 from xpcs_assets.runs.folders import MARKER
+from xpcs_assets.site import Site
+from xpcs_assets_tests import sshd
+from xpcs_assets_tests.unit.conftest import Altered
 
 
 def place(beamline: OpenBeamline, *arguments: str) -> tuple[int, str]:
@@ -100,3 +104,25 @@ def test_a_place_that_is_not_named_right_is_refused(beamline: OpenBeamline, argu
         place(beamline, *arguments)
     with pytest.raises(SettingsError, match="no place 'cellar'"):
         place(beamline, "cellar", "--adopt")
+
+
+def test_a_place_over_ssh_is_met_and_shown_by_its_machine(site: Site, altered: Altered, tmp_path: Path) -> None:
+    if missing := sshd.why_missing():
+        pytest.skip(missing)
+    far, root = sshd.server().commands, tmp_path / "far"
+    root.mkdir()
+    host = {name: getattr(far, name) for name in ("address", "port", "user", "key", "known_hosts")}
+    with (site.home / "site.yaml").open("a") as file:
+        file.write(f"\nhosts: {json.dumps({'mirror-host': host})}\n")
+    beamline = altered({"places": {"mirror": {"kind": "ssh", "host": "mirror-host", "root": str(root)}}})
+    code, said = place(beamline, "mirror")
+    marker = read_marker(root)
+    assert marker is not None
+    assert (code, f"{far.where}:{root}" in said) == (0, True)
+    shown = told(beamline, "mirror")
+    assert (shown["found"], shown["failure_domain"]) == (marker.identity, "host 127.0.0.1")
+    (root / MARKER).unlink()
+    assert (place(beamline, "mirror")[0], place(beamline, "mirror", "--adopt")[0]) == (1, 0)
+    shutil.rmtree(root)
+    shown = told(beamline, "mirror")
+    assert (shown["unavailable"], shown["found"], shown["used_share"]) == ("No such file or directory",) * 2 + (None,)
