@@ -257,6 +257,9 @@ def why(beamline: BeamlineArgument, run_key: RunArgument, home: HomeOption = Non
         out.print(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.step:<14} {plain(event.what)}{took}")
     for word in opened.ledger.holds(beamline, run_key):
         out.print(f"held       by {word.set_by}: {plain(word.reason)}")
+    for step in state.steps:
+        if step.state == "waiting" and step.reason:
+            out.print(f"waits      {step.asset}: {plain(step.reason)}")
     out.print(f"now        {state.word}{_because(state.reason)}")
 
 

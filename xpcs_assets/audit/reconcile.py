@@ -18,7 +18,7 @@ from xpcs_assets.copies.ledger import ArrivalState, Event, Finding, FindingKind
 from xpcs_assets.copies.pending import uncopied
 from xpcs_assets.copies.standing import unfinished
 from xpcs_assets.errors import XpcsAssetsError
-from xpcs_assets.stage.further_transfer import COPY, STAGE
+from xpcs_assets.stage.moves import COPY, STAGE
 
 STEP = "reconcile"
 SETTLES = timedelta(minutes=10)

@@ -35,18 +35,18 @@ from xpcs_assets.settings import COPY_IN
 
 # Steps of one run are ordered by these: what a scientist waits for comes first.
 PRIORITY = {
-    "raw_file": 9,
-    "staged_copy": 8,
-    "correlation": 7,
-    "plots": 6,
-    "average": 5,
-    "returned_results": 5,
-    "checks": 4,
-    "metadata": 3,
-    "catalog_entry": 2,
-    "result_entry": 1,
+    "raw_file": 11,
+    "staged_copy": 10,
+    "correlation": 9,
+    "plots": 8,
+    "returned_results": 7,
+    "average": 6,
+    "checks": 5,
+    "metadata": 4,
+    "catalog_entry": 3,
+    "result_entry": 2,
+    COPY_IN: 1,
     "archive": 0,
-    COPY_IN: 0,
 }
 
 

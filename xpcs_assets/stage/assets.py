@@ -23,7 +23,7 @@ from xpcs_assets.orchestrate.bindings import Bound, Step, check, materialised
 from xpcs_assets.runs.manifest import Manifest
 from xpcs_assets.settings import ReturnResults
 from xpcs_assets.stage.further import copy_further
-from xpcs_assets.stage.further_transfer import Waits
+from xpcs_assets.stage.moves import Waits
 from xpcs_assets.stage.returned import return_results
 from xpcs_assets.stage.staging import stage
 

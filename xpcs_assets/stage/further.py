@@ -22,16 +22,8 @@ from xpcs_assets.places.ssh import SshPlace
 from xpcs_assets.places.ssh_rsync import push
 from xpcs_assets.runs.folders import VersionFolder
 from xpcs_assets.stage.copy import complete, inside
-from xpcs_assets.stage.further_transfer import (
-    COPY,
-    Arrived,
-    Move,
-    Waits,
-    bring,
-    goes_by_transfer,
-    lacking_at,
-    settle,
-)
+from xpcs_assets.stage.further_transfer import bring, settle
+from xpcs_assets.stage.moves import COPY, Arrived, Move, Waits, goes_by_transfer, lacking_at
 
 RSYNC_LIMIT_S = 12 * 3600.0
 """How long one rsync may take; what it has brought till then is not sent again."""

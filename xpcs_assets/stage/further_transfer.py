@@ -8,22 +8,16 @@ counts once it was read at the target.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import PurePosixPath
 
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.copies.ledger import Errand, Ledger, RunVersion, Transfer, TransferState
-from xpcs_assets.errors import ConflictingBytesError, CopyError, NotFoundError, SettingsError, UnreachableError
-from xpcs_assets.places.globus import GlobusPlace
-from xpcs_assets.places.place import Place, Presence
-from xpcs_assets.places.transfer import Item, TransferPhase, Transfers, TransferSeen
-from xpcs_assets.runs.manifest import FileEntry
+from xpcs_assets.copies.ledger import Ledger, Transfer, TransferState
+from xpcs_assets.errors import ConflictingBytesError, CopyError, NotFoundError, UnreachableError
+from xpcs_assets.places.place import Presence
+from xpcs_assets.places.transfer import TransferPhase, Transfers, TransferSeen
+from xpcs_assets.stage.moves import STAGE, Arrived, Move, Waits, transfers_between
 
-STAGE, COPY = "stage", "copy"
-"""What a transfer is for."""
 ATTEMPTS = 5
 """Transfers that fail one after the other; then a person is asked."""
 FIRST_PAUSE = timedelta(minutes=1)
@@ -39,105 +33,11 @@ _STATES = {
 }
 
 
-@dataclass(frozen=True)
-class Move:
-    """What is to be moved: the files of a version, from a folder of one place to a folder of another.
-
-    Attributes
-    ----------
-    version
-        Whose files.
-    purpose
-        :data:`STAGE` or :data:`COPY`.
-    source, source_folder, target, target_folder
-        From where and to where; folders are relative to the places' roots.
-    """
-
-    version: RunVersion
-    purpose: str
-    source: Place
-    source_folder: str
-    target: Place
-    target_folder: str
-
-    @property
-    def errand(self) -> Errand:
-        """What its transfers are written down under."""
-        of = self.version
-        return Errand(of.beamline, of.run_key, of.version, self.purpose, self.source.name, self.target.name)
-
-    def at_target(self, entry: FileEntry) -> str:
-        """Where a file arrives."""
-        return str(PurePosixPath(self.target_folder) / entry.path)
-
-    def lacking(self, renew: Callable[[int], None]) -> dict[str, str]:
-        """See :func:`lacking_at`."""
-        return lacking_at(self.target, self.target_folder, self.version.manifest.files, renew)
-
-    def item(self, entry: FileEntry) -> Item:
-        """A file as the service is told of it."""
-        source = str(PurePosixPath(self.source_folder) / entry.path)
-        return Item(source, self.at_target(entry), entry.size_bytes, entry.sha256)
-
-
-@dataclass(frozen=True)
-class Waits:
-    """It is not done yet, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """Every file was read at the target just now and is right.
-
-    Attributes
-    ----------
-    bytes_moved
-        What had to be brought.
-    came_from
-        The places they were brought from.
-    transfer
-        What brought them; None where nothing had to be brought, or no service did it.
-    """
-
-    bytes_moved: int
-    came_from: tuple[str, ...]
-    transfer: Transfer | None = None
-
-
-def goes_by_transfer(beamline: OpenBeamline, source: Place, target: Place) -> bool:
-    """Whether a service moves files between two places without us."""
-    both = isinstance(source, GlobusPlace) and isinstance(target, GlobusPlace)
-    return both and beamline.site.settings.globus is not None
-
-
 def asset_of(beamline: OpenBeamline, transfer: Transfer) -> str:
     """The asset that a transfer is a part of."""
     if transfer.purpose == STAGE:
         return "staged_copy"
     return beamline.settings.pipeline.copy_assets.get(transfer.target, "")
-
-
-@contextmanager
-def transfers_between(beamline: OpenBeamline, source: Place, target: Place) -> Iterator[Transfers]:
-    """The service that moves files between two places, its connections closed at the end.
-
-    Raises
-    ------
-    SettingsError
-        There is none for these two, or the site names no way to log in.
-    """
-    if not (isinstance(source, GlobusPlace) and isinstance(target, GlobusPlace)):
-        raise SettingsError(
-            f"no service moves files from {source.name!r} to {target.name!r}",
-            where=beamline.name,
-            remedy="Have both places of kind globus",
-        )
-    from xpcs_assets.places import globus_site
-
-    with closing(globus_site.transfers_between(beamline.site, source, target)) as service:
-        yield service
 
 
 def bring(beamline: OpenBeamline, move: Move, renew: Callable[[int], None]) -> Arrived | Waits:
@@ -213,29 +113,6 @@ def in_words(transfer: Transfer) -> str:
     named = f" (task {transfer.task})" if transfer.task else ""
     why = f": {transfer.reason}" if transfer.reason else ""
     return f"transfer {transfer.source} to {transfer.target}{named} is {transfer.state}{moved}{why}"
-
-
-def lacking_at(place: Place, folder: str, entries: Iterable[FileEntry], renew: Callable[[int], None]) -> dict[str, str]:
-    """Read what is in a folder of a place: why each file that is not right there is not, by its path in the manifest.
-
-    Raises
-    ------
-    CopyError
-        The place cannot be asked.
-    """
-    lacking = {}
-    for entry in entries:
-        renew(0)
-        path = str(PurePosixPath(folder) / entry.path)
-        found = place.stat(path)
-        if found.presence is Presence.UNKNOWN:
-            raise CopyError(f"what is there is not known: {found.reason}", where=f"{place.name}:{path}")
-        why = "it is not there"
-        if found.presence is Presence.YES:
-            why = entry.differs(place.digest(path, entry.kinds))
-        if why:
-            lacking[entry.path] = why
-    return lacking
 
 
 def _refuse_others(move: Move, lacking: dict[str, str]) -> None:

@@ -4,6 +4,8 @@ Most often it asks the ledger alone. A service that gives no answer is asked aga
 """
 
 import json
+import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -24,9 +26,12 @@ from xpcs_assets.copies.ledger import Transfer, TransferState
 from xpcs_assets.errors import UnreachableError, XpcsAssetsError
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, PRIORITY_TAG, partition_in_progress, was_requested
 from xpcs_assets.orchestrate.bindings import Bound
-from xpcs_assets.stage.further_transfer import STAGE, asset_of, look_at, pause, transfers_between
+from xpcs_assets.places.transfer import Transfers
+from xpcs_assets.stage.further_transfer import asset_of, look_at, pause
+from xpcs_assets.stage.moves import STAGE, transfers_between
 
 LOOKS_PER_TICK = 20
+TICK_S = 20.0  # Dagster ends a tick that takes a minute
 
 
 def build(bound: Bound, ingest_job: str, chain: list[AssetsDefinition]) -> list[SensorDefinition]:
@@ -120,23 +125,29 @@ def _look_around(
 ) -> tuple[list[Transfer], list[str]]:
     """The transfers whose assets have something to do now; and what a person should know."""
     beamline, ended, told = bound.beamline, [], []
-    now = beamline.ledger.clock()
-    for transfer in memory.in_turn(under_way):
-        memory.last = transfer.submission
-        if transfer.next_at > now or memory.asked_lately(transfer, now):
-            continue
-        if partition_in_progress(instance, beamline.name, transfer.run_key):
-            continue
-        try:
-            source, target = beamline.place(transfer.source), beamline.place(transfer.target)
-            with transfers_between(beamline, source, target) as service:
-                if look_at(beamline, transfer, service):
+    now, until_s = beamline.ledger.clock(), time.monotonic() + TICK_S
+    with ExitStack() as stack:
+        services: dict[tuple[str, str], Transfers] = {}
+        for transfer in memory.in_turn(under_way):
+            if time.monotonic() > until_s:
+                break
+            memory.last = transfer.submission
+            if transfer.next_at > now or memory.asked_lately(transfer, now):
+                continue
+            if partition_in_progress(instance, beamline.name, transfer.run_key):
+                continue
+            try:
+                way = (transfer.source, transfer.target)
+                if way not in services:
+                    places = [beamline.place(name) for name in way]
+                    services[way] = stack.enter_context(transfers_between(beamline, *places, patient=False))
+                if look_at(beamline, transfer, services[way]):
                     ended.append(transfer)
-        except UnreachableError as error:  # nor would it answer about the others
-            told.append(str(error))
-            break
-        except XpcsAssetsError as error:
-            told.append(f"{transfer.run_key}: {error}")
+            except UnreachableError as error:  # nor would it answer about the others
+                told.append(str(error))
+                break
+            except XpcsAssetsError as error:
+                told.append(f"{transfer.run_key}: {error}")
     return ended, told
 
 

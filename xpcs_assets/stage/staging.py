@@ -14,7 +14,8 @@ from xpcs_assets.places.place import Place
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.runs.folders import VersionFolder
 from xpcs_assets.stage.copy import Staged, complete, inside, record_staged, stage_run
-from xpcs_assets.stage.further_transfer import STAGE, Move, Waits, bring, goes_by_transfer, settle
+from xpcs_assets.stage.further_transfer import bring, settle
+from xpcs_assets.stage.moves import STAGE, Move, Waits, goes_by_transfer
 
 
 @dataclass(frozen=True)

@@ -127,3 +127,21 @@ def test_a_check_passes_when_nothing_speaks_against_it(reasons: list[str], passe
 def test_rows_become_a_table() -> None:
     made = table([{"q_inv_angstrom": 0.01, "tau_s": 0.5}])
     assert [record.data for record in made.records] == [{"q_inv_angstrom": 0.01, "tau_s": 0.5}]  # type: ignore[attr-defined]
+
+
+def test_a_step_that_waits_is_not_done_and_nothing_is_made(bound: Bound, quiet: None) -> None:
+    @bound.asset("staged_copy", description="a copy", may_wait=True)
+    def staged_copy(context):  # type: ignore[no-untyped-def]
+        with bound.step(context.partition_key, "staged_copy") as step:
+            step.waits_for = "a transfer"
+        if context.partition_key == "here":
+            yield materialised({})
+
+    for key, made in (("there", 0), ("here", 1)):
+        with DagsterInstance.ephemeral() as instance:
+            instance.add_dynamic_partitions(bound.partitions.name or "", [key])
+            result = materialize([staged_copy], instance=instance, partition_key=key)
+        assert result.success
+        assert len(result.get_asset_materialization_events()) == made
+        (event,) = bound.beamline.ledger.timeline("xpcs", key)
+        assert (event.step, event.what) == ("staged_copy", "waits: a transfer")

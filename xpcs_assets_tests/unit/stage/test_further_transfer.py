@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
+from typer.testing import CliRunner
 
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.cli import app
 from xpcs_assets.copies import transfer_book
 from xpcs_assets.copies.ledger import Evidence, TransferState
 from xpcs_assets.errors import ConflictingBytesError, CopyError
@@ -15,7 +18,8 @@ from xpcs_assets.places.globus_transfer import GlobusTransfers
 from xpcs_assets.runs.manifest import Manifest
 from xpcs_assets.site import Site
 from xpcs_assets.stage.further import FurtherCopy, copy_further
-from xpcs_assets.stage.further_transfer import ATTEMPTS, LONGEST_PAUSE, Waits, asset_of, look_at, transfers_between
+from xpcs_assets.stage.further_transfer import ATTEMPTS, LONGEST_PAUSE, asset_of, look_at
+from xpcs_assets.stage.moves import Waits, transfers_between
 from xpcs_assets.stage.staging import StagedRun, stage
 from xpcs_assets_tests.unit.stage.globus_site import GlobusSite, globus_site_at
 
@@ -216,6 +220,8 @@ def test_why_a_paused_transfer_waits_is_told_of_its_run(staged: GlobusSite) -> N
     step = next(step for step in state_of(staged.beamline, "A001").steps if step.asset == "copy_in_eagle")
     assert step.state == "waiting"
     assert "is paused: its credentials have expired" in step.reason
+    told = CliRunner().invoke(app, ["why", "xpcs", "A001", "--home", str(staged.home)]).output
+    assert re.search(r"waits +copy_in_eagle: transfer store to eagle \(task .*credentials have\s+expired", told)
     staged.server.service.resume(transfer.task)
     assert isinstance(sent(staged), FurtherCopy)
     assert is_whole(staged)
