@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -142,7 +142,11 @@ class SlurmServer:
             daemon.wait()
 
     def stop_all(self) -> None:
-        """End every daemon, the youngest first, and throw the folder away."""
+        """End every job and daemon, the youngest first, and throw the folder away."""
+        if "slurmctld" in self._daemons:
+            self._says(["scancel", "--user=root"])
+            with suppress(TimeoutError):  # a job's keeper outlives slurmd
+                self.wait_for(lambda: not self._says(["squeue", "--noheader"]), 10.0)
         for name in reversed(list(self._daemons)):
             self.stop(name)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -152,7 +156,7 @@ class SlurmServer:
         self.start("slurmctld", "-D")
         self.wait_for(lambda: self._says(["sinfo", "-h", "-o", "%T"]) in _READY)
 
-    def wait_for(self, holds: Callable[[], bool]) -> None:
+    def wait_for(self, holds: Callable[[], bool], patience_s: float = _PATIENCE_S) -> None:
         """Wait until something holds.
 
         Raises
@@ -160,7 +164,7 @@ class SlurmServer:
         TimeoutError
             It never did.
         """
-        give_up_s = time.monotonic() + _PATIENCE_S
+        give_up_s = time.monotonic() + patience_s
         while not holds():
             if time.monotonic() > give_up_s:
                 logs = "\n".join(f"{log.name}: {log.read_text()[-800:]}" for log in self.folder.glob("*.log"))
