@@ -142,14 +142,14 @@ class Remote:
 
     def _hand_over(self, job: BookedJob, name: str, until_s: float) -> BookedJob:
         made, ledger, settings = self.made(job, name), self.beamline.ledger, self.asking.settings(name)
+        if ledger.jobs_at(name, list(self.beamline.site.beamlines)) >= settings.max_jobs:
+            raise LaterError(f"{name} has the {settings.max_jobs} jobs that it may have")
         with self.asking.of(name) as backend:
             found = backend.find(job.name)
             if found is not None:
                 return self.change(job, JobState.SUBMITTED, backend=name, backend_id=found, reason="found by its name")
             if why := backend.why_unavailable():
                 raise NotTakenError(why)
-        if ledger.jobs_at(name, list(self.beamline.site.beamlines)) >= settings.max_jobs:
-            raise LaterError(f"{name} has the {settings.max_jobs} jobs that it may have")
         if self.asking.stopwatch() > until_s:
             raise LaterError("its turn comes")
         claimed = ledger.claim_job(job, name)

@@ -32,19 +32,26 @@ def tick(remote: Remote, budget_s: float) -> list[BookedJob]:
     for name in dict.fromkeys(job.backend for job in due if _is_followed(job)):
         if remote.asking.stopwatch() <= until_s:
             _follow(remote, name, [job for job in due if _is_followed(job) and job.backend == name])
+    are_taken = True  # what none takes now, none of the others that wait is offered either
     for job in due:
         if remote.asking.stopwatch() <= until_s and job.backend != LOCAL:
-            _apart(remote, job, lambda job: _move_on(remote, job, until_s + budget_s))
+            waits = job.state is JobState.INTENDED
+            if are_taken or not waits:
+                moved = _apart(remote, job, lambda job: _move_on(remote, job, until_s + budget_s))
+                are_taken = are_taken and (moved or not waits)
     return [job for job in _due(remote) if _apart(remote, job, lambda job: _is_to_be_taken(remote, job))]
 
 
-def _move_on(remote: Remote, job: BookedJob, until_s: float) -> None:
+def _move_on(remote: Remote, job: BookedJob, until_s: float) -> bool:
+    """Do what is next for a job; False for one that was offered and that none takes now."""
     if job.state is JobState.CANCELLING:
         remote.end(job)
     elif job.state is JobState.ENDED:
         _judge(remote, job)
     else:
-        remote.submit(job, until_s=until_s)
+        job = remote.submit(job, until_s=until_s)
+        return job.state is not JobState.INTENDED or job.backend == LOCAL
+    return True
 
 
 def _is_to_be_taken(remote: Remote, job: BookedJob) -> bool:

@@ -147,10 +147,18 @@ def test_a_back_end_that_takes_a_job_twice_makes_one_result(clusters: Clusters) 
 
 def test_no_more_jobs_are_handed_over_than_a_back_end_may_have(clusters: Clusters) -> None:
     found = clusters(max_jobs=1)
-    found.asked()
+    first = found.asked()
     second = found.asked("A001~wide", stride=2)
     assert (second.state, second.reason) == (JobState.INTENDED, "cluster has the 1 jobs that it may have")
-    found.ended()
+    for number in range(20):
+        request, key = second.request, f"A001~{number}"
+        found.beamline.ledger.intend_job("xpcs", key, 1, second.task, backend="cluster", request=request)
+    found.first.asked.clear()
+    found.tick(after_s=30)
+    assert found.first.asked == ["poll"]  # those that wait cost nothing
+    first = found.job(first.name)
+    found.leave_result(first)
+    found.first.say(first.backend_id, Seen(Phase.ENDED, 0))
     found.tick(after_s=30)
     assert len(found.first.jobs()) == 2
 
