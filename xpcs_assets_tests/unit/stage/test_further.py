@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,15 +13,16 @@ from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import LEASE_S, OpenBeamline
 from xpcs_assets.copies.ledger import CopyState, Evidence, Ledger
 from xpcs_assets.errors import ConflictingBytesError, CopyError, NotVerifiedError, RefusedError
-from xpcs_assets.places.marker import Marker, leave_marker
+from xpcs_assets.places import ssh_rsync
+from xpcs_assets.places.marker import Marker
 from xpcs_assets.places.posix import PosixPlace
-from xpcs_assets.places.ssh import SshPlace
 from xpcs_assets.prune.rules import counting
 from xpcs_assets.runs.manifest import Manifest
+from xpcs_assets.stage import further
 from xpcs_assets.stage.further import FurtherCopy, copy_further
 from xpcs_assets.stage.staging import stage
 from xpcs_assets.testing.faults import partials_below
-from xpcs_assets_tests import sshd
+from xpcs_assets_tests.contract.place_kinds import KINDS, PlaceKind
 from xpcs_assets_tests.storage import HandClock
 from xpcs_assets_tests.unit.conftest import Altered, bare_run
 
@@ -156,46 +158,69 @@ def test_one_worker_at_a_time_makes_a_copy(beamline: OpenBeamline) -> None:
         copied(beamline)
 
 
-@pytest.fixture
-def far(beamline: OpenBeamline, monkeypatch: pytest.MonkeyPatch) -> OpenBeamline:
-    """The same, its mirror reached over ssh."""
-    if reason := sshd.why_missing():
+@pytest.fixture(params=["ssh", "s3"])
+def kind(request: pytest.FixtureRequest) -> PlaceKind:
+    """A kind of place whose bytes are elsewhere."""
+    chosen = KINDS[request.param]
+    if reason := chosen.why_missing():
         pytest.skip(reason)
-    place, commands = beamline.place, sshd.server().commands
-    root, domain = str(beamline.root("mirror")), "another town"
-    identity = leave_marker(Path(root), Marker.new("mirror", "now")).identity
+    return chosen
+
+
+@pytest.fixture
+def far(beamline: OpenBeamline, kind: PlaceKind, monkeypatch: pytest.MonkeyPatch) -> OpenBeamline:
+    """The same beamline, its mirror of that kind."""
+    place, root = beamline.place, beamline.root("mirror")
+    identity = kind.mark(root, Marker.new("mirror", "now")).identity
 
     def opened(name: str) -> object:
-        return SshPlace(name, commands, root, domain, identity=identity) if name == "mirror" else place(name)
+        if name != "mirror":
+            return place(name)
+        return kind.open(root, "another town", name=name, identity=identity)
 
     monkeypatch.setattr(beamline, "place", opened)
     return beamline
 
 
-def test_a_copy_on_another_machine_is_brought_by_rsync_and_read_there(far: OpenBeamline) -> None:
+def there(beamline: OpenBeamline, kind: PlaceKind) -> dict[str, bytes]:
+    return {path: data for path, data in kind.contents(beamline.root("mirror")).items() if path.startswith("xpcs/")}
+
+
+def test_a_copy_elsewhere_is_read_there_and_made_once(far: OpenBeamline, kind: PlaceKind) -> None:
     done = copied(far)
     manifest = far.latest("A001").manifest
-    folder = Path(far.root("mirror")) / "xpcs" / "A001" / "v1"
-    assert Manifest.from_json((folder / "manifest.json").read_text()) == manifest
-    for entry in manifest.files:
-        assert (folder / "raw" / entry.path).read_bytes() == (far.source_root / "A001" / entry.path).read_bytes()
+    expected = {f"{RAW}/{entry.path}": (far.source_root / "A001" / entry.path).read_bytes() for entry in manifest.files}
+    found = there(far, kind)
+    assert Manifest.from_json(found.pop("xpcs/A001/v1/manifest.json").decode()) == manifest
+    assert found == expected
     assert (done.came_from, done.bytes_moved) == (("store",), manifest.size_bytes)
     assert far.ledger.copies("xpcs", "A001")[-1].evidence is Evidence.READ_BACK
     assert copied(far).bytes_moved == 0
 
 
-def test_what_rsync_finds_rotten_is_had_from_another_copy(far: OpenBeamline) -> None:
+def test_what_is_rotten_here_is_had_from_another_copy(far: OpenBeamline, kind: PlaceKind) -> None:
     staged_file(far).write_bytes(b"rotten")
     assert "detector" in copied(far).came_from
-    good = far.source_root / "A001" / "A001.imm"
-    assert (Path(far.root("mirror")) / RAW / "A001.imm").read_bytes() == good.read_bytes()
+    assert there(far, kind)[f"{RAW}/A001.imm"] == (far.source_root / "A001" / "A001.imm").read_bytes()
 
 
-def test_other_bytes_on_another_machine_stop_it_and_stay(far: OpenBeamline) -> None:
-    theirs = Path(far.root("mirror")) / RAW / "A001.imm"
-    theirs.parent.mkdir(parents=True)
-    theirs.write_bytes(b"theirs")
+def test_other_bytes_elsewhere_stop_it_and_stay(far: OpenBeamline, kind: PlaceKind) -> None:
+    kind.plant(far.root("mirror"), f"{RAW}/A001.imm", b"theirs")
     with pytest.raises(ConflictingBytesError, match=r"A001\.imm"):
         copied(far)
-    assert theirs.read_bytes() == b"theirs"
+    assert there(far, kind)[f"{RAW}/A001.imm"] == b"theirs"
     assert "mirror" not in {copy.place for copy in far.ledger.copies("xpcs", "A001")}
+
+
+def test_rsync_moves_what_goes_to_another_machine(
+    far: OpenBeamline, kind: PlaceKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[int] = []
+
+    def push(*asked: Any) -> int:
+        moved.append(ssh_rsync.push(*asked))
+        return moved[-1]
+
+    monkeypatch.setattr(further, "push", push)
+    copied(far)
+    assert moved == ([far.latest("A001").manifest.size_bytes] if kind is KINDS["ssh"] else [])
