@@ -169,8 +169,13 @@ def counted(session: Session, search: Search, viewer: Viewer, now: datetime, new
         query = select(inner.c.facet, inner.c.state, func.count()).group_by(inner.c.facet, inner.c.state)
         return Groups(query, (), bounded=True)
     still, asked.shared = (asked.shared, []) if asked.by_number else ([], asked.shared)
-    query = asked.matching(RecordRow.facet, RecordRow.state, func.count())
-    return Groups(query.group_by(RecordRow.facet, RecordRow.state), still, bounded=False)
+    pair = RecordRow.facet, RecordRow.state
+    if asked.by_number and not asked.sqlite:
+        # In the order of the index: PostgreSQL else reads the records and hashes them, which takes twice as long.
+        inner = asked.matching(*pair).order_by(*pair).subquery()
+        query = select(inner.c.facet, inner.c.state, func.count()).group_by(inner.c.facet, inner.c.state)
+        return Groups(query, still, bounded=False)
+    return Groups(asked.matching(*pair, func.count()).group_by(*pair), still, bounded=False)
 
 
 def numbers_query(names: Sequence[str], pids: Sequence[str], sees: ColumnElement[bool] | None) -> Select[Any]:
