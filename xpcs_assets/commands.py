@@ -159,10 +159,6 @@ class SshCommands:
         """The words that run others at the far side."""
         return [*self.ssh, self.address, "--", line_of(words)]
 
-    def hang_up(self) -> None:
-        """End the shared connection, if there is one; a call that is under way fails."""
-        run_here([*self.ssh, "-O", "exit", self.address], limit_s=self.connect_s)
-
     def run(self, words: Sequence[str], *, limit_s: float, data: bytes = b"") -> Answer:
         """See :meth:`Commands.run`."""
         with tempfile.TemporaryFile() as err:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from xpcs_assets.commands import SshCommands
+from xpcs_assets.commands import SshCommands, run_here
 
 _SSHD = "/usr/sbin/sshd"
 _START_S = 10.0
@@ -55,7 +55,7 @@ class Server:
 
     def stop(self) -> None:
         """End it, and the connection that is shared to it."""
-        self.commands.hang_up()
+        hang_up(self.commands)
         if self.process is not None:
             self.process.terminate()
             self.process.wait(_START_S)
@@ -97,6 +97,11 @@ def another_server() -> Iterator[Server]:
             yield made
         finally:
             made.stop()
+
+
+def hang_up(commands: SshCommands) -> None:
+    """End the shared connection, if there is one; what is under way over it fails."""
+    run_here([*commands.ssh, "-O", "exit", commands.address], limit_s=_START_S)
 
 
 def with_a_wrong_host_key(commands: SshCommands, folder: Path) -> SshCommands:

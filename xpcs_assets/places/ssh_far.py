@@ -244,7 +244,7 @@ class Far:
         if told["mtime_ns"] is not None:
             mtime_ns = int(str(told["mtime_ns"]))
             os.utime(descriptor, ns=(mtime_ns, mtime_ns))
-        os.fsync(descriptor)
+        self.wire.sync(descriptor)
         os.lseek(descriptor, 0, os.SEEK_SET)
         sha256 = hash_descriptor(descriptor, self.wire, [])["sha256"]
         if sha256 != told["sha256"]:
@@ -284,7 +284,7 @@ class Far:
             except FileNotFoundError:
                 raise ToldError("NotFoundError", "{!r} did not arrive".format(entry["path"]), _REPEAT) from None
             os.utime(descriptor, ns=(entry["mtime_ns"], entry["mtime_ns"]))
-            os.fsync(descriptor)
+            self.wire.sync(descriptor)
             if hash_descriptor(descriptor, self.wire, [])["sha256"] != entry["sha256"]:
                 raise ToldError("NotVerifiedError", "{!r} arrived as other bytes".format(entry["path"]), _REPEAT)
             *new_above, new_name = [*self.parts("new_path"), *_split(entry["path"])]

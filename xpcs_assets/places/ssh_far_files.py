@@ -10,6 +10,7 @@ import os
 import stat
 import struct
 import sys
+import threading
 import time
 import zlib
 from contextlib import suppress
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 BEAT_S = 5.0
+SYNC_S = 3600.0
+"""A disk that takes longer to have a file is not said to be at work any more."""
 DIGESTS = ("adler32", "md5")
 """The digests that can be made there beside sha256."""
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -68,6 +71,26 @@ class Wire:
         if time.monotonic() - self._beaten_s > BEAT_S:
             self.say(beat=True)
             self._beaten_s = time.monotonic()
+
+    def sync(self, descriptor: int) -> None:
+        """Have an open file or folder on the disk; a big file takes its time, in which this says that work goes on."""
+        failed = []  # type: list[OSError]
+
+        def act() -> None:
+            try:
+                os.fsync(descriptor)
+            except OSError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=act, daemon=True)
+        thread.start()
+        began_s = time.monotonic()
+        while thread.is_alive():
+            thread.join(BEAT_S)
+            if time.monotonic() - began_s < SYNC_S:
+                self.beat()
+        if failed:
+            raise failed[0]
 
     def give(self, data: bytes) -> None:
         """Send bytes of a file."""

@@ -106,7 +106,7 @@ def test_a_connection_that_is_cut_in_mid_put_leaves_nothing_and_the_repeat_ends(
     def cut() -> Iterator[bytes]:
         yield DATA
         until(lambda: bool(partials_below(root)))
-        server.commands.hang_up()
+        sshd.hang_up(server.commands)
         while True:
             yield DATA
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,7 +153,7 @@ def test_files_of_keys_may_have_odd_names(far: SshCommands, tmp_path: Path) -> N
     try:
         assert odd.run(["echo", "there"], limit_s=20).out == b"there\n"
     finally:
-        odd.hang_up()
+        sshd.hang_up(odd)
 
 
 def test_one_connection_serves_many_calls(far: SshCommands) -> None:
@@ -177,8 +178,10 @@ def test_a_machine_that_came_back_is_reached_again(another: sshd.Server) -> None
     assert another.commands.run(["true"], limit_s=20).code == 0
 
 
-def test_hanging_up_without_a_connection_is_no_error() -> None:
-    NO_HOST.hang_up()
+def test_more_calls_at_once_than_one_connection_takes_are_made_all_the_same(far: SshCommands) -> None:
+    with ThreadPoolExecutor(14) as threads:
+        answers = list(threads.map(lambda _: far.run(["sh", "-c", "sleep 1; echo done"], limit_s=60).out, range(14)))
+    assert answers == [b"done\n"] * 14
 
 
 @pytest.mark.parametrize("spoil", ["open to others", "a link", "a file"])

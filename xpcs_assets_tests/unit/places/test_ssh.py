@@ -156,6 +156,29 @@ def test_a_far_side_that_takes_nothing_is_given_up(root: Path, monkeypatch: pyte
         pass
 
 
+_SLOW = b"""
+import os, stat, time
+def slow(descriptor, fsync=os.fsync):
+    time.sleep(1.5 if stat.S_ISREG(os.fstat(descriptor).st_mode) else 0)
+    fsync(descriptor)
+os.fsync = slow
+"""
+
+
+def test_a_far_side_that_is_long_at_work_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ssh_session.sources()
+    changed = {name: _SLOW + data.replace(b"BEAT_S = 5.0", b"BEAT_S = 0.1") for name, data in real.items()}
+    monkeypatch.setattr(ssh_session, "sources", lambda: changed)
+    with session(FarSide(user="slow"), request_of(str(root), "put", path="x", sha256=""), "there", 1.0) as asked:
+        asked.hear()
+        asked.say(go_on=True)
+        assert asked.hear() == {"ready": True}
+        asked.pour(DATA)
+        asked.end_of_file()
+        asked.say(sha256=SHA256, mtime_ns=None)
+        assert asked.hear() == {"already_there": False}
+
+
 def test_a_source_that_fails_is_not_taken_for_a_machine_that_does(place: SshPlace, root: Path) -> None:
     def broken() -> Any:
         yield DATA
@@ -341,6 +364,9 @@ class Near:
 
     def beat(self) -> None:
         pass
+
+    def sync(self, descriptor: int) -> None:
+        os.fsync(descriptor)
 
 
 def far(root: Path, near: Near, do: str, **facts: Any) -> None:
