@@ -53,7 +53,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
         outside.append(dg.AssetSpec(bound.key("qmap"), group_name=settings.dagster_name, kinds={"hdf5"}))
     chain += stage.build_further(bound)
     ingest = _ingest_job(bound, chain)
-    sensors: list[dg.SensorDefinition] = []
+    sensors: list[dg.SensorDefinition] = [*stage_sensors.build(bound, ingest.name, chain)]
     if settings.pipeline.correlate is not None:
         chain += average.build(bound)
         sensors += correlate_sensors.build(bound, ingest.name)
@@ -61,7 +61,6 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     more_jobs = [prune_job, scrub_job, audit_job]
     sensors += [*prune_sensors.build(bound, prune_job), *arrive_sensors.build(bound, ingest.name)]
     sensors += audit_sensors.build(bound, scrub_job, audit_job, ingest.name)
-    sensors += stage_sensors.build(bound, ingest.name, chain)
     sensors += catalog_sensors.build_roster(bound)
     if settings.pipeline.correlate is not None:
         sensors += campaign_sensors.build(bound)

@@ -106,8 +106,9 @@ def test_the_part_of_a_run_that_is_asked_for_is_one_that_the_job_has(pipeline: P
     pipeline.run("ingest", KEY, only=CHAIN)
     globus.server.service.advance(globus.tasks[0].task_id)
     selection = {dg.AssetKey(["xpcs", name]) for name in asked_for(tick(pipeline))}
-    part = pipeline.repository.get_job("xpcs_ingest").get_subset(asset_selection=selection)
-    steps = {node.name for node in part.nodes}
+    job = pipeline.repository.get_job("xpcs_ingest")
+    assert {f"xpcs__{key.path[-1]}" for key in selection} <= {node.name for node in job.nodes}
+    steps = {node.name for node in job.get_subset(asset_selection=selection).nodes}
     assert {"xpcs__staged_copy", "xpcs__correlation", "xpcs__copy_in_eagle", "xpcs_judge_correlation"} <= steps
     assert "xpcs__raw_file" not in steps
 
