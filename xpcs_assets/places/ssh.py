@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from xpcs_assets.commands import SshCommands
-from xpcs_assets.errors import CopyError
+from xpcs_assets.errors import ConflictingBytesError, CopyError
 from xpcs_assets.places.files import ONLY_SHA256, Written, refuse_wrong_source
 from xpcs_assets.places.hashing import KINDS, Hasher
 from xpcs_assets.places.marker import UNMARKED, why_unknown
@@ -149,12 +149,22 @@ class SshPlace:
         with self._asked("put", path, sha256=sha256) as asked:
             found = self._answer(asked)
             if "there" in found:
+                self._refuse_other_digests(path, also)
                 return Written(found["there"], sha256, already_there=True)
             sent = self._send(asked, chunks, also)
             refuse_wrong_source(self._path(path), sent, sha256, also)
             asked.end_of_file()
             asked.say(sha256=sent.sha256, mtime_ns=mtime_ns)
             return Written(sent.size_bytes, sent.sha256, already_there=self._answer(asked)["already_there"])
+
+    def _refuse_other_digests(self, path: str, also: Mapping[str, str]) -> None:
+        """Refuse a file that is there, and is of the sha256 promised but not of the digests beside it."""
+        if also and self.digest(path, also).also != also:
+            raise ConflictingBytesError(
+                "the name is taken by other bytes than the digests say",
+                where=self._path(path),
+                remedy="One of them is wrong: take a new manifest",
+            )
 
     def _send(self, asked: Session, chunks: Iterable[bytes], also: Iterable[str]) -> Digests:
         hasher, size_bytes = Hasher(also), 0

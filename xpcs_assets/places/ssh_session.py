@@ -165,7 +165,9 @@ def _keep(commands: SshCommands, program: _Program) -> None:
 def _end_all() -> None:
     for (owner, _), waiting in _kept.items():
         while owner == os.getpid() and waiting:
-            waiting.pop().end()
+            program = waiting.pop()
+            program.process.kill()  # it has nothing to put away, and a machine that is gone is not waited for
+            program.end()
 
 
 def _explained(error: OutOfReachError, commands: SshCommands, ended: Answer | None) -> OutOfReachError:

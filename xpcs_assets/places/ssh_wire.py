@@ -109,7 +109,7 @@ class Session:
         while (line := self._line()) != token.encode() + b"\n":
             noise += len(line)
             if noise > _NOISE_BYTES:
-                raise CopyError(
+                raise OutOfReachError(
                     "the account's shell says too much when it starts",
                     where=self._where,
                     remedy="Let it print nothing where there is no terminal",

@@ -117,6 +117,7 @@ def test_a_shell_that_never_stops_saying_is_told(root: Path) -> None:
     place = SshPlace("there", FarSide(startup="yes"), str(root))
     with pytest.raises(CopyError, match="the account's shell says too much"):
         place.put("x", [DATA])
+    assert "the account's shell says too much" in place.why_unavailable()
     assert place.stat("x").presence is Presence.UNKNOWN
 
 
@@ -193,6 +194,14 @@ def test_bytes_of_another_digest_are_not_kept(place: SshPlace, root: Path) -> No
     with pytest.raises(SourceDiffersError, match="md5"):
         place.put("x", [DATA], sha256=SHA256, also={"md5": "0" * 32})
     assert (place.list().files, partials_below(root)) == ((), ())
+
+
+def test_a_file_that_is_there_has_every_digest_that_was_promised(place: SshPlace) -> None:
+    md5 = hashlib.md5(DATA, usedforsecurity=False).hexdigest()
+    place.put("x", [DATA])
+    assert place.put("x", [], sha256=SHA256, also={"md5": md5}).already_there
+    with pytest.raises(ConflictingBytesError, match="other bytes than the digests say"):
+        place.put("x", [], sha256=SHA256, also={"md5": "0" * 32})
 
 
 def test_a_listing_of_many_names_is_whole(place: SshPlace, root: Path) -> None:
