@@ -6,6 +6,7 @@ A job has succeeded when the worker's report and the result lie there, whatever 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from xpcs_assets.compute.backend import Phase, Seen
 from xpcs_assets.compute.remote import SILENT, Remote
@@ -15,10 +16,11 @@ from xpcs_assets.compute.remote_job import call_of, rungs
 from xpcs_assets.copies.job_book import OPEN
 from xpcs_assets.copies.ledger import BookedJob, JobState
 from xpcs_assets.errors import ComputeError, NotFoundError, SettingsError, UnreachableError, XpcsAssetsError
-from xpcs_assets.runs.key import split_analysis_key
+from xpcs_assets.runs.key import analysis_key, split_analysis_key
 from xpcs_assets.settings_compute import LOCAL
 
 _SEEN_AGAIN_S = 1.0
+_MULTITAU = "without-twotime"
 
 
 def tick(remote: Remote, budget_s: float) -> list[BookedJob]:
@@ -154,8 +156,10 @@ def _verdict(remote: Remote, job: BookedJob, end: End, error: XpcsAssetsError | 
 
 def _then(remote: Remote, job: BookedJob, verdict: Verdict, *, spoiled: bool = False) -> None:
     if verdict.rung is None:
-        reason = verdict.reason + (_without_twotime(remote, job) if verdict.is_too_big else "")
-        remote.change(job, JobState.PARKED, reason=reason)
+        request = {**job.request, "is_too_big": verdict.is_too_big}
+        key = without_twotime(replace(job, request=request))
+        told = f"{verdict.reason}. Its multi-tau alone is asked for as {key}" if key else verdict.reason
+        remote.change(job, JobState.PARKED, reason=told, request=request)
         return
     request = {name: job.request[name] for name in ("call", "config")}
     remote.beamline.ledger.try_again(
@@ -167,10 +171,14 @@ def _then(remote: Remote, job: BookedJob, verdict: Verdict, *, spoiled: bool = F
     )
 
 
-def _without_twotime(remote: Remote, job: BookedJob) -> str:
-    """What a person may do: an analysis without two-time is another recipe, and never made in this one's place."""
-    if call_of(job).settings.analysis_type != "both":
+def without_twotime(job: BookedJob) -> str:
+    """The analysis key under which the multi-tau of a job that was too big is made; empty where none is.
+
+    It is another recipe, and so has a name of its own: it is never made in the place of what was asked for.
+    """
+    is_wanted = job.request.get("is_too_big") and call_of(job).settings.analysis_type == "both"
+    run_key, name = split_analysis_key(job.analysis_key)
+    try:
+        return analysis_key(run_key, f"{name}-{_MULTITAU}" if name else _MULTITAU) if is_wanted else ""
+    except SettingsError:  # the name is as long as it may be
         return ""
-    run_key, _ = split_analysis_key(job.analysis_key)
-    command = f"xpcs-assets reprocess {remote.beamline.name} {run_key} --name multitau --set analysis_type=multitau"
-    return f". Its multi-tau alone may fit: `{command}`"

@@ -110,6 +110,11 @@ def chosen(bound: Bound, key: str, config: Any) -> tuple[AnalysisSettings, str]:
     return replace(own, **wanted), config.qmap
 
 
+def settings_config(settings: AnalysisSettings) -> dict[str, Any]:
+    """The run config that asks for these settings."""
+    return {name: getattr(settings, name) for name in _CHOICES}
+
+
 def report_qmap(bound: Bound, instance: DagsterInstance, done: Analysed) -> None:
     """Report the beamline's one q-map when it was corrected; what was made with the old one is then out of date.
 

@@ -4,7 +4,9 @@ It asks the book of jobs, and a back end only when something is under way there,
 and again is asked for less often each time.
 """
 
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from typing import Any
 
 from dagster import (
     DagsterInstance,
@@ -19,9 +21,10 @@ from dagster import (
 
 from xpcs_assets.compute.analyse import correlate_settings
 from xpcs_assets.compute.remote import Remote
-from xpcs_assets.compute.remote_follow import tick
+from xpcs_assets.compute.remote_follow import tick, without_twotime
+from xpcs_assets.compute.remote_job import call_of
 from xpcs_assets.copies.ledger import BookedJob, JobState
-from xpcs_assets.correlate.assets import JOB_TAG
+from xpcs_assets.correlate.assets import JOB_TAG, settings_config
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, PRIORITY_TAG, partition_in_progress
 from xpcs_assets.orchestrate.bindings import Bound
 
@@ -51,8 +54,8 @@ def build(bound: Bound, ingest_job: str) -> list[SensorDefinition]:
         over = [job for job in tick(remotes[0], BUDGET_S) if _has_turn(bound, context.instance, job)]
         if not over:
             return SkipReason("no analysis is over")
-        requests = [_request(bound, job) for job in over[:REQUESTS_PER_TICK]]
-        keys = sorted({job.analysis_key for job in over[:REQUESTS_PER_TICK]})
+        requests = [request for job in over[:REQUESTS_PER_TICK] for request in _requests(bound, job)]
+        keys = sorted({str(request.partition_key) for request in requests})
         return SensorResult(
             run_requests=requests, dynamic_partitions_requests=[bound.partitions.build_add_request(keys)]
         )
@@ -66,23 +69,29 @@ def _has_turn(bound: Bound, instance: DagsterInstance, job: BookedJob) -> bool:
     return not (is_at_work and partition_in_progress(instance, bound.beamline.name, job.analysis_key))
 
 
-def _request(bound: Bound, job: BookedJob) -> RunRequest:
+def _requests(bound: Bound, job: BookedJob) -> Iterator[RunRequest]:
+    """What is asked for about a job that is over: its own run, and its multi-tau alone where the whole was too big."""
     beamline = bound.beamline
     asked = int(job.request.get("asked", 0))
     pause = min(FIRST_PAUSE * 2 ** min(asked, 8), LONGEST_PAUSE)
     beamline.ledger.note_job(
         job, job.reason, request={**job.request, "asked": asked + 1}, next_at=beamline.ledger.clock() + pause
     )
-    name, config = beamline.settings.dagster_name, job.request["config"]
-    back = ("returned_results",) if beamline.settings.pipeline.return_results is not None else ()
+    run_key = f"{beamline.name}:{job.name}:{job.state}:{asked}"
+    yield _request(bound, job.analysis_key, run_key, job.request["config"], {JOB_TAG: job.name})
+    if key := without_twotime(job):
+        config = settings_config(call_of(job).settings) | {"analysis_type": "multitau"}
+        config["qmap"] = job.request["config"].get("qmap", "")
+        yield _request(bound, key, f"{beamline.name}:{job.name}:without-twotime", config, {})
+
+
+def _request(bound: Bound, key: str, run_key: str, config: Mapping[str, Any], tags: Mapping[str, str]) -> RunRequest:
+    settings = bound.beamline.settings
+    back = ("returned_results",) if settings.pipeline.return_results is not None else ()
     return RunRequest(
-        partition_key=job.analysis_key,
-        run_key=f"{beamline.name}:{job.name}:{job.state}:{asked}",
+        partition_key=key,
+        run_key=run_key,
         asset_selection=[bound.key(asset) for asset in ("correlation", "plots", "result_entry", *back)],
-        run_config={"ops": {f"{name}__correlation": {"config": config}}} if config else None,
-        tags={
-            BEAMLINE_TAG: beamline.name,
-            PRIORITY_TAG: str(beamline.settings.queue.priority),
-            JOB_TAG: job.name,
-        },
+        run_config={"ops": {f"{settings.dagster_name}__correlation": {"config": dict(config)}}} if config else None,
+        tags={BEAMLINE_TAG: bound.beamline.name, PRIORITY_TAG: str(settings.queue.priority), **tags},
     )

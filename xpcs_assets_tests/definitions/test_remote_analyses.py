@@ -138,6 +138,29 @@ def test_what_was_given_up_fails_visibly_once_and_the_raw_data_go_on(far: Far) -
     assert state_of(far.pipeline.beamline, key).word == "working"
 
 
+def test_multitau_alone_of_what_was_too_big_is_asked_for_under_a_name_of_its_own(far: Far) -> None:
+    key = far.pipeline.drop(far.pipeline.simulated().folder)
+    far.pipeline.run("ingest", key, only=TO_G2[:2])
+    named = f"{key}~both"
+    far.pipeline.instance.add_dynamic_partitions("xpcs_runs", [named])
+    config = {"ops": {"xpcs__correlation": {"config": {"analysis_type": "both", "stride": 2}}}}
+    far.pipeline.run("ingest", named, run_config=config, only=("correlation",))
+    for job_id in ("1", "2"):
+        far.backend.say(job_id, Seen(Phase.ENDED, 1, "TIMEOUT", is_too_big=True))
+        requests = far.tick()
+        requests = far.tick() or requests
+    whole, alone = requests
+    assert (whole.partition_key, alone.partition_key) == (named, f"{named}-without-twotime")
+    assert not far.do(whole).success
+    reason = state_of(far.pipeline.beamline, named).reason
+    assert f"Its multi-tau alone is asked for as {named}-without-twotime" in reason
+    far.pipeline.instance.add_dynamic_partitions("xpcs_runs", [str(alone.partition_key)])
+    assert far.do(alone).success
+    words = far.backend.jobs()["3"].words
+    assert "--type=both" not in words
+    assert "--stride=2" in words
+
+
 def test_a_request_that_came_to_nothing_is_repeated_later(far: Far) -> None:
     key = far.pipeline.drop(far.pipeline.simulated().folder)
     far.pipeline.run("ingest", key, only=TO_G2)

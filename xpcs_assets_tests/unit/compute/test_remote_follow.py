@@ -9,6 +9,7 @@ import pytest
 
 from xpcs_assets.compute.backend import Phase, Seen
 from xpcs_assets.compute.remote_decide import TRIES
+from xpcs_assets.compute.remote_follow import without_twotime
 from xpcs_assets.copies.ledger import JobState
 from xpcs_assets.errors import ComputeError
 from xpcs_assets_tests.remote import Cluster
@@ -228,23 +229,24 @@ def test_what_is_too_big_goes_down_the_ladder_to_a_person(clusters: Clusters) ->
     found.failed(reason="TIMEOUT", is_too_big=True)
     (parked,) = found.tick(after_s=30)
     assert parked.reason.startswith("too big, also with less at once and more time: ")
-    assert "reprocess" not in parked.reason
+    assert without_twotime(parked) == ""
 
 
-def test_a_person_is_told_that_multitau_alone_may_fit_and_it_is_never_made_in_its_place(clusters: Clusters) -> None:
+def test_multitau_alone_of_what_was_too_big_has_a_name_of_its_own(clusters: Clusters) -> None:
     found = clusters()
-    found.asked("A001~both", analysis_type="both")
-    for _ in range(2):
-        found.failed(reason="OUT_OF_MEMORY", is_too_big=True)
-        taken = found.tick(after_s=30)
-        found.tick()
-    (parked,) = taken
-    assert parked.reason.endswith("`xpcs-assets reprocess xpcs A001 --name multitau --set analysis_type=multitau`")
-    types = {
-        option(tuple(word for part in job.words for word in part.split("=", 1)), "--type")
-        for job in found.first.jobs().values()
-    }
-    assert types == {"both"}
+    named = {"A001~both": "A001~both-without-twotime", f"A001~{'n' * 40}": ""}
+    for key, expected in named.items():
+        found.asked(key, analysis_type="both")
+        for _ in range(2):
+            (job,) = [each for each in found.jobs if each.is_open]
+            found.first.say(job.backend_id, Seen(Phase.ENDED, 1, "OUT_OF_MEMORY", is_too_big=True))
+            taken = found.tick(after_s=30)
+            found.tick()
+        (parked,) = [job for job in taken if job.analysis_key == key]
+        assert without_twotime(parked) == expected
+        assert parked.reason.endswith("is asked for as A001~both-without-twotime") == bool(expected)
+    types = {job.words[job.words.index("--type=both")] for job in found.first.jobs().values()}
+    assert types == {"--type=both"}  # the recipe itself never changes
 
 
 def test_a_job_that_is_forgotten_counts_as_lost_unless_its_result_is_there(clusters: Clusters) -> None:
