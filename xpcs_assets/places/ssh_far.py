@@ -294,7 +294,8 @@ class Far:
                 os.unlink(name, dir_fd=folder)
             for each in (descriptor, folder, new_folder):
                 os.close(each)
-            self._remove_empty_folders(above)
+        for folders in sorted({tuple(_split(entry["path"])[:-1]) for entry in self.request["entries"]}):
+            self._remove_empty_folders([*self.parts("path"), *folders])
         self.wire.say(done=True)
 
     def _has_arrived(self, entry: "dict[str, Any]") -> bool:
@@ -373,7 +374,11 @@ class Far:
     def _remove_empty_folders(self, parts: "list[bytes]") -> None:
         with suppress(OSError, ToldError):  # not empty: somebody's files stay
             for count in range(len(parts), 0, -1):
-                os.rmdir(parts[count - 1], dir_fd=open_below(self.root, parts[: count - 1]))
+                folder = open_below(self.root, parts[: count - 1])
+                try:
+                    os.rmdir(parts[count - 1], dir_fd=folder)
+                finally:
+                    os.close(folder)
 
     def sweep(self) -> None:
         """Remove the partials below a folder whose writers are dead."""

@@ -404,6 +404,21 @@ def test_a_file_system_without_hard_links_moves_and_still_overwrites_nothing(
     assert ((root / "x").read_bytes(), partials_below(root)) == (b"other", ())
 
 
+def test_a_request_about_many_files_holds_few_of_them_open(root: Path) -> None:
+    names = [f"deep/{number}" for number in range(100)]
+    (root / "arriving" / "deep").mkdir(parents=True)
+    for name in names:
+        (root / "arriving" / name).write_text(name)
+    entries = [{"path": name, "sha256": hashlib.sha256(name.encode()).hexdigest(), "mtime_ns": 0} for name in names]
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for do in ("arriving", "arrived", "arriving"):
+        far(root, near := Near(), do, path="arriving", new_path="run", entries=entries)
+    far(root, Near(), "settle", paths=["run/deep"] * 100)
+    assert near.said[-1] == {"left": []}
+    assert [path.name for path in root.iterdir()] == ["run"]
+    assert len(list(Path("/proc/self/fd").iterdir())) - before < 20
+
+
 def test_a_file_system_without_locks_is_written_and_never_swept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
