@@ -6,6 +6,7 @@ What cannot be read is a :class:`~xpcs_assets.errors.SettingsError` that names t
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -198,8 +199,19 @@ def _in_a_line(error: Exception) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
 
 
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice: the second would silently replace what somebody relies on."""
+    """Refuses a key that is given twice: the second would silently replace what somebody relies on.
+
+    Only ``true`` and ``false`` are booleans, as in YAML 1.2: a key ``on`` or a beamline ``no`` is the word.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML wants it so
+        first: [(tag, expression) for tag, expression in resolvers if tag != _BOOLEAN]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping whose keys are all different; what ``<<`` merges in may be given again."""
@@ -209,6 +221,9 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
 
 
 def _load(path: Path, model: type[M]) -> M:

@@ -46,6 +46,8 @@ def build(bound: Bound) -> list[AssetsDefinition]:
 
 def _look_into(beamline: OpenBeamline, taken: Taken) -> dict[str, str | int]:
     """What the raw file says of itself. A damaged one is a finding of the check ``raw_complete``, no error."""
+    if not taken.raw:
+        return {"raw_format": "none that is known"}
     from xpcs_assets.arrive.candidates import locate
     from xpcs_assets.readers.recognise import open_raw
 

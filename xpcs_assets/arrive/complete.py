@@ -13,9 +13,9 @@ from xpcs_assets.settings import Beamline
 def why_not(beamline: Beamline, candidate: Candidate, files: tuple[Seen, ...]) -> str:
     """The reason why a run that has stopped changing is not complete; empty when it is.
 
-    A run is complete when it has a raw file and everything the beamline file expects, no file is empty or
-    special, every HDF5 file opens and none is being written, and, where configured, the raw file holds as many
-    frames as the metadata promise.
+    A run is complete when it has a raw file (any file, where nothing is analysed) and everything the beamline file
+    expects, no file is empty or special, every HDF5 file opens and none is being written, and, where configured, the
+    raw file holds as many frames as the metadata promise.
     """
     for look in (_special, _names, _sizes, _hdf5, _frames):
         reason = look(beamline, candidate, files)
@@ -45,7 +45,8 @@ def _special(_: Beamline, candidate: Candidate, files: tuple[Seen, ...]) -> str:
 
 
 def _names(beamline: Beamline, candidate: Candidate, files: tuple[Seen, ...]) -> str:
-    if not raw_files(candidate.folder, files):
+    is_analysed = beamline.pipeline.correlate is not None or beamline.runs.source.complete_when.frames_recorded
+    if is_analysed and not raw_files(candidate.folder, files):
         return "no raw file is there yet"
     names = [Path(item.path).name for item in files]
     missing = [mask for mask in beamline.runs.expect if not fnmatch.filter(names, mask)]

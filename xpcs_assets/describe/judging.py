@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.describe.quality import Quality, frames_sane, g2_sane, raw_complete, raw_unreadable
+from xpcs_assets.describe.quality import Quality, any_files, frames_sane, g2_sane, raw_complete, raw_unreadable
 from xpcs_assets.errors import InputError, NotFoundError, RawDataError
 from xpcs_assets.readers.companions import raw_among
 from xpcs_assets.readers.metadata import find_metadata, read_acquisition
@@ -32,6 +32,8 @@ def judge_raw(beamline: OpenBeamline, version: RunVersion) -> Quality:
     manifest = version.manifest
     folder = _folder(beamline, version)
     raw = raw_among([folder / entry.path for entry in manifest.files if is_raw_name(Path(entry.path).name)])
+    if not raw and beamline.settings.pipeline.correlate is None:
+        return any_files(manifest, rules)
     if not raw:
         return raw_unreadable(RawDataError("the run has no raw file", where=folder), manifest, rules)
     try:

@@ -68,14 +68,25 @@ def raw_complete(
     )
 
 
+def any_files(manifest: Manifest, rules: Rules | None = None) -> Quality:
+    """Judge a run that is only kept and whose files no reader knows: whether they are empty is all that can be told."""
+    return _files_alone(Judge(rules or Rules()), manifest, (), "no file of the run has frames")
+
+
 def raw_unreadable(error: InputError | OSError, manifest: Manifest | None, rules: Rules | None = None) -> Quality:
     """Judge a run whose raw or metadata file does not open: a finding, and nothing else can be told."""
     judge = Judge(rules or Rules())
-    judged = judge.value("unreadable_files", 1, str(error))
-    files = [found for found in judge_files(judge, manifest, metadata=False) if found.name == "empty_files"]
-    done = {"unreadable_files", "empty_files"}
+    unreadable = judge.value("unreadable_files", 1, str(error))
+    return _files_alone(judge, manifest, (unreadable,), "a file of the run does not open")
+
+
+def _files_alone(judge: Judge, manifest: Manifest | None, first: tuple[Judgement, ...], why: str) -> Quality:
+    """Judge only whether files are empty; for all else ``why`` it was not judged."""
+    empty = [found for found in judge_files(judge, manifest, metadata=False) if found.name == "empty_files"]
+    judged = (*first, *empty)
+    done = {found.name for found in judged}
     left = [name for name, each in CRITERIA.items() if each.check == RAW and name not in done]
-    return Quality((judged, *files, *(judge.not_judged(name, "a file of the run does not open") for name in left)))
+    return Quality((*judged, *(judge.not_judged(name, why) for name in left)))
 
 
 def frames_sane(result: Result, rules: Rules | None = None, *, metadata: Path | None = None) -> Quality:

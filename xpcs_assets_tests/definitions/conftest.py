@@ -34,6 +34,11 @@ class Pipeline:
     instance: dg.DagsterInstance
     aside: Path
 
+    @property
+    def prefix(self) -> str:
+        """What the names of the beamline's jobs and partitions begin with."""
+        return self.beamline.settings.dagster_name
+
     def simulated(self, seed: int = 1, **options: Any) -> SimulatedRun:
         """A small run beside the detector's folder."""
         settings = {"format": "imm", "frames": 200, "shape": (48, 64), "n_dynamic": 4, "n_static": 12} | options
@@ -42,22 +47,23 @@ class Pipeline:
     def drop(self, folder: Path, name: str = "") -> str:
         """Move a run's folder into the detector's, submit it as it is, and make it a partition; its key."""
         target = self.beamline.source_root / (name or folder.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(folder, target)
         key = submit(self.beamline, target, as_is=True).key
-        self.instance.add_dynamic_partitions("xpcs_runs", [key])
+        self.instance.add_dynamic_partitions(f"{self.prefix}_runs", [key])
         return key
 
     def run(
         self, job: str, key: str, run_config: dict[str, Any] | None = None, only: tuple[str, ...] = ()
     ) -> dg.ExecuteInProcessResult:
         """Run a job, or only some of its assets, for one partition; a step that fails does not raise."""
-        definition = self.repository.get_job(f"xpcs_{job}")
+        definition = self.repository.get_job(f"{self.prefix}_{job}")
         return definition.execute_in_process(
             instance=self.instance,
             partition_key=key,
             run_config=run_config,
             raise_on_error=False,
-            asset_selection=[dg.AssetKey(["xpcs", name]) for name in only] or None,
+            asset_selection=[dg.AssetKey([self.beamline.name, name]) for name in only] or None,
         )
 
     def ingest(self, folder: Path, only: tuple[str, ...] = ()) -> RunState:
@@ -69,20 +75,20 @@ class Pipeline:
 
     def archive(self, *keys: str) -> dg.ExecuteInProcessResult:
         """Run the archive job for some runs."""
-        config = {"ops": {"xpcs_archive_runs": {"config": {"run_keys": list(keys)}}}}
-        job = self.repository.get_job("xpcs_archive")
+        config = {"ops": {f"{self.prefix}_archive_runs": {"config": {"run_keys": list(keys)}}}}
+        job = self.repository.get_job(f"{self.prefix}_archive")
         return job.execute_in_process(instance=self.instance, run_config=config, raise_on_error=False)
 
     def prune(self, **which: Any) -> dg.ExecuteInProcessResult:
         """Run the prune job for one copy."""
-        config = {"ops": {"xpcs_prune_copy": {"config": which}}}
-        job = self.repository.get_job("xpcs_prune")
+        config = {"ops": {f"{self.prefix}_prune_copy": {"config": which}}}
+        job = self.repository.get_job(f"{self.prefix}_prune")
         return job.execute_in_process(instance=self.instance, run_config=config, raise_on_error=False)
 
     def check(self, asset: str, name: str, key: str) -> dg.AssetCheckEvaluation:
         """The newest evaluation of a check for one partition."""
         records = self.instance.event_log_storage.get_asset_check_execution_history(
-            dg.AssetCheckKey(dg.AssetKey(["xpcs", asset]), name), limit=50
+            dg.AssetCheckKey(dg.AssetKey([self.beamline.name, asset]), name), limit=50
         )
         for record in records:
             event = record.event.dagster_event if record.event else None
@@ -112,11 +118,11 @@ def pipeline(home: Path) -> Iterator[Pipeline]:
     yield from open_pipeline(home)
 
 
-def open_pipeline(home: Path) -> Iterator[Pipeline]:
-    """Load the site's definitions and give them an instance."""
+def open_pipeline(home: Path, name: str = "xpcs") -> Iterator[Pipeline]:
+    """Load the site's definitions and give them an instance; the jobs are those of one beamline."""
     site = Site(home)
     aside = home / "aside"
     aside.mkdir(exist_ok=True)
     with dg.instance_for_test() as instance:
         repository = build_defs(site).get_repository_def()
-        yield Pipeline(site, OpenBeamline(site, site.beamlines["xpcs"]), repository, instance, aside)
+        yield Pipeline(site, OpenBeamline(site, site.beamline(name)), repository, instance, aside)

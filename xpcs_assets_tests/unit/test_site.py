@@ -144,3 +144,12 @@ def test_the_database_is_a_file_in_the_home_unless_another_is_named(site: Site) 
     assert site.database_url == f"sqlite:///{site.home}/ledger.db"
     (site.home / SITE_FILE).write_text("database: postgresql+psycopg2://host/xpcs\n")
     assert Site(site.home).database_url == "postgresql+psycopg2://host/xpcs"
+
+
+def test_a_key_called_on_is_that_word_and_true_is_the_only_yes(site: Site) -> None:
+    file = site.home / XPCS
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("  correlate:\n", "  correlate:\n    on: [local]\n    save_g2: true\n"), "utf-8")
+    correlate = Site(site.home).beamline("xpcs").pipeline.correlate
+    assert correlate is not None
+    assert (correlate.on, correlate.save_g2) == (("local",), True)
