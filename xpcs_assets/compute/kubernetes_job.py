@@ -24,6 +24,7 @@ CONTAINER = "worker"
 _DIGEST_BYTES = 16
 _NAME_LETTERS = 63  # of a Job: its pods' names begin with it
 _TMP = "xpcs-assets-tmp"
+_GRACE_S = 5  # the first process of a container does not hear a plea to end; what it leaves is whole at any time
 _NO_POD = "it has no pod yet; its events say why"
 
 
@@ -110,6 +111,7 @@ def manifest_of(job: Job, template: Template, resources: Resources) -> dict[str,
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _GRACE_S,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": template.user_id,

@@ -48,6 +48,7 @@ class Pod:
         self._process: subprocess.Popen[bytes] | None = None
         self._end: dict[str, Any] | None = None
         self._started_s = time.monotonic()
+        self._asked_s = 0.0
         self._lacks = int(self._container["resources"]["limits"].get(_GPU, 0)) > gpus
         if not self._lacks:
             self._start()
@@ -104,12 +105,15 @@ class Pod:
             self._finish(_ended("Succeeded" if well else "Failed", code=code, why="Completed" if well else "Error"))
         elif limit_s is not None and time.monotonic() - self._started_s > limit_s:
             self.end("DeadlineExceeded")
+        elif self._asked_s and time.monotonic() - self._asked_s > self._spec.get("terminationGracePeriodSeconds", 30):
+            self.end("Killed")
 
     def terminate(self) -> None:
         """Ask it to end; :meth:`look` finds when it has."""
         if self._process is None and self._end is None:
             self._end = _ended("Failed", code=137, why="Error")
         elif self._end is None:
+            self._asked_s = self._asked_s or time.monotonic()
             self._signal(signal.SIGTERM)
 
     def end(self, how: str) -> None:

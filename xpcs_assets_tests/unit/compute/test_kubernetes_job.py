@@ -66,6 +66,10 @@ def test_it_fits_the_level_restricted_and_says_nothing_of_the_cluster_to_the_job
     assert made["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
 
 
+def test_a_job_that_is_ended_has_seconds_for_it() -> None:
+    assert pod_of(asked())["terminationGracePeriodSeconds"] == 5
+
+
 def test_each_word_of_the_command_is_a_word_there() -> None:
     container = pod_of(asked())["containers"][0]
     assert container["command"] == ["xpcs-assets", "correlate", "a b"]
