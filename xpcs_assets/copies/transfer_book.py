@@ -141,8 +141,8 @@ class TransferBook(Book):
         state: TransferState | None = None,
         reason: str | None = None,
         task: str | None = None,
+        source: str | None = None,
         bytes_moved: int | None = None,
-        next_at: datetime | None = None,
     ) -> Transfer:
         """Write down what is known now; one that has ended stays as it is, and what is no news is not written.
 
@@ -155,7 +155,7 @@ class TransferBook(Book):
             row = _get(session, submission)
             if TransferState(row.state) not in UNDER_WAY:
                 return _transfer(row)
-            told = {"state": state and state.value, "reason": reason, "task": task, "next_at": next_at}
+            told = {"state": state and state.value, "reason": reason, "task": task, "source": source}
             news = {name: value for name, value in told.items() if value is not None and value != getattr(row, name)}
             moved = row.bytes_moved if bytes_moved is None else bytes_moved
             if news or moved - row.bytes_moved >= max(1, PROGRESS_SHARE * row.bytes_total):

@@ -90,12 +90,12 @@ def copy_further(beamline: OpenBeamline, key: str, name: str) -> FurtherCopy | W
 
 
 def _best(beamline: OpenBeamline, version: RunVersion, target: str) -> tuple[Place, Copy] | None:
-    """The copy to take the files from: that of a transfer under way, else the best one that can be asked now."""
+    """The copy to take the files from: that of a transfer that was begun, else the best one that can be asked now."""
     others = [copy for copy in sources(beamline, version) if copy.place != target]
     under_way = {
         each.source
         for each in beamline.ledger.transfers_of(beamline.name, version.run_key, version.version)
-        if each.is_under_way and (each.purpose, each.target) == (COPY, target)
+        if each.is_under_way and each.task and (each.purpose, each.target) == (COPY, target)
     }
     for copy in others:
         place = beamline.place(copy.place)

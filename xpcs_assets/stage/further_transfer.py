@@ -149,7 +149,9 @@ def _begin(
     except CopyError as error:
         ledger.change_transfer(transfer.submission, state=TransferState.FAILED, reason=str(error))
         raise
-    begun = ledger.change_transfer(transfer.submission, state=TransferState.ACTIVE, reason="", task=task)
+    begun = ledger.change_transfer(
+        transfer.submission, state=TransferState.ACTIVE, reason="", task=task, source=move.source.name
+    )
     return Waits(in_words(begun))
 
 

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from xpcs_assets import errors
 from xpcs_assets.cli import app
 from xpcs_assets.copies.copy_book import CopyState, Evidence
-from xpcs_assets.copies.ledger import ArrivalState
+from xpcs_assets.copies.ledger import ArrivalState, TransferState
 from xpcs_assets.correlate import average_command, merge_command, worker
 from xpcs_assets.definitions import build_defs
 from xpcs_assets.runs.recipe import AnalysisSettings
@@ -186,11 +186,11 @@ def test_every_asset_check_job_and_sensor_is_in_the_reference(site: Site) -> Non
 
 def test_every_state_and_evidence_is_in_the_reference() -> None:
     page = text_of("reference/states-and-exit-codes.md")
-    words = [str(word) for kind in (ArrivalState, CopyState, Evidence) for word in kind]
+    words = [str(word) for kind in (ArrivalState, CopyState, Evidence, TransferState) for word in kind]
     assert [word for word in words if f"`{word}`" not in page] == []
 
 
-@pytest.mark.parametrize("name", ["archive-and-prune.md"])
+@pytest.mark.parametrize("name", ["archive-and-prune.md", "send-copies-to-more-places.md"])
 def test_pieces_of_beamline_files_are_taken_by_a_beamline(name: str, site: Site) -> None:
     whole = yaml.safe_load((site.home / "beamlines" / "xpcs.yaml").read_text(encoding="utf-8"))
     pieces = blocks(DOCS / "how-to" / name, "yaml")

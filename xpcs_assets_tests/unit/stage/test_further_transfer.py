@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.cli import app
 from xpcs_assets.copies import transfer_book
-from xpcs_assets.copies.ledger import Evidence, TransferState
+from xpcs_assets.copies.ledger import CopyState, Evidence, TransferState
 from xpcs_assets.errors import ConflictingBytesError, CopyError
 from xpcs_assets.follow import state_of
 from xpcs_assets.places.globus_transfer import GlobusTransfers
@@ -300,3 +300,20 @@ def test_a_transfer_that_is_looked_at_tells_how_far_it_is(staged: GlobusSite, mo
         assert look_at(beamline, seen, service) is True
     (seen,) = beamline.ledger.transfers_under_way("xpcs")
     assert seen.state is TransferState.VERIFYING
+
+
+def test_the_next_attempt_takes_the_files_from_where_they_still_are(staged: GlobusSite) -> None:
+    staged.server.service.troubles = ["fails"]
+    waits(staged)
+    waits(staged)
+    path = {"place": "store", "path": RAW}
+    staged.beamline.ledger.mark_copy("xpcs", "A001", 1, **path, state=CopyState.REMOVED, reason="it was pruned")
+    for file in (staged.home / "store" / RAW).iterdir():
+        file.unlink()
+    staged.clock.advance(LONG_S)
+    assert "transfer detector to eagle" in waits(staged)
+    done = sent(staged)
+    assert isinstance(done, FurtherCopy)
+    assert done.came_from == ("detector",)
+    assert is_whole(staged)
+    assert staged.transfers()[-1].source == "detector"
