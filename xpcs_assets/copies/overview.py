@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, literal, select, tuple_
+from sqlalchemy import Select, and_, func, literal, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from xpcs_assets.copies.book import Book, value_of
@@ -20,6 +20,8 @@ from xpcs_assets.copies.database import Moment, reading
 from xpcs_assets.copies.leases import Hold, Lease
 from xpcs_assets.copies.removals import RemovalKind
 from xpcs_assets.copies.tables import BundleRow, BundleRunRow, CopyRow, HoldRow, LeaseRow, RemovalRow, VersionRow
+from xpcs_assets.copies.transfer_book import UNDER_WAY
+from xpcs_assets.copies.work_tables import TransferRow
 from xpcs_assets.runs.manifest import Manifest
 
 PAGE = 500
@@ -41,7 +43,7 @@ class Seen:
     others
         The version's other copies.
     holds, leases
-        Holds that stand on the run; leases of it that have not expired.
+        Holds that stand on the run; leases of it that have not expired, and what a service moves of it.
     archived
         Whether a copy in an archive that was read back is among the others.
     taken_later
@@ -231,7 +233,23 @@ def _leases(session: Session, page: Any, now: datetime) -> dict[str, list[Lease]
     found: dict[str, list[Lease]] = defaultdict(list)
     for row in session.scalars(query):
         found[row.run_key].append(value_of(Lease, row))
+    for transfer in session.scalars(_moving(page)):
+        purpose = f"transfer {transfer.source} to {transfer.target}"
+        of = (transfer.beamline, transfer.run_key, purpose)
+        found[transfer.run_key].append(Lease(*of, f"task {transfer.task}", fencing=0, expires_at=now))
     return found
+
+
+def _moving(page: Any) -> Select[TransferRow]:
+    """Transfers that a service works on while no process of ours holds a lease."""
+    states = [state.value for state in UNDER_WAY]
+    return (
+        select(TransferRow)
+        .where(TransferRow.beamline == page.c.beamline, TransferRow.run_key == page.c.run_key)
+        .where(TransferRow.state.in_(states), TransferRow.task != "")
+        .distinct()
+        .order_by(TransferRow.submission)
+    )
 
 
 def _archives(session: Session, page: Any) -> dict[tuple[str, int], set[str]]:

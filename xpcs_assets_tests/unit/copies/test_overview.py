@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from xpcs_assets.copies.ledger import BundleRun, Copy, CopyState, Evidence, Ledger
+from xpcs_assets.copies.ledger import BundleRun, Copy, CopyState, Errand, Evidence, Ledger, TransferState
 from xpcs_assets.copies.overview import Counted
 from xpcs_assets.runs.manifest import FileEntry, Manifest
 from xpcs_assets_tests.storage import HandClock
@@ -177,3 +177,19 @@ def test_intents_are_found_by_place_and_time(ledger: Ledger, clock: HandClock) -
     assert ledger.removed_since("b", "disk", clock.now - timedelta(seconds=20)) == {("r2", 1, "b/r2")}
     assert ledger.removed_since("b", "disk", clock.now) == frozenset()
     assert ledger.removed_since("b", "tape", clock.now - FAR) == frozenset()
+
+
+def test_a_run_that_a_service_moves_is_worked_on_until_that_has_ended(ledger: Ledger, runs: list[str]) -> None:
+    def worked_on() -> dict[str, list[str]]:
+        seen = ledger.copies_seen("b", "disk", until=ledger.clock() + FAR)
+        return {each.copy.run_key: [lease.purpose for lease in each.leases] for each in seen if each.leases}
+
+    ledger.intend_transfer(Errand("b", "r1", 1, "copy", "disk", "eagle"), "submission", 100, ledger.clock())
+    assert worked_on() == {}, "nothing was begun"
+    ledger.change_transfer("submission", state=TransferState.PAUSED, task="task 1")
+    assert worked_on() == {"r1": ["transfer disk to eagle"]}
+    one = ledger.copy_seen(next(copy for copy in ledger.copies("b", "r1") if copy.place == "disk"))
+    assert one is not None
+    assert [lease.holder for lease in one.leases] == ["task task 1"]
+    ledger.change_transfer("submission", state=TransferState.DONE)
+    assert worked_on() == {}
