@@ -42,7 +42,7 @@ def take(
     Raises
     ------
     ComputeError
-        It was given up; the message says why.
+        It was given up or cancelled; the message says why.
     XpcsAssetsError
         An input is missing or damaged.
     """
@@ -59,7 +59,7 @@ def take(
             job = remote.submit(job)
         if job.backend == LOCAL and job.state in (JobState.INTENDED, JobState.RUNNING):
             return _here(remote, planned, job, log), job
-    if job.state is JobState.PARKED:
+    if not job.is_open:
         raise _given_up(remote, job, log)
     return None, job
 
@@ -137,8 +137,9 @@ def _here(remote: Remote, planned: Planned, job: BookedJob, log: Callable[[str],
 def _given_up(remote: Remote, job: BookedJob, log: Callable[[str], None]) -> ComputeError:
     _tell_output(remote, job, log)
     remote.beamline.ledger.note_job(job, job.reason, next_at=NEVER)
+    how = f"given up after {job.attempt} attempts" if job.state is JobState.PARKED else f"it was {job.state}"
     return ComputeError(
-        f"given up after {job.attempt} attempts: {job.reason}",
+        f"{how}: {job.reason}",
         where=f"job {job.name} at {job.backend}",
         remedy="Mend the cause, then materialise correlation again",
     )

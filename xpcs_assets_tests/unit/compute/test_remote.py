@@ -252,3 +252,13 @@ def test_another_recipe_under_the_same_key_ends_the_job_for_the_one_before(clust
     found.first.say("2", Seen(Phase.RUNNING))
     found.tick(after_s=30)
     assert [found.job(each.name).state for each in (first, second)] == [JobState.CANCELLED, JobState.RUNNING]
+
+
+def test_a_dagster_run_about_a_job_that_was_cancelled_fails_with_that_and_begins_nothing(clusters: Clusters) -> None:
+    found = clusters()
+    found.first.unavailable = found.backends["other"].unavailable = "maintenance"
+    job = found.asked()
+    found.remote.cancel(job, "cancelled by ann")
+    with pytest.raises(ComputeError, match="it was cancelled: cancelled by ann"):
+        found.take(about=job.name)
+    assert found.states() == [JobState.CANCELLED]
