@@ -22,7 +22,7 @@ from xpcs_assets.copies.job_book import in_words
 from xpcs_assets.copies.ledger import BookedJob
 from xpcs_assets.engine.version import ENGINE
 from xpcs_assets.errors import RefusedError
-from xpcs_assets.orchestrate.adapter import newest, report_external
+from xpcs_assets.orchestrate.adapter import is_begun_again, newest, report_external
 from xpcs_assets.orchestrate.bindings import Bound, materialised, table
 from xpcs_assets.runs.key import split_analysis_key
 from xpcs_assets.runs.recipe import AnalysisSettings, described
@@ -73,7 +73,7 @@ def _correlate(bound: Bound, context: AssetExecutionContext, config: Any) -> tup
         context.log.info,
         qmap=qmap,
         config={name: getattr(config, name) for name in (*_CHOICES, "qmap")} if is_named else {},
-        about=context.run.tags.get(JOB_TAG, ""),
+        about="" if is_begun_again(context.run.tags) else context.run.tags.get(JOB_TAG, ""),
     )
 
 

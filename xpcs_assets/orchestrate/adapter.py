@@ -29,7 +29,13 @@ from dagster._core.execution.stats import StepEventStatus
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
-from dagster._core.storage.tags import GRPC_INFO_TAG, PARTITION_NAME_TAG, RUN_KEY_TAG
+from dagster._core.storage.tags import (
+    GRPC_INFO_TAG,
+    PARENT_RUN_ID_TAG,
+    PARTITION_NAME_TAG,
+    RETRY_NUMBER_TAG,
+    RUN_KEY_TAG,
+)
 from dagster._grpc.client import DagsterGrpcClient
 from dagster_shared.record import replace
 
@@ -194,6 +200,11 @@ def status_of_request(instance: DagsterInstance, run_key: str) -> str:
     """The status of the newest run that a sensor's request with this run key made; empty when there is none."""
     records = instance.get_run_records(RunsFilter(tags={RUN_KEY_TAG: run_key}), limit=1)
     return records[0].dagster_run.status.value if records else ""
+
+
+def is_begun_again(run_tags: Mapping[str, str]) -> bool:
+    """Tell whether a person had a run executed again; Dagster does so too, with one whose process it lost."""
+    return PARENT_RUN_ID_TAG in run_tags and RETRY_NUMBER_TAG not in run_tags
 
 
 def runs_of_partition(instance: DagsterInstance, beamline: str, partition: str, limit: int = 20) -> Sequence[RunRow]:

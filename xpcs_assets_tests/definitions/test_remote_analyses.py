@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +41,14 @@ class Far:
         told = self.pipeline.repository.get_sensor_def("xpcs_analyses")(context)
         return list(getattr(told, "run_requests", None) or [])
 
-    def do(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+    def do(self, request: dg.RunRequest, tags: Mapping[str, str] | None = None) -> dg.ExecuteInProcessResult:
         """Do what the sensor asks for."""
         job = self.pipeline.repository.get_job("xpcs_ingest")
         return job.execute_in_process(
             instance=self.pipeline.instance,
             partition_key=request.partition_key,
             run_config=request.run_config,
-            tags=request.tags,
+            tags={**request.tags, **(tags or {})},
             raise_on_error=False,
             asset_selection=request.asset_selection,
         )
@@ -133,7 +133,10 @@ def test_what_was_given_up_fails_visibly_once_and_the_raw_data_go_on(far: Far) -
     assert wait(far.pipeline.beamline, key, asset="catalog_entry", timeout_s=0) == 0
     far.clock.advance(86400)
     assert far.tick() == []
-    far.pipeline.run("ingest", key, only=("correlation",))  # a person's word begins anew
+    only = dg.RunRequest(**{**request._asdict(), "asset_selection": [dg.AssetKey(["xpcs", "correlation"])]})
+    lost = {"dagster/parent_run_id": failed.run_id, "dagster/retry_number": "1"}
+    assert not far.do(only, lost).success  # Dagster had lost the process: nothing new is begun
+    assert far.do(only, {"dagster/parent_run_id": failed.run_id}).success  # a person had it executed again
     assert len(far.backend.jobs()) == 2
     assert state_of(far.pipeline.beamline, key).word == "working"
 

@@ -207,3 +207,10 @@ def test_a_code_server_that_answers_is_told_from_one_that_does_not(code_server: 
     assert adapter.code_server_answers(tags(code_server))
     assert not adapter.code_server_answers(tags(free_port()))
     assert not adapter.code_server_answers({})
+
+
+def test_a_run_that_a_person_began_again_is_told_from_one_that_dagster_retried() -> None:
+    parent = {"dagster/parent_run_id": "1"}
+    assert adapter.is_begun_again(parent)
+    assert not adapter.is_begun_again(parent | {"dagster/retry_number": "1"})
+    assert not adapter.is_begun_again({})
