@@ -123,6 +123,6 @@ def open_pipeline(home: Path, name: str = "xpcs") -> Iterator[Pipeline]:
     site = Site(home)
     aside = home / "aside"
     aside.mkdir(exist_ok=True)
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         repository = build_defs(site).get_repository_def()
         yield Pipeline(site, OpenBeamline(site, site.beamline(name)), repository, instance, aside)

@@ -48,7 +48,7 @@ def quality(home: Path, text: str) -> Iterator[Pipeline]:
 def catalogued(pipeline: Pipeline, kind: str = "derived") -> tuple[str, dict[str, Any]]:
     """State and quality of the one result, or raw dataset, in the catalog."""
     (record,) = [found for found in EmbeddedCatalog(pipeline.beamline.engine).records("xpcs") if found.kind == kind]
-    return record.state, record.quality
+    return record.state, record.judgements
 
 
 def test_a_good_run_passes_every_check_which_say_by_which_limits(pipeline: Pipeline) -> None:
@@ -102,7 +102,7 @@ def test_frames_that_were_never_recorded_quarantine_the_run_until_its_files_are_
     shutil.copy2(right.raw, pipeline.beamline.source_root / run.name / right.raw.name)
     pipeline.run("ingest", state.key, only=TO_CATALOG)
     newest = EmbeddedCatalog(pipeline.beamline.engine).get(raw_pid("xpcs", state.key, 2))
-    assert newest.quality["passed"]
+    assert newest.judgements["passed"]
     after = state_of(pipeline.beamline, state.key)
     assert (after.version, after.quarantined) == (2, ())
 
