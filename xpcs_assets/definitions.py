@@ -63,7 +63,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     sensors += audit_sensors.build(bound, scrub_job, audit_job, ingest.name)
     sensors += catalog_sensors.build_roster(bound)
     if settings.pipeline.correlate is not None:
-        sensors += campaign_sensors.build(bound)
+        sensors += campaign_sensors.build(bound, ingest.name)
     if settings.pipeline.told:
         tell_job = catalog.build_job(bound)
         more_jobs.append(tell_job)

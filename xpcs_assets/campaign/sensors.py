@@ -3,7 +3,7 @@
 from typing import Any
 
 from dagster import (
-    AssetSelection,
+    AssetKey,
     DagsterInstance,
     DefaultSensorStatus,
     RunRequest,
@@ -27,13 +27,13 @@ REQUESTS_PER_TICK = 20
 LATER = 5
 
 
-def build(bound: Bound) -> list[SensorDefinition]:
-    """The campaign sensor of one beamline."""
+def build(bound: Bound, ingest_job: str) -> list[SensorDefinition]:
+    """The campaign sensor of one beamline; it asks for the analysis alone of the job of a run's assets."""
     keys = [bound.key(asset) for asset in steps_of(bound.beamline, analysis_key("any", "name"))]
 
     @sensor(
         name=f"{bound.beamline.settings.dagster_name}_campaigns",
-        target=AssetSelection.assets(*keys),
+        job_name=ingest_job,
         minimum_interval_seconds=5,
         default_status=DefaultSensorStatus.RUNNING,
         description="Members of campaigns that may be analysed now",
@@ -48,7 +48,7 @@ def build(bound: Bound) -> list[SensorDefinition]:
         for name in going:
             config = run_config(bound.beamline, progress(bound.beamline, name).campaign.config)
             asked = advance(bound.beamline, name, lambda run_key: how_ended(context.instance, run_key))
-            requests += [_request(bound, request, config) for request in asked]
+            requests += [_request(bound, request, config, keys) for request in asked]
         if not requests:
             return SkipReason(f"{', '.join(going)}: as many members as may be are under way")
         now = requests[:REQUESTS_PER_TICK]  # the others are asked for at the next tick: Dagster has no run of them yet
@@ -68,11 +68,12 @@ def how_ended(instance: DagsterInstance, run_key: str) -> RunEnd:
     return RunEnd.BADLY if status in {"FAILURE", "CANCELED"} else RunEnd.GOING
 
 
-def _request(bound: Bound, request: Request, config: dict[str, Any]) -> RunRequest:
+def _request(bound: Bound, request: Request, config: dict[str, Any], keys: list[AssetKey]) -> RunRequest:
     priority = bound.beamline.settings.queue.priority - LATER
     return RunRequest(
         run_key=request.run_key,
         partition_key=request.member.key,
         run_config=config,
+        asset_selection=keys,
         tags={BEAMLINE_TAG: bound.beamline.name, PRIORITY_TAG: str(priority)},
     )

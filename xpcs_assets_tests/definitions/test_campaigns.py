@@ -13,7 +13,7 @@ from xpcs_assets_tests.definitions.conftest import TO_G2, Pipeline
 
 
 def tick(pipeline: Pipeline) -> SensorResult | SkipReason:
-    (sensor,) = build(Bound.of(pipeline.beamline))
+    (sensor,) = build(Bound.of(pipeline.beamline), "xpcs_ingest")
     found = sensor(build_sensor_context(pipeline.instance, repository_def=pipeline.repository))
     assert isinstance(found, SensorResult | SkipReason)
     return found
@@ -33,6 +33,7 @@ def test_a_member_is_analysed_and_the_campaign_is_over(pipeline: Pipeline) -> No
     assert isinstance(asked, SensorResult)
     (request,) = asked.run_requests or ()
     assert (request.partition_key, request.tags["beamline"]) == (f"{key}~wide", "xpcs")
+    assert [each.path[-1] for each in request.asset_selection or ()] == ["correlation", "plots", "result_entry"]
     pipeline.instance.add_dynamic_partitions("xpcs_runs", [f"{key}~wide"])
     done = pipeline.run(
         "ingest", f"{key}~wide", dict(request.run_config), only=("correlation", "plots", "result_entry")
