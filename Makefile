@@ -15,8 +15,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then echo $$p; break; fi; done)
-# What the viewer (Qt), the browser and the private PostgreSQL of some tests need from Debian.
-DEBIAN := chromium postgresql libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0
+# What the viewer (Qt), the browser and the private servers (PostgreSQL, sshd, Slurm) of some tests need from Debian.
+DEBIAN := chromium postgresql libegl1 libgl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 openssh-server rsync \
+	slurm-wlm slurmdbd munge mariadb-server
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests make thousands of small files and wait for each to be on the disk: in memory where there is plenty of it.
 IN_MEMORY := $(shell [ "$$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 8000000 ] 2>/dev/null && echo /dev/shm)
@@ -78,13 +79,14 @@ $(VENV)/dev.stamp: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	touch $@ $(VENV)/run.stamp
 
-# Debian packages for some tests. Without them those tests skip and say which package they miss.
+# Debian packages for some tests. Without them those tests skip and say which package they miss. RUNLEVEL=1: no service of
+# theirs is started, the tests start their own.
 system:
 	@missing=""; for p in $(DEBIAN); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "installing$$missing"; \
-		{ apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; } >/dev/null \
+		{ apt-get update -q && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; } >/dev/null \
 		|| echo "could not install$$missing; the tests that need them are skipped" >&2; \
 	else echo "not root: the tests that need$$missing are skipped" >&2; fi
 
