@@ -42,6 +42,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     from xpcs_assets.plot import assets as plot
     from xpcs_assets.prune import assets as prune
     from xpcs_assets.prune import sensors as prune_sensors
+    from xpcs_assets.run_database import sensors as run_database_sensors
     from xpcs_assets.stage import assets as stage
     from xpcs_assets.stage import sensors as stage_sensors
 
@@ -59,7 +60,9 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
         sensors += correlate_sensors.build(bound, ingest.name)
     prune_job, (scrub_job, audit_job) = prune.build_job(bound), audit.build_jobs(bound)
     more_jobs = [prune_job, scrub_job, audit_job]
-    sensors += [*prune_sensors.build(bound, prune_job), *arrive_sensors.build(bound, ingest.name)]
+    from_database = settings.runs.source.run_database is not None
+    arrivals = (run_database_sensors if from_database else arrive_sensors).build(bound, ingest.name)
+    sensors += [*prune_sensors.build(bound, prune_job), *arrivals]
     sensors += audit_sensors.build(bound, scrub_job, audit_job, ingest.name)
     sensors += catalog_sensors.build_roster(bound)
     if settings.pipeline.correlate is not None:

@@ -24,6 +24,7 @@ from xpcs_assets.settings_compute import LOCAL, ComputeSettings, SchedulerSettin
 from xpcs_assets.settings_datacite import Datacite
 from xpcs_assets.settings_places import GlobusSettings, HostSettings, PlaceSettings
 from xpcs_assets.settings_quality import QualitySettings
+from xpcs_assets.settings_run_database import RunDatabaseSettings
 from xpcs_assets.units import Seconds, Share, SizeBytes
 
 NAME_RULE = "a beamline's name has lower-case letters, digits and '-', such as aps-8-id-i"
@@ -50,16 +51,30 @@ class CompleteWhen(Settings):
 
 
 class RunsFrom(Settings):
-    """Where runs come from."""
+    """Where runs come from: a watched folder, or a run database."""
 
-    watch: str = Field(description="The place whose folder is watched")
+    watch: str = Field("", description="The place whose folder is watched; left out with a run_database")
     path: str = Field("{run}/", description="Path of a run below it; ends in / when a run is a folder")
+    run_database: RunDatabaseSettings | None = Field(None, description="Asked for runs instead of the watched folder")
     documents: str = Field(
         "",
         description="Path of a run from entries of its bluesky start document, such as {data_directory}/{scan_name}; "
         "empty: no documents are taken",
     )
     complete_when: CompleteWhen = Field(CompleteWhen(), description="When a run counts as complete")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.run_database is None:
+            if not self.watch:
+                raise ValueError("give either watch or run_database")
+            return self
+        named = {"watch": self.run_database.source.place, "path": self.run_database.source.pattern}
+        said = {name: getattr(self, name) for name in named if name in self.model_fields_set}
+        if said != {name: named[name] for name in said}:
+            raise ValueError("with a run_database, its source says where the files lie: leave out watch and path")
+        # Whatever looks for files finds them by these two, wherever runs come from.
+        return self.model_copy(update=named) if not said else self
 
     @field_validator("path")
     @classmethod

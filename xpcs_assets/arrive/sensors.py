@@ -14,7 +14,7 @@ from dagster import (
     sensor,
 )
 
-from xpcs_assets.arrive.watch import Ready, Watch
+from xpcs_assets.arrive.watch import ASKED_AFTER_FAILURE, Ready, Watch
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, PRIORITY_TAG, runs_of_partition, was_requested
 from xpcs_assets.orchestrate.bindings import Bound
 
@@ -41,17 +41,24 @@ def build(bound: Bound, job_name: str) -> list[SensorDefinition]:
         if not watches:
             watches.append(Watch(bound.beamline))
         ready, told = _stay(watches[0])
-        for line in told:
-            context.log.warning(line)
-        ready = [new for item in ready if (new := _unless_asked(bound, context.instance, item)) is not None]
-        if not ready:
-            return SkipReason("; ".join(told) or "no new run is complete")
-        return SensorResult(
-            run_requests=[_request(bound, item) for item in ready],
-            dynamic_partitions_requests=[bound.partitions.build_add_request([item.key for item in ready])],
-        )
+        return asked_for(bound, context, ready, told)
 
     return [arrivals]
+
+
+def asked_for(
+    bound: Bound, context: SensorEvaluationContext, ready: list[Ready], told: list[str]
+) -> SensorResult | SkipReason:
+    """A tick's answer: an ingest run for each run that is ready, and what to warn of."""
+    for line in told:
+        context.log.warning(line)
+    ready = [new for item in ready if (new := _unless_asked(bound, context.instance, item)) is not None]
+    if not ready:
+        return SkipReason("; ".join(told) or "no new run is complete")
+    return SensorResult(
+        run_requests=[_request(bound, item) for item in ready],
+        dynamic_partitions_requests=[bound.partitions.build_add_request([item.key for item in ready])],
+    )
 
 
 def _stay(watch: Watch) -> tuple[list[Ready], list[str]]:
@@ -75,7 +82,7 @@ def _unless_asked(bound: Bound, instance: DagsterInstance, ready: Ready) -> Read
     newest = runs_of_partition(instance, bound.beamline.name, ready.key, limit=1)
     if [run.status for run in newest] != ["FAILURE"]:
         return None
-    arrival = bound.beamline.ledger.retake(bound.beamline.name, ready.key, "the Dagster run that was to take it failed")
+    arrival = bound.beamline.ledger.retake(bound.beamline.name, ready.key, ASKED_AFTER_FAILURE)
     return replace(ready, attempt=arrival.attempt)
 
 

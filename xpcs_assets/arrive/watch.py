@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from xpcs_assets.arrive.candidates import Candidate, Seen, files_of, find, fingerprint, key_of_refused, unreadable
 from xpcs_assets.arrive.complete import has_marker, why_not
+from xpcs_assets.arrive.still import Stillness
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Arrival, ArrivalState
 from xpcs_assets.errors import CopyError, RefusedError
@@ -23,6 +24,20 @@ SLICE = 50
 REQUEST_STANDS_S = 120.0
 ATTEMPTS = 3
 ASKED = "complete; asked to be taken"
+ASKED_AFTER_FAILURE = "the Dagster run that was to take it failed"
+
+
+def refuse_other_disk(beamline: OpenBeamline) -> None:
+    """Refuse to look where another disk lies than the one that should be there.
+
+    Raises
+    ------
+    CopyError
+        It is another, or cannot be told: what it lacks is not gone, and what it holds is not taken.
+    """
+    if reason := beamline.place(beamline.settings.runs.source.watch).why_unavailable():
+        remedy = f"`xpcs-assets place {beamline.name}` shows what is expected there"
+        raise CopyError(f"the watched folder is unavailable: {reason}", where=beamline.source_root, remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -44,21 +59,13 @@ class Ready:
     attempt: int
 
 
-@dataclass
-class _Still:
-    """Files as last seen, and since when they have not changed (s, monotonic)."""
-
-    fingerprint: str
-    since_s: float
-
-
 class Watch:
     """What one process remembers of a watched folder between its looks."""
 
     def __init__(self, beamline: OpenBeamline, clock: Callable[[], float] = time.monotonic) -> None:
         self._beamline = beamline
         self._clock = clock
-        self._still: dict[str, _Still] = {}
+        self._still = Stillness(clock)
         self._asked: dict[str, tuple[str, float]] = {}
         self._turn = 0
         taken = beamline.ledger.arrivals(beamline.name, states=[ArrivalState.TAKEN])
@@ -74,7 +81,7 @@ class Watch:
         CopyError
             It is not the disk that should be there: what it lacks is not gone, and what it holds is not taken.
         """
-        self._refuse_other_disk()
+        refuse_other_disk(self._beamline)
         ready = self._submitted(limit)
         candidates = self._candidates()
         for key in self._worth_a_look(list(candidates)):
@@ -84,13 +91,6 @@ class Watch:
             if found is not None:
                 ready.append(found)
         return ready
-
-    def _refuse_other_disk(self) -> None:
-        watched = self._beamline.settings.runs.source.watch
-        if reason := self._beamline.place(watched).why_unavailable():
-            remedy = f"`xpcs-assets place {self._beamline.name}` shows what is expected there"
-            where = self._beamline.source_root
-            raise CopyError(f"the watched folder is unavailable: {reason}", where=where, remedy=remedy)
 
     def refused_folders(self) -> list[str]:
         """Folders below the watched one that cannot be listed."""
@@ -135,7 +135,7 @@ class Watch:
         try:
             files = files_of(self._beamline.settings, candidate, self._beamline.source_root)
         except FileNotFoundError:
-            self._still.pop(candidate.key, None)  # it vanished between listing and reading; it may come back
+            self._still.forget(candidate.key)  # it vanished between listing and reading; it may come back
             return None
         except OSError as error:
             self._note(candidate, "", ArrivalState.WAITING, f"cannot be read: {error.strerror} ({error.filename})")
@@ -143,7 +143,7 @@ class Watch:
         seen = fingerprint(files)
         if not files or self._taken.get(candidate.key) == seen or self._is_asked(candidate.key, seen):
             return None
-        still_for_s = self._still_for(candidate.key, seen)
+        still_for_s = self._still.for_s(candidate.key, seen)
         when = self._beamline.settings.runs.source.complete_when
         if still_for_s < when.quiet and not has_marker(self._beamline.settings, candidate):
             return None
@@ -165,7 +165,7 @@ class Watch:
         known = self._beamline.ledger.arrival(self._beamline.name, candidate.key)
         if known is not None and known.fingerprint == seen and known.state is ArrivalState.TAKEN:
             self._taken[candidate.key] = seen
-            self._still.pop(candidate.key, None)
+            self._still.forget(candidate.key)
             return None
         if known is not None and known.fingerprint == seen and known.attempt >= ATTEMPTS:
             self._note(candidate, seen, ArrivalState.INCOMPLETE, known.reason)
@@ -221,10 +221,3 @@ class Watch:
             return fingerprint_asked == seen
         del self._asked[key]
         return False
-
-    def _still_for(self, key: str, seen: str) -> float:
-        now = self._clock()
-        known = self._still.get(key)
-        if known is None or known.fingerprint != seen:
-            self._still[key] = known = _Still(seen, now)
-        return now - known.since_s
