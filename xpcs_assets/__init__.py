@@ -14,7 +14,7 @@ Every measurement run is one partition, and goes through these steps, one folder
 
 ``runs`` says what a measurement is, ``readers`` reads raw formats, ``qmaps`` makes and reads q-maps, ``engine``
 correlates counts, ``results`` are written, opened, fitted and averaged, ``copies`` knows where every copy is,
-``places`` are where bytes live, ``compute`` is where heavy work runs.
+``places`` are where bytes live, ``compute`` is where heavy work runs, ``doctor`` sees whether all of it is in order.
 """
 
 from __future__ import annotations

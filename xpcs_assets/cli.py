@@ -20,6 +20,7 @@ from xpcs_assets.cli_audit import audit, repair, verify
 from xpcs_assets.cli_campaign import campaign, campaigns
 from xpcs_assets.cli_catalogs import catalogs
 from xpcs_assets.cli_crawl import crawl
+from xpcs_assets.cli_doctor import doctor
 from xpcs_assets.cli_inspect import inspect
 from xpcs_assets.cli_intake import intake, parked
 from xpcs_assets.cli_jobs import jobs
@@ -88,6 +89,7 @@ def correlate(context: typer.Context) -> None:
 
 app.command(name="qmap")(make_qmap)
 app.command()(inspect)
+app.command()(doctor)
 app.command()(place)
 app.command()(catalogs)
 app.command()(jobs)

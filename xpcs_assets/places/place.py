@@ -140,6 +140,9 @@ class Place(Protocol):
     def put_back(self, aside_path: str, path: str) -> None:
         """Move a file that was set aside to its name again; ConflictingBytesError when other bytes have it."""
 
+    def sweep(self, folder: str = "") -> int:
+        """Remove the partials below a folder whose writers are dead; how many those were."""
+
     def usage(self) -> Usage | None:
         """How full its disk is; None when that cannot be known."""
 

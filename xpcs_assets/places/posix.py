@@ -17,7 +17,7 @@ from xpcs_assets.places.moving import move_file, remove_empty_folders
 from xpcs_assets.places.place import Listing, Presence, RemovalPermit, Stat, Usage
 from xpcs_assets.places.reading import Hashed, Signature, told_as_copy_error
 from xpcs_assets.places.syscalls import SYSCALLS, Syscalls
-from xpcs_assets.runs.folders import ARRIVING_FOLDER, ASIDE_FOLDER, MARKER
+from xpcs_assets.runs.folders import ASIDE_FOLDER, UNLISTED
 from xpcs_assets.runs.manifest import check_relative
 
 _ABSENT = "it is not there"
@@ -209,7 +209,7 @@ class PosixPlace:
         """Each name below an open folder that is none of a folder, and whether it is one of a file."""
         for name in self.calls.names(folder):
             inner = path / name
-            if inner.parts in {(MARKER,), (ASIDE_FOLDER,), (ARRIVING_FOLDER,)}:
+            if len(inner.parts) == 1 and name in UNLISTED:
                 continue
             # What another has taken away since the folder was listed is not there.
             with suppress(FileNotFoundError, NotADirectoryError):

@@ -8,7 +8,7 @@ from typing import Any
 from xpcs_assets.errors import CopyError, NotVerifiedError
 from xpcs_assets.places.place import Listing, Presence
 from xpcs_assets.places.s3_bucket import Bucket
-from xpcs_assets.runs.folders import ASIDE_FOLDER, MARKER
+from xpcs_assets.runs.folders import UNLISTED
 from xpcs_assets.runs.manifest import check_relative
 
 ABSENT = "it is not there"
@@ -26,7 +26,7 @@ def list_objects(bucket: Bucket, folder: str) -> Listing:
     try:
         for path, size_bytes in _objects(bucket, folder):
             is_there = True
-            if not folder and path.split("/", 1)[0] in {MARKER, ASIDE_FOLDER}:
+            if not folder and path.split("/", 1)[0] in UNLISTED:
                 continue
             if _is_relative(path):
                 files.append(path)

@@ -15,7 +15,7 @@ from typing import IO, Any
 from xpcs_assets.errors import CopyError, named
 from xpcs_assets.places.marker import Marker
 from xpcs_assets.places.reading import told_as_copy_error
-from xpcs_assets.runs.folders import ARRIVING_FOLDER, ASIDE_FOLDER, MARKER, PARTIAL_SUFFIX
+from xpcs_assets.runs.folders import MARKER, PARTIAL_SUFFIX, UNLISTED
 
 PIECE_BYTES = 1 << 20
 _NOISE_BYTES = 1 << 16
@@ -171,7 +171,7 @@ def request_of(root: str, do: str, **facts: Any) -> dict[str, Any]:
         "do": do,
         "root": root,
         "marker": MARKER,
-        "not_listed": [MARKER, ASIDE_FOLDER, ARRIVING_FOLDER],
+        "not_listed": list(UNLISTED),
         "partial_suffix": PARTIAL_SUFFIX,
         **facts,
     }

@@ -20,8 +20,12 @@ ASIDE_FOLDER = ".xpcs-aside"
 """In a place's root: what was moved out of its name, into the trash or because its bytes are bad."""
 ARRIVING_FOLDER = ".xpcs-arriving"
 """In a place's root: what is being moved there, file by file under its own name, and was not read back yet."""
+FLIGHT_FOLDER = ".xpcs-flight"
+"""In a place's root: small files that only try the way there, and are taken away again at once."""
 MARKER = ".xpcs-assets-place"
 """In a place's root: which place this is."""
+UNLISTED = (MARKER, ASIDE_FOLDER, ARRIVING_FOLDER, FLIGHT_FOLDER)
+"""What a listing of all that a place holds leaves out."""
 
 
 @dataclass(frozen=True)
