@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from xpcs_assets import __version__
+from xpcs_assets.cli_alerts import alerts
 from xpcs_assets.cli_archive import retrieve
 from xpcs_assets.cli_audit import audit, repair, verify
 from xpcs_assets.cli_campaign import campaign, campaigns
@@ -93,6 +94,7 @@ app.command()(doctor)
 app.command()(place)
 app.command()(catalogs)
 app.command()(jobs)
+app.command()(alerts)
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

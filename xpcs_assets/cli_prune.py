@@ -22,14 +22,13 @@ from xpcs_assets.cli_shared import (
     plain,
     tell_error,
 )
+from xpcs_assets.plain import size
 
 if TYPE_CHECKING:
     from xpcs_assets.beamline import OpenBeamline
     from xpcs_assets.prune.forecast import Ahead, Forecast
     from xpcs_assets.prune.plan import Due, Plan
     from xpcs_assets.runs.retention import Retention
-
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def prune(
@@ -132,7 +131,7 @@ def _work_through(opened: OpenBeamline, plans: list[Plan], *, quiet: bool) -> in
     stayed = 0
     for done in prune_all(opened, plans):
         stayed += bool(done.refused)
-        told = f"{done.copy.state}: {counted(done.files, 'file')}, {_size(done.size_bytes)}"
+        told = f"{done.copy.state}: {counted(done.files, 'file')}, {size(done.size_bytes)}"
         if not quiet or done.refused:
             why = f"stays: {done.refused}" if done.refused else told
             out.print(f"{done.copy.place}:{plain(done.copy.path)}  {plain(why)}")
@@ -147,7 +146,7 @@ def _print_plan(opened: OpenBeamline, plan: Plan, coming: Forecast | None, *, ev
     from xpcs_assets.prune.pruning import ask
 
     goes, waits = len(plan.goes), len(plan.waits)
-    out.print(f"{plan.place}: {goes} of {plan.copies} copies are to go, {_size(_bytes(plan.goes))}")
+    out.print(f"{plan.place}: {goes} of {plan.copies} copies are to go, {size(_bytes(plan.goes))}")
     if goes:
         out.print(f"  list {plan.digest}")
         out.print("  each only if the other copies, read at that moment, are right")
@@ -155,7 +154,7 @@ def _print_plan(opened: OpenBeamline, plan: Plan, coming: Forecast | None, *, ev
         if question := ask(opened, plan):
             out.print(f"  asks: {question}")
     if waits:
-        out.print(f"  {waits} more may go, {_size(_bytes(plan.waits))}, and wait: {plan.why_waits}")
+        out.print(f"  {waits} more may go, {size(_bytes(plan.waits))}, and wait: {plan.why_waits}")
         if everything:
             columns([_row(due) for due in plan.waits])
     if everything:
@@ -172,8 +171,8 @@ def _print_plan(opened: OpenBeamline, plan: Plan, coming: Forecast | None, *, ev
 
 def _row(due: Due) -> tuple[str, ...]:
     others = "also in " + ", ".join(due.others)
-    size = _size(due.size_bytes) if due.size_bytes else "a part"
-    return ("   ", plain(due.copy.path), f"v{due.copy.version}", size, f"since {due.since:%Y-%m-%d}", others)
+    how_big = size(due.size_bytes) if due.size_bytes else "a part"
+    return ("   ", plain(due.copy.path), f"v{due.copy.version}", how_big, f"since {due.since:%Y-%m-%d}", others)
 
 
 def _print_forecast(coming: Forecast, retention: Retention) -> None:
@@ -181,7 +180,7 @@ def _print_forecast(coming: Forecast, retention: Retention) -> None:
     marks = " and the high mark is passed" if retention.high_water is not None else ""
     if coming.of_age.days:
         out.print(f"  next 30 days{to_trash}, if what they need is done by then{marks}:")
-        columns([("    ", f"{day.day}", _copies(day.copies), _size(day.size_bytes)) for day in coming.of_age.days])
+        columns([("    ", f"{day.day}", _copies(day.copies), size(day.size_bytes)) for day in coming.of_age.days])
     else:
         out.print(f"  next 30 days: no copy {'that comes of age may go' if coming.of_age.stay else 'comes of age'}")
     if coming.of_age.stay:
@@ -190,11 +189,11 @@ def _print_forecast(coming: Forecast, retention: Retention) -> None:
     trash = coming.trash
     if trash.days or trash.stay:
         copies = sum(day.copies for day in trash.days) + trash.stay
-        out.print(f"  in the trash: {_copies(copies)}, {_size(coming.trash_bytes)}; emptied from")
-        columns([("    ", f"{day.day}", _copies(day.copies), _size(day.size_bytes)) for day in trash.days])
+        out.print(f"  in the trash: {_copies(copies)}, {size(coming.trash_bytes)}; emptied from")
+        columns([("    ", f"{day.day}", _copies(day.copies), size(day.size_bytes)) for day in trash.days])
         columns([("    ", "never as it is", str(number), plain(why)) for why, number in trash.reasons.most_common()])
     if coming.arriving_bytes_per_day:
-        told = f"  {_size(coming.arriving_bytes_per_day)} a day came in the last 7 days"
+        told = f"  {size(coming.arriving_bytes_per_day)} a day came in the last 7 days"
         if coming.high_mark_on is not None:
             told += f"; with that the disk passes its high mark on {coming.high_mark_on} if nothing goes"
         out.print(told)
@@ -206,13 +205,6 @@ def _copies(number: int) -> str:
 
 def _bytes(dues: tuple[Due, ...]) -> int:
     return sum(due.size_bytes for due in dues)
-
-
-def _size(size_bytes: float) -> str:
-    step = 0
-    while size_bytes >= 1000 and step < len(_UNITS) - 1:
-        size_bytes, step = size_bytes / 1000, step + 1
-    return f"{size_bytes:.0f} B" if step == 0 else f"{size_bytes:.3g} {_UNITS[step]}"
 
 
 def _age(seconds: float) -> str:

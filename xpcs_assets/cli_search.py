@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -35,6 +35,7 @@ from xpcs_assets.errors import RefusedError
 
 if TYPE_CHECKING:
     from xpcs_assets.catalog.hits import Counts, Hit
+    from xpcs_assets.catalog.people import Note
     from xpcs_assets.catalog.query import Search
     from xpcs_assets.catalog.reader import CatalogReader
 
@@ -104,14 +105,32 @@ def search(
 def comment(
     pid: PidArgument,
     text: Annotated[str | None, typer.Argument(help="What you have to say; without it, nothing is written.")] = None,
+    send: Annotated[
+        str, typer.Option(metavar="CHANNEL", help="Send the newest comment to a channel, such as the logbook.")
+    ] = "",
     home: HomeOption = None,
 ) -> None:
     """Show a dataset's comments, and write one; it stays through every rebuild of the catalog."""
     with _reader(home) as reader:
         if text is not None:
             reader.comment(full_pid(pid), text, getpass.getuser())
-        for note in reader.notes(full_pid(pid)):
+        notes = reader.notes(full_pid(pid))
+        if send:
+            _send_comment(home, send, notes)
+        for note in notes:
             out.print(f"{note.written_at:%Y-%m-%d %H:%M} {plain(note.written_by)}: {plain(note.text)}")
+
+
+def _send_comment(home: Path | None, channel: str, notes: Sequence[Note]) -> None:
+    from xpcs_assets.alerts.channels import open_channel
+    from xpcs_assets.alerts.comments import message_of
+
+    opened = open_channel(open_site(home), channel, out.print)
+    if not notes:
+        raise RefusedError("it has no comment that could be sent", remedy="Give the text after the dataset")
+    odd = opened.send(message_of(notes[-1]))
+    if odd:
+        tell_error(odd, "note", "yellow")
 
 
 def tag(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from xpcs_assets.plain import plain as plain  # for every command
+
 if TYPE_CHECKING:
     from xpcs_assets.beamline import OpenBeamline
     from xpcs_assets.site import Site
@@ -50,11 +52,6 @@ def columns(rows: Sequence[tuple[str, ...]]) -> None:
 def counted(number: float, what: str) -> str:
     """A number of things in words: ``1 file``, ``2 files``."""
     return f"{number:g} {what}{'' if number == 1 else 's'}"
-
-
-def plain(text: str) -> str:
-    """Text that holds what people called their files, without control characters."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def full_pid(dataset: str) -> str:

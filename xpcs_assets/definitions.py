@@ -25,6 +25,7 @@ def build_defs(site: Site) -> dg.Definitions:
 
 def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     """The definitions of one beamline."""
+    from xpcs_assets.alerts import sensors as alerts_sensors
     from xpcs_assets.archive import assets as archive
     from xpcs_assets.archive import sensors as archive_sensors
     from xpcs_assets.arrive import assets as arrive
@@ -65,6 +66,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     sensors += [*prune_sensors.build(bound, prune_job), *arrivals]
     sensors += audit_sensors.build(bound, scrub_job, audit_job, ingest.name)
     sensors += catalog_sensors.build_roster(bound)
+    sensors += alerts_sensors.build(bound)
     if settings.pipeline.correlate is not None:
         sensors += campaign_sensors.build(bound, ingest.name)
     if settings.pipeline.told:

@@ -18,6 +18,7 @@ from xpcs_assets.errors import CorrelationError, SettingsError
 from xpcs_assets.runs.key import run_key
 from xpcs_assets.runs.recipe import AnalysisSettings, AnalysisType, described
 from xpcs_assets.runs.retention import Retention
+from xpcs_assets.settings_alerts import LOG, Alerts, ChannelSettings
 from xpcs_assets.settings_base import NAME, Secret, Settings
 from xpcs_assets.settings_catalogs import EMBEDDED, CatalogSettings, RosterSettings
 from xpcs_assets.settings_compute import LOCAL, ComputeSettings, SchedulerSettings
@@ -340,12 +341,6 @@ class Queue(Settings):
     priority: int = Field(0, description="A beamline with a higher number comes first")
 
 
-class Alerts(Settings):
-    """When to call somebody."""
-
-    silent_for: Seconds = Field(86400.0, ge=60, description="No run for this long: the raw_file asset turns stale")
-
-
 class Beamline(Settings):
     """One instrument: its places, pipeline, queue and retention."""
 
@@ -363,7 +358,7 @@ class Beamline(Settings):
         None, description="What records' DataCite blocks are made of; left out, there are none"
     )
     queue: Queue = Field(Queue(), description="The beamline's share of the run queue")
-    alerts: Alerts = Field(Alerts(), description="When to call somebody")
+    alerts: Alerts = Field(Alerts(), description="When to call somebody, and how")
 
     @field_validator("beamline")
     @classmethod
@@ -453,17 +448,20 @@ class SiteSettings(Settings):
     )
     intake: Intake | None = Field(None, description="Leave it out, and nothing is heard over HTTP")
     roster: RosterSettings = Field(RosterSettings(), description="Who belongs to a proposal")
+    channels: dict[str, ChannelSettings] = Field(
+        {}, description="Ways to reach people, by name; a beamline names those that it uses under `alerts.to`"
+    )
     hosts: dict[str, HostSettings] = Field({}, description="Machines that are reached over ssh, by name")
     globus: GlobusSettings | None = Field(None, description="The account for Globus Transfer")
     compute: dict[str, ComputeSettings] = Field(
         {}, description="Back ends that run analyses, by name; a beamline names those it uses"
     )
 
-    @field_validator("catalogs", "hosts", "compute")
+    @field_validator("catalogs", "channels", "hosts", "compute")
     @classmethod
     def _have_names(cls, value: dict[str, Settings]) -> dict[str, Settings]:
         for name in value:
-            if NAME.fullmatch(name) is None or name in {EMBEDDED, LOCAL}:
+            if NAME.fullmatch(name) is None or name in {EMBEDDED, LOCAL, LOG}:
                 raise ValueError(f"{name!r}: a name has lower-case letters, digits and '-', such as scicat")
         return value
 

@@ -17,6 +17,7 @@ from xpcs_assets.commands import SshCommands
 from xpcs_assets.errors import NotFoundError, SettingsError
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings import Beamline, SiteSettings
+from xpcs_assets.settings_alerts import LOG
 from xpcs_assets.settings_base import Secret
 from xpcs_assets.settings_compute import LOCAL
 
@@ -52,6 +53,7 @@ class Site:
                 self._know_catalogs(beamline, path)
                 self._know_backends(beamline, path)
                 self._know_hosts(beamline, path)
+                self._know_channels(beamline, path)
             except SettingsError as error:
                 self.broken[path.stem] = error
             else:
@@ -102,6 +104,17 @@ class Site:
                     where=path,
                     remedy=f"There are: {', '.join(self.settings.hosts) or 'none'}",
                 )
+
+    def _know_channels(self, beamline: Beamline, path: Path) -> None:
+        """Refuse a beamline that would tell people by a channel which ``site.yaml`` has not."""
+        there_are = [LOG, *self.settings.channels]
+        unknown = [name for name in beamline.alerts.to if name not in there_are]
+        if unknown:
+            raise SettingsError(
+                f"alerts.to: {SITE_FILE} has no channel {', '.join(unknown)}",
+                where=path,
+                remedy=f"There are: {', '.join(there_are)}",
+            )
 
     @property
     def dagster_home(self) -> Path:

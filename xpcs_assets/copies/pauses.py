@@ -44,12 +44,20 @@ class PauseBook(Book):
 
     def paused(self, beamline: str) -> Pause | None:
         """The pause that stands; None when new runs are taken."""
+        last = self._last(beamline)
+        if last is None or not last.detail["paused"]:
+            return None
+        return Pause(last.detail["reason"], last.detail["by"], last.at)
+
+    def pause_ended(self, beamline: str) -> datetime | None:
+        """When the last pause ended; None when there was none, or it stands."""
+        last = self._last(beamline)
+        return None if last is None or last.detail["paused"] else last.at
+
+    def _last(self, beamline: str) -> EventRow | None:
         mine = select(EventRow).where(EventRow.beamline == beamline, EventRow.run_key == _KEY, EventRow.step == STEP)
         with reading(self.engine) as session:
-            last = session.scalars(mine.order_by(EventRow.id.desc()).limit(1)).first()
-            if last is None or not last.detail["paused"]:
-                return None
-            return Pause(last.detail["reason"], last.detail["by"], last.at)
+            return session.scalars(mine.order_by(EventRow.id.desc()).limit(1)).first()
 
     def _say(self, beamline: str, what: str, detail: dict[str, object], *, looser: bool) -> None:
         row = EventRow(beamline=beamline, run_key=_KEY, at=self.clock(), step=STEP, what=what, detail=detail)

@@ -14,8 +14,9 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.embedded import EmbeddedCatalog
 from xpcs_assets.cli import run
 from xpcs_assets.describe.describing import describe
-from xpcs_assets.site import HOME_VARIABLE
+from xpcs_assets.site import HOME_VARIABLE, SITE_FILE
 from xpcs_assets.stage.staging import stage
+from xpcs_assets.testing.webhook_server import WebhookServer
 from xpcs_assets_tests.unit.catalog.made import derived, described, owned_by
 from xpcs_assets_tests.unit.conftest import bare_run
 
@@ -167,3 +168,31 @@ def test_the_catalog_is_filled_again_from_what_lies_beside_the_data(say: Say, be
     code, _, error = say("recatalogue", beamline.name)
     assert code == 1
     assert "B001 v1 is not in the catalog" in error
+
+
+def test_a_comment_is_sent_to_the_logbook_and_kept_when_that_does_not_answer(say: Say, beamline: OpenBeamline) -> None:
+    home = beamline.site.home
+    with WebhookServer() as server:
+        (home / "hook").write_text(server.address)
+        logbook = {"kind": "webhook", "url": {"file": "hook"}, "form": "json"}
+        (home / SITE_FILE).write_text(json.dumps({"channels": {"logbook": logbook}}))
+        code, _, error = say("comment", PID, "--send", "logbook")
+        assert (code, "no comment that could be sent" in error) == (1, True)
+        assert say("comment", PID, "a bubble\nat 3 s\x1b", "--send", "logbook")[0] == 0
+        with server.down():
+            assert say("comment", PID, "the beam was lost", "--send", "logbook")[0] == 1
+        assert say("comment", PID, "--send", "logbook")[0] == 0
+        assert say("comment", PID, "lost", "--send", "chat")[0] == 1
+    first, second = server.messages
+    assert (first["dataset"], first["text"]) == (f"xpcs-assets/{PID}", "a bubble\nat 3 s\ufffd")
+    assert second["text"] == "the beam was lost"
+    assert first["written_by"] == second["written_by"] != ""
+    assert "lost" in say("comment", PID)[1].splitlines()[-1]
+
+
+def test_a_chat_is_told_who_wrote_the_comment_on_what(say: Say, beamline: OpenBeamline) -> None:
+    code, told, _ = say("comment", PID, "a bubble", "--send", "log")
+    lines = told.splitlines()
+    assert (code, lines[:2]) == (0, [f"Comment on xpcs-assets/{PID}", "a bubble"])
+    assert lines[2].startswith("- ")
+    assert lines[2].endswith("UTC")

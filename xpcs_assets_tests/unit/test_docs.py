@@ -201,6 +201,15 @@ def test_pieces_of_beamline_files_are_taken_by_a_beamline(name: str, site: Site)
         Beamline.model_validate(whole)
 
 
+def test_the_channels_of_the_how_to_are_taken_by_a_site_and_its_alerts_by_a_beamline(site: Site) -> None:
+    of_site, of_beamline = blocks(DOCS / "how-to" / "be-told-of-trouble.md", "yaml")
+    (site.home / "site.yaml").write_text(of_site, encoding="utf-8")
+    file = site.home / "beamlines" / "xpcs.yaml"
+    whole = yaml.safe_load(file.read_text(encoding="utf-8")) | yaml.safe_load(of_beamline)
+    file.write_text(yaml.safe_dump(whole), encoding="utf-8")
+    assert Site(site.home).broken == {}
+
+
 def test_the_run_config_of_the_how_to_is_one_that_correlation_takes(site: Site) -> None:
     (piece,) = blocks(DOCS / "how-to" / "re-materialise-with-other-settings.md", "yaml")
     (config,) = yaml.safe_load(piece)["ops"].values()

@@ -1,0 +1,79 @@
+"""Runs that were taken so long ago that they ought to have their result and their catalog entry."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import case, exists, or_, select
+
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.catalog.tables import RecordRow
+from xpcs_assets.copies.database import reading
+from xpcs_assets.copies.tables import ResultRow, VersionRow
+
+
+@dataclass(frozen=True)
+class LateRun:
+    """A run, when it was taken, and what it lacks in words."""
+
+    run_key: str
+    taken_at: datetime
+    lacks: str
+
+
+def late_runs(
+    beamline: OpenBeamline, after: timedelta, recent: timedelta, stood: Collection[str], limit: int
+) -> tuple[LateRun, ...]:
+    """Newest versions without a result, where the beamline correlates, or without a catalog entry; the oldest first.
+
+    Parameters
+    ----------
+    after
+        Only those taken longer ago.
+    recent, stood
+        Only those that came to be late in the last days, and these runs whenever they were taken.
+    """
+    due_at = beamline.ledger.clock() - after
+    later = VersionRow.__table__.alias("later")
+    superseded = exists().where(
+        later.c.beamline == VersionRow.beamline,
+        later.c.run_key == VersionRow.run_key,
+        later.c.taken_at > VersionRow.taken_at,
+    )
+    result = exists().where(
+        ResultRow.beamline == VersionRow.beamline,
+        ResultRow.run_key == VersionRow.run_key,
+        ResultRow.analysis_key == VersionRow.run_key,
+        ResultRow.version == VersionRow.version,
+    )
+    record = exists().where(
+        RecordRow.beamline == VersionRow.beamline,
+        RecordRow.run_key == VersionRow.run_key,
+        RecordRow.version == VersionRow.version,
+        RecordRow.kind == "raw",
+    )
+    correlates = beamline.settings.pipeline.correlate is not None
+    query = (
+        select(VersionRow.run_key, VersionRow.taken_at, case((result, 1), else_=0), case((record, 1), else_=0))
+        .where(
+            VersionRow.beamline == beamline.name,
+            VersionRow.taken_at <= due_at,
+            or_(VersionRow.taken_at > due_at - recent, VersionRow.run_key.in_(stood)),
+            ~superseded,
+            or_(~result, ~record) if correlates else ~record,
+        )
+        .order_by(VersionRow.taken_at, VersionRow.run_key)
+        .limit(limit)
+    )
+    with reading(beamline.engine) as session:
+        return tuple(
+            LateRun(run_key, taken_at, _in_words(correlates and not has_result, not has_record))
+            for run_key, taken_at, has_result, has_record in session.execute(query)
+        )
+
+
+def _in_words(no_result: bool, no_record: bool) -> str:
+    lacking = [*(["no result"] if no_result else []), *(["no catalog entry"] if no_record else [])]
+    return f"it has {' and '.join(lacking)}"

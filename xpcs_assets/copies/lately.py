@@ -1,0 +1,71 @@
+"""What is new in the timelines, asked of the ledger from one line's number on, so that asking often costs little."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, func, select
+
+from xpcs_assets.copies.database import reading
+from xpcs_assets.copies.tables import EventRow
+
+MOST_LINES = 100_000
+"""So many of the newest lines of all timelines are looked at, at most."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What was noted since a line.
+
+    Attributes
+    ----------
+    last
+        The number of the newest line of all timelines; 0 when there is none.
+    runs
+        The timelines of a beamline that have a new line, by their keys.
+    failed
+        The partition keys with a step that failed, the first failure first.
+    is_whole
+        Whether every line since then was looked at.
+    """
+
+    last: int
+    runs: frozenset[str]
+    failed: tuple[str, ...]
+    is_whole: bool
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a timeline with its number."""
+
+    number: int
+    at: datetime
+    what: str
+    detail: Mapping[str, Any]
+
+
+def news(engine: Engine, beamline: str, *, after: int) -> News:
+    """What was noted of a beamline's runs after the line of a number; not more than :data:`MOST_LINES` ago."""
+    with reading(engine) as session:
+        last = session.scalar(select(func.max(EventRow.id))) or 0
+        new = (EventRow.id > max(after, last - MOST_LINES), EventRow.id <= last, EventRow.beamline == beamline)
+        runs = session.scalars(select(EventRow.run_key).where(*new).distinct())
+        failures = select(EventRow.detail).where(*new, EventRow.what.startswith("failed: ")).order_by(EventRow.id)
+        partitions = (detail.get("partition", "") for detail in session.scalars(failures))
+        failed = tuple(dict.fromkeys(filter(None, partitions)))
+        return News(last, frozenset(runs), failed, is_whole=after >= last - MOST_LINES)
+
+
+def lines_after(engine: Engine, beamline: str, key: str, number: int) -> tuple[Line, ...]:
+    """The lines of a timeline that came after the line of a number, in the order they were written."""
+    query = (
+        select(EventRow)
+        .where(EventRow.beamline == beamline, EventRow.run_key == key, EventRow.id > number)
+        .order_by(EventRow.id)
+    )
+    with reading(engine) as session:
+        return tuple(Line(row.id, row.at, row.what, row.detail) for row in session.scalars(query))
