@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, func, literal, select, tuple_
+from sqlalchemy import Select, and_, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from xpcs_assets.copies.book import Book, value_of
 from xpcs_assets.copies.copy_book import Copy, CopyState, Evidence
 from xpcs_assets.copies.database import Moment, reading
+from xpcs_assets.copies.job_book import OPEN
 from xpcs_assets.copies.leases import Hold, Lease
 from xpcs_assets.copies.removals import RemovalKind
 from xpcs_assets.copies.tables import BundleRow, BundleRunRow, CopyRow, HoldRow, LeaseRow, RemovalRow, VersionRow
 from xpcs_assets.copies.transfer_book import UNDER_WAY
-from xpcs_assets.copies.work_tables import TransferRow
+from xpcs_assets.copies.work_tables import JobRow, TransferRow
 from xpcs_assets.runs.manifest import Manifest
 
 PAGE = 500
@@ -43,7 +44,8 @@ class Seen:
     others
         The version's other copies.
     holds, leases
-        Holds that stand on the run; leases of it that have not expired, and what a service moves of it.
+        Holds that stand on the run; leases of it that have not expired, and what a service moves of it, or a
+        back end analyses.
     archived
         Whether a copy in an archive that was read back is among the others.
     taken_later
@@ -237,6 +239,9 @@ def _leases(session: Session, page: Any, now: datetime) -> dict[str, list[Lease]
         purpose = f"transfer {transfer.source} to {transfer.target}"
         of = (transfer.beamline, transfer.run_key, purpose)
         found[transfer.run_key].append(Lease(*of, f"task {transfer.task}", fencing=0, expires_at=now))
+    for job in session.execute(_analysed(page)):
+        of = (job.beamline, job.run_key, f"analysis on {job.backend}")
+        found[job.run_key].append(Lease(*of, f"job {job.name}", fencing=0, expires_at=now))
     return found
 
 
@@ -249,6 +254,19 @@ def _moving(page: Any) -> Select[TransferRow]:
         .where(TransferRow.state.in_(states), TransferRow.task != "")
         .distinct()
         .order_by(TransferRow.submission)
+    )
+
+
+def _analysed(page: Any) -> Select[Any]:
+    """Jobs that a back end has, or is to have: they read the staged copy while no process of ours holds a lease."""
+    states = [state.value for state in OPEN]
+    named = func.substr(JobRow.analysis_key, 1, func.length(page.c.run_key) + 1) == page.c.run_key.concat("~")
+    return (
+        select(page.c.beamline, page.c.run_key, JobRow.name, JobRow.backend)
+        .join(JobRow, and_(JobRow.beamline == page.c.beamline, or_(JobRow.analysis_key == page.c.run_key, named)))
+        .where(JobRow.state.in_(states))
+        .distinct()
+        .order_by(JobRow.name)
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from xpcs_assets.copies.ledger import BundleRun, Copy, CopyState, Errand, Evidence, Ledger, TransferState
+from xpcs_assets.copies.ledger import BundleRun, Copy, CopyState, Errand, Evidence, JobState, Ledger, TransferState
 from xpcs_assets.copies.overview import Counted
 from xpcs_assets.runs.manifest import FileEntry, Manifest
 from xpcs_assets_tests.storage import HandClock
@@ -192,4 +192,19 @@ def test_a_run_that_a_service_moves_is_worked_on_until_that_has_ended(ledger: Le
     assert one is not None
     assert [lease.holder for lease in one.leases] == ["task task 1"]
     ledger.change_transfer("submission", state=TransferState.DONE)
+    assert worked_on() == {}
+
+
+def test_a_run_that_a_back_end_analyses_is_worked_on_until_that_job_is_over(ledger: Ledger, runs: list[str]) -> None:
+    def worked_on() -> dict[str, list[str]]:
+        seen = ledger.copies_seen("b", "disk", until=ledger.clock() + FAR)
+        return {each.copy.run_key: [lease.purpose for lease in each.leases] for each in seen if each.leases}
+
+    jobs = [
+        ledger.intend_job("b", key, 1, "correlation", backend="cluster", request={"qmap": "q"})
+        for key in ("r1", "r1~wide", "r10")
+    ]
+    assert worked_on() == {"r1": ["analysis on cluster", "analysis on cluster"]}
+    for job in jobs[:2]:
+        ledger.change_job(job, JobState.DONE)
     assert worked_on() == {}

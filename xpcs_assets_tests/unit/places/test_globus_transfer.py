@@ -184,7 +184,7 @@ def test_a_long_transfer_is_active_until_it_is_done(server: GlobusTransferServer
     assert hop.transfers.look(task).phase is TransferPhase.SUCCEEDED
 
 
-def test_a_token_that_ends_in_mid_transfer_is_renewed_and_the_task_goes_on(
+def test_f23_a_token_that_ends_in_mid_transfer_is_renewed_and_the_task_goes_on(
     server: GlobusTransferServer, hop: Hop
 ) -> None:
     server.service.by_hand = True
@@ -275,7 +275,7 @@ def test_a_source_of_other_bytes_fails_the_transfer(hop: Hop) -> None:
         ("skips a file", "missing", "1 skipped: /data/source/a (PERMISSION_DENIED)"),
     ],
 )
-def test_succeeded_is_not_believed_and_a_read_of_the_mounted_folder_finds_what_is_wrong(
+def test_f22_succeeded_is_not_believed_and_a_read_of_the_mounted_folder_finds_what_is_wrong(
     server: GlobusTransferServer, hop: Hop, trouble: str, wrong: str, said: str
 ) -> None:
     server.service.troubles = [trouble]

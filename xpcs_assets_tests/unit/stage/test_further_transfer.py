@@ -126,7 +126,7 @@ def test_a_lost_answer_to_the_beginning_begins_nothing_twice(staged: GlobusSite,
 
 @pytest.mark.parametrize("call", ["begin", "look"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_process_that_dies_at_any_call_is_followed_by_one_that_finds_the_transfer(
+def test_f23_a_process_that_dies_at_any_call_is_followed_by_one_that_finds_the_transfer(
     staged: GlobusSite, monkeypatch: pytest.MonkeyPatch, call: str, when: str
 ) -> None:
     real = getattr(GlobusTransfers, call)
@@ -177,7 +177,9 @@ def test_a_process_that_dies_when_it_has_arrived_is_repeated(
 
 
 @pytest.mark.parametrize("trouble", ["skips a file", "loses a file", "flips a byte"])
-def test_succeeded_with_a_file_that_is_not_right_is_a_failure_and_sent_again(staged: GlobusSite, trouble: str) -> None:
+def test_f22_succeeded_with_a_file_that_is_not_right_is_a_failure_and_sent_again(
+    staged: GlobusSite, trouble: str
+) -> None:
     staged.server.service.troubles = [trouble]
     waits(staged)
     told = waits(staged)
@@ -211,7 +213,7 @@ def test_attempts_end_and_a_person_begins_them_anew(staged: GlobusSite) -> None:
     assert is_whole(staged)
 
 
-def test_why_a_paused_transfer_waits_is_told_of_its_run(staged: GlobusSite) -> None:
+def test_f23_why_a_paused_transfer_waits_is_told_of_its_run(staged: GlobusSite) -> None:
     staged.server.service.troubles = ["loses its credentials"]
     waits(staged)
     assert "credentials have expired" in waits(staged)
@@ -246,7 +248,7 @@ def test_a_copy_that_rotted_after_its_transfer_is_not_written_over(staged: Globu
     assert (rotten.read_bytes(), len(staged.tasks)) == (b"rotten", 1)
 
 
-def test_what_is_wanted_while_globus_is_down_is_known_and_done_later(staged: GlobusSite) -> None:
+def test_f23_what_is_wanted_while_globus_is_down_is_known_and_done_later(staged: GlobusSite) -> None:
     staged.server.faults.add("GET", "/submission_id$", "503", times=4)
     waits(staged)
     (transfer,) = staged.beamline.ledger.transfers_under_way("xpcs")
