@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, instance_for_test
 from dagster._core.run_coordinator import SubmitRunContext
+from dagster._core.test_utils import create_run_for_test
+from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG
 from xpcs_assets.orchestrate.coordinator import BeamlineRunCoordinator
 from xpcs_assets.site import Site
-from xpcs_assets_tests.unit.orchestrate.conftest import MakeRun
+from xpcs_assets_tests.unit.orchestrate.conftest import REPOSITORY, MakeRun
 
 NO_WORKSPACE = cast("Any", None)
 
@@ -68,3 +71,42 @@ def test_a_run_of_no_beamline_or_of_two_is_queued_without_a_tag(
     run = queued(coordinator, make_run("job", *(AssetKey([name, "raw_file"]) for name in beamlines)))
     assert BEAMLINE_TAG not in run.tags
     assert run.status is DagsterRunStatus.QUEUED
+
+
+def test_a_beamline_that_floods_the_queue_leaves_its_neighbour_prompt(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XPCS_ASSETS_HOME", str(site.home))
+    text = (site.home / "beamlines" / "xpcs.yaml").read_text()
+    for name in ("xpcs", "calm"):
+        limited = re.sub(r"max_runs: \d+", "max_runs: 4", text).replace("beamline: xpcs", f"beamline: {name}")
+        (site.home / "beamlines" / f"{name}.yaml").write_text(limited)
+    queue = {"module": "xpcs_assets.orchestrate.coordinator", "class": "BeamlineRunCoordinator"}
+    overrides = {"run_coordinator": queue, "concurrency": {"runs": {"max_concurrent_runs": 8}}}
+    with instance_for_test(overrides=overrides) as instance:
+        coordinator = instance.run_coordinator
+        assert isinstance(coordinator, BeamlineRunCoordinator)
+
+        def asked_for(beamline: str, count: int) -> None:
+            for _ in range(count):
+                made = create_run_for_test(
+                    instance,
+                    "ingest",
+                    asset_selection=frozenset([AssetKey([beamline, "raw_file"])]),
+                    remote_job_origin=REPOSITORY.get_job_origin("ingest"),
+                )
+                queued(coordinator, made)
+
+        def begun() -> Counter[str]:
+            """What the daemon would start now; it is then under way."""
+            daemon = QueuedRunCoordinatorDaemon(interval_seconds=1)
+            runs = daemon._get_runs_to_dequeue(instance, instance.get_concurrency_config(), None)
+            for run in runs:
+                instance.report_run_canceling(run)  # any state of a run that has a slot
+            return Counter(run.tags[BEAMLINE_TAG] for run in runs)
+
+        asked_for("xpcs", 60)
+        assert begun() == {"xpcs": 4}
+        assert begun() == {}
+        asked_for("calm", 3)
+        assert begun() == {"calm": 3}
