@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 
 import xpcs_assets
+from xpcs_assets.campaign.campaign import Campaign, begin, progress
 from xpcs_assets.follow import state_of
 from xpcs_assets.reprocess import ask_for
 from xpcs_assets_tests.end_to_end.conftest import Running, eventually
@@ -117,6 +118,16 @@ def test_reprocess_makes_another_result_on_the_running_site(running: Running) ->
     assert running.wait(other) == 0
     assert running.beamline.result(other).report["recipe"]["settings"]["stride"] == 2
     assert running.beamline.result(key) == own
+
+
+def test_a_campaign_has_its_members_analysed_anew_by_the_running_site(running: Running) -> None:
+    keys = tuple(running.drop(running.simulated()) for _ in range(2))
+    assert [running.wait(key, "catalog_entry") for key in keys] == [0, 0]
+    begin(running.beamline, Campaign("thin", keys, {"stride": 3}, at_once=1), "a scientist")
+    over = eventually(lambda: (found := progress(running.beamline, "thin")).is_over and found, 120)
+    assert [member.state for member in over.members] == ["done", "done"]
+    recipes = {key: running.beamline.result(f"{key}~thin").recipe_digest for key in keys}
+    assert all(recipes[key] != running.beamline.result(key).recipe_digest for key in keys)
 
 
 def test_a_truncated_run_is_described_catalogued_and_archived_though_its_correlation_fails(running: Running) -> None:
