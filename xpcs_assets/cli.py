@@ -30,6 +30,7 @@ from xpcs_assets.cli_pause import pause, resume
 from xpcs_assets.cli_place import place
 from xpcs_assets.cli_prune import clock, hold, prune, release
 from xpcs_assets.cli_qmap import qmap as make_qmap
+from xpcs_assets.cli_qmaps import qmaps, tell_stale
 from xpcs_assets.cli_replay import replay
 from xpcs_assets.cli_search import comment, mark, recatalogue, search, tag
 from xpcs_assets.cli_shared import (
@@ -89,6 +90,7 @@ def correlate(context: typer.Context) -> None:
 
 
 app.command(name="qmap")(make_qmap)
+app.command()(qmaps)
 app.command()(inspect)
 app.command()(doctor)
 app.command()(place)
@@ -222,11 +224,15 @@ def status(
     home: HomeOption = None,
     as_json: JsonOption = False,
     limit: Annotated[int, typer.Option(help="Newest runs to show.")] = 50,
+    stale: Annotated[bool, typer.Option("--stale", help="Runs whose result would be another if made now.")] = False,
 ) -> None:
     """Where the runs are: waiting, incomplete, refused, working, done or failed, and why."""
     from xpcs_assets.follow import state_of
 
     opened = open_beamline(home, beamline)
+    if stale:
+        tell_stale(opened, run_key, limit, as_json=as_json)
+        return
     keys = [run_key] if run_key else _keys(opened, limit)
     states = [state_of(opened, key) for key in keys]
     if as_json:
@@ -271,17 +277,21 @@ def why(beamline: BeamlineArgument, run_key: RunArgument, home: HomeOption = Non
 def reprocess(
     beamline: BeamlineArgument,
     run_keys: Annotated[list[str], typer.Argument(help="Run keys.")],
-    name: Annotated[str, typer.Option(help="What to call this analysis.")],
+    name: Annotated[
+        str, typer.Option(help="What to call this analysis; without, it is the beamline's own again.")
+    ] = "",
     qmap: Annotated[Path | None, typer.Option(help="Another q-map.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe; may repeat.")] = None,
     home: HomeOption = None,
 ) -> None:
     """Analyse runs with another recipe under a name of its own; the runs' own results stay. The site must be up."""
-    from xpcs_assets.reprocess import ask_for
+    from xpcs_assets.reprocess import ask_again, ask_for
 
+    if not name and (qmap or settings):
+        raise typer.BadParameter("another recipe needs a name of its own", param_hint="--name")
     opened = open_beamline(home, beamline)
     for run_key in run_keys:
-        out.print(ask_for(opened, run_key, name, qmap, settings or []))
+        out.print(ask_for(opened, run_key, name, qmap, settings or []) if name else ask_again(opened, run_key))
 
 
 @app.command(name="average-runs")

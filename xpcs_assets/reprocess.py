@@ -1,4 +1,4 @@
-"""Ask for an analysis of a run with another recipe, under a name of its own."""
+"""Ask for an analysis of a run: with another recipe under a name of its own, or once more with the beamline's own."""
 
 from __future__ import annotations
 
@@ -42,15 +42,36 @@ def ask_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, 
     """
     beamline.latest(run_key)
     config = config_of(beamline, qmap, changes)
-    key = analysis_key(run_key, name)
+    return _ask(beamline, run_key, analysis_key(run_key, name), config)
+
+
+def ask_again(beamline: OpenBeamline, run_key: str) -> str:
+    """Launch the beamline's own analysis of a run once more: its plain key then shows what the recipe of now gives.
+
+    Raises
+    ------
+    NotFoundError
+        The run was never taken, or the beamline only keeps data.
+    RefusedError
+        The key is that of a reprocessing.
+    ComputeError
+        The site is not running.
+    """
+    beamline.plain_key_only(run_key, "the beamline's own analysis")
+    beamline.latest(run_key)
+    correlate_settings(beamline)
+    return _ask(beamline, run_key, run_key, {})
+
+
+def _ask(beamline: OpenBeamline, run_key: str, key: str, config: Mapping[str, Setting]) -> str:
     run = launch(
         beamline.site,
         f"{beamline.settings.dagster_name}_runs",
         key,
-        [(beamline.name, asset) for asset in steps_of(beamline, key)],
+        [(beamline.name, asset) for asset in steps_of(beamline, analysis_key(run_key, "any"))],
         run_config(beamline, config),
     )
-    detail = {"partition": key, "settings": config, "dagster_run": run}
+    detail = {"partition": key, "settings": dict(config), "dagster_run": run}
     beamline.ledger.note(beamline.name, run_key, "reprocess", f"{ASKED} as {key}", detail)
     return key
 

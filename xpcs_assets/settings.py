@@ -115,11 +115,16 @@ class QmapSource(Settings):
 
     in_run: str = Field("", description="Name pattern of a q-map among the run's own files")
     path: Path | None = Field(None, description="One q-map for all runs; relative paths start at the site's home")
+    registry: str = Field(
+        "", description="A map of the registry (`xpcs-assets qmaps`): the version that is valid at the run's time"
+    )
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if bool(self.in_run) == (self.path is not None):
-            raise ValueError("give either in_run or path")
+    def _one_of_them(self) -> Self:
+        if [bool(self.in_run), self.path is not None, bool(self.registry)].count(True) != 1:
+            raise ValueError("give either in_run or path or registry")
+        if self.registry and NAME.fullmatch(self.registry) is None:
+            raise ValueError("registry: a name has lower-case letters, digits and '-', such as standard")
         return self
 
 
@@ -146,7 +151,7 @@ else:
 class Correlate(_RecipeSettings):
     """The beamline's own recipe, and how it is run. Files are named relative to the site's home."""
 
-    qmap: QmapSource = Field(description="Which q-map; give one of its two keys")
+    qmap: QmapSource = Field(description="Which q-map; give one of its keys")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where the worker computes")
     time_limit: Seconds = Field(3600.0, description="A worker that takes longer is stopped and the run fails")
     on: tuple[str, ...] = Field(

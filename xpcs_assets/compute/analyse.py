@@ -12,6 +12,7 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.believe import believe, digest_of
 from xpcs_assets.compute.call import WorkerCall
 from xpcs_assets.compute.local import WorkerJob, run
+from xpcs_assets.compute.qmap_registry import file_of, resolve, run_time
 from xpcs_assets.errors import MetadataError, NotFoundError, QmapError, RawDataError
 from xpcs_assets.runs.key import split_analysis_key
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe
@@ -40,6 +41,8 @@ class Inputs:
     raw_digests
         sha256 of each raw file and of those that it links to, as in the manifest, hex, in the reader's order. Empty
         where the manifest does not hold all of them.
+    qmap_from
+        Which version of which map in the registry the q-map is; empty where it is from elsewhere.
     """
 
     version: RunVersion
@@ -49,6 +52,7 @@ class Inputs:
     qmap: Path
     qmap_digest: str
     raw_digests: tuple[str, ...]
+    qmap_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,14 @@ def inputs(beamline: OpenBeamline, key: str, qmap: str = "") -> Inputs:
     raw = tuple(raw_among([folder.raw / entry.path for entry in entries if is_raw_name(Path(entry.path).name)]))
     if not raw:
         raise RawDataError("the run has no raw file", where=folder.raw, remedy="Look at the files it was taken with")
+    raw_digests, name = _raw_digests(version, folder, raw), correlate_settings(beamline).qmap.registry
+    if name and not qmap:
+        metadata = _metadata_of(raw[0])
+        entry = resolve(beamline, name, run_time(version, metadata))
+        path = file_of(beamline, entry)
+        return Inputs(version, folder, raw, metadata, path, entry.digest, raw_digests, f"registry {entry}")
     chosen = _choose_qmap(beamline, version, folder, qmap)
-    return Inputs(
-        version, folder, raw, _metadata_of(raw[0]), chosen, digest_of(chosen), _raw_digests(version, folder, raw)
-    )
+    return Inputs(version, folder, raw, _metadata_of(raw[0]), chosen, digest_of(chosen), raw_digests)
 
 
 def _raw_digests(version: RunVersion, folder: VersionFolder, raw: tuple[Path, ...]) -> tuple[str, ...]:

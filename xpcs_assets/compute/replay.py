@@ -276,6 +276,9 @@ def _qmaps(beamline: OpenBeamline, version: RunVersion) -> Iterator[Path]:
     settings = beamline.settings.pipeline.correlate
     if settings is not None and settings.qmap.path is not None:
         yield beamline.site.path(settings.qmap.path)
+    for name in beamline.ledger.qmap_names(beamline.name):
+        for entry in beamline.ledger.qmaps(beamline.name, name):
+            yield beamline.site.path(Path(entry.path))
     for event in beamline.ledger.timeline(beamline.name, version.run_key):
         asked = event.detail.get("settings")
         if isinstance(asked, Mapping) and asked.get("qmap"):

@@ -20,6 +20,7 @@ from xpcs_assets.copies.leases import Hold, Lease, LeaseBook
 from xpcs_assets.copies.overview import OverviewBook, Seen
 from xpcs_assets.copies.pauses import Pause, PauseBook
 from xpcs_assets.copies.place_book import KnownPlace, PlaceBook
+from xpcs_assets.copies.qmap_book import QmapBook, QmapVersion
 from xpcs_assets.copies.removals import Removal, RemovalBook, RemovalKind
 from xpcs_assets.copies.transfer_book import Errand, Transfer, TransferBook, TransferState
 from xpcs_assets.copies.versions import Event, Result, RunVersion, VersionBook
@@ -52,6 +53,7 @@ __all__ = [
     "Ledger",
     "Member",
     "Pause",
+    "QmapVersion",
     "Removal",
     "RemovalKind",
     "Result",
@@ -81,10 +83,11 @@ class Ledger(
     OverviewBook,
     PlaceBook,
     PauseBook,
+    QmapBook,
     TransferBook,
     JobBook,
 ):
-    """Runs, copies, results, holds, leases, removals, jobs and transfers of a site.
+    """Runs, copies, results, q-maps, holds, leases, removals, jobs and transfers of a site.
 
     >>> from xpcs_assets.copies.database import migrate, open_database
     >>> engine = open_database("sqlite://")

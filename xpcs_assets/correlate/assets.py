@@ -16,6 +16,7 @@ from dagster import (
 from pydantic import Field, create_model
 
 from xpcs_assets.compute.analyse import Analysed, analyse, correlate_settings
+from xpcs_assets.compute.qmap_registry import standard_of
 from xpcs_assets.compute.remote import Remote
 from xpcs_assets.compute.remote_take import take
 from xpcs_assets.copies.job_book import in_words
@@ -116,21 +117,30 @@ def settings_config(settings: AnalysisSettings) -> dict[str, Any]:
 
 
 def report_qmap(bound: Bound, instance: DagsterInstance, done: Analysed) -> None:
-    """Report the beamline's one q-map when it was corrected; what was made with the old one is then out of date.
+    """Report the beamline's q-map when it was corrected; what was made with the old one is then out of date.
 
-    A q-map that comes with each run is the run's own and part of its staged copy.
+    A q-map that comes with each run is the run's own and part of its staged copy. Of the registry's, a newer version
+    for newer runs is no correction: see :func:`~xpcs_assets.compute.qmap_registry.standard_of`.
     """
-    if done.inputs.qmap != _beamlines_qmap(bound):
+    found = _beamlines_qmap(bound, done)
+    if found is None:
         return
+    file, digest = found
     known = newest(instance, bound.key("qmap"))
-    if known is None or known.data_version != done.inputs.qmap_digest:
-        path = MetadataValue.path(str(done.inputs.qmap))
-        report_external(instance, bound.key("qmap"), data_version=done.inputs.qmap_digest, metadata={"path": path})
+    if known is None or known.data_version != digest:
+        path = MetadataValue.path(str(file))
+        report_external(instance, bound.key("qmap"), data_version=digest, metadata={"path": path})
 
 
-def _beamlines_qmap(bound: Bound) -> Path | None:
-    path = correlate_settings(bound.beamline).qmap.path
-    return None if path is None else bound.beamline.site.path(path)
+def _beamlines_qmap(bound: Bound, done: Analysed) -> tuple[Path, str] | None:
+    """The file and digest of the beamline's own map, if that is what the result was made with."""
+    site, source = bound.beamline.site, correlate_settings(bound.beamline).qmap
+    if done.inputs.qmap_from:
+        standard = standard_of(bound.beamline.ledger.qmaps(bound.beamline.name, source.registry))
+        return None if standard is None else (site.path(Path(standard.path)), standard.digest)
+    if source.path is not None and done.inputs.qmap == site.path(source.path):
+        return done.inputs.qmap, done.inputs.qmap_digest
+    return None
 
 
 def describe(done: Analysed, job: BookedJob | None = None) -> dict[str, Any]:
@@ -152,6 +162,7 @@ def describe(done: Analysed, job: BookedJob | None = None) -> dict[str, Any]:
         "result_digest": report["result_digest"],
         "recipe_digest": done.recipe.digest,
         "qmap": str(done.inputs.qmap),
+        **({"qmap_from": done.inputs.qmap_from} if done.inputs.qmap_from else {}),
         "frames_used": report["frames"]["used"],
         "device": report["device"],
         "reused": report["reused"],

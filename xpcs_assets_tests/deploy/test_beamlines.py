@@ -10,6 +10,7 @@ import pytest
 
 from xpcs_assets.arrive.candidates import fields_of, find
 from xpcs_assets.arrive.submit import look_at, submit
+from xpcs_assets.compute.qmap_registry import add
 from xpcs_assets.follow import state_of
 from xpcs_assets.runs.key import run_key
 from xpcs_assets_tests.definitions.conftest import Pipeline, open_pipeline
@@ -86,13 +87,13 @@ def done(pipeline: Pipeline, key: str) -> list[str]:
 @of("aps-8-id-i")
 def test_a_run_of_aps_8_id_i_is_moved_correlated_archived_and_its_result_goes_back(pipeline: Pipeline) -> None:
     run = pipeline.simulated(name="A001_sim_a0001_f000200_r00001")
-    qmap = pipeline.site.home / "qmaps" / "aps-8-id-i.hdf"
-    qmap.parent.mkdir()
-    shutil.move(run.qmap, qmap)
+    version = add(pipeline.beamline, run.qmap, "standard", by="an operator")
+    run.qmap.unlink()
     key = ingested(pipeline, run.folder, f"2025-1/comm202501/data/{run.name}")
     assert key == f"comm202501_{run.name}"
     assert {"staged_copy", "correlation", "returned_results", "result_entry", "archive"} <= set(done(pipeline, key))
     result = pipeline.beamline.result(key)
+    assert result.report["recipe"]["qmap_digest"] == version.digest
     (back,) = pipeline.beamline.root("results").rglob("*_results.hdf")
     assert back.read_bytes() == pipeline.beamline.result_path(result).read_bytes()
     assert back.relative_to(pipeline.beamline.root("results")).parts[:3] == ("2025-1", "comm202501", "analysis")

@@ -85,3 +85,24 @@ def test_a_site_that_is_not_up_is_said_and_nothing_is_noted(beamline: OpenBeamli
         reprocess.ask_for(beamline, run, "wide", None, ["stride=2"])
     with pytest.raises(NotFoundError):
         state_of(beamline, "A001~wide")
+
+
+def test_the_beamlines_own_analysis_is_asked_for_once_more_under_the_plain_key(
+    beamline: OpenBeamline, run: str, launched: list[tuple[Any, ...]]
+) -> None:
+    assert reprocess.ask_again(beamline, run) == "A001"
+    partitions, key, assets, config = launched[0]
+    assert (partitions, key) == ("xpcs_runs", "A001")
+    assert assets == [("xpcs", "correlation"), ("xpcs", "plots"), ("xpcs", "result_entry")]
+    assert config == {"ops": {"xpcs__correlation": {"config": {}}}}
+    assert beamline.ledger.timeline("xpcs", "A001")[-1].what == "asked for as A001"
+
+
+def test_once_more_is_of_a_run_that_was_taken_and_of_its_plain_key(
+    beamline: OpenBeamline, run: str, launched: list[tuple[Any, ...]]
+) -> None:
+    with pytest.raises(RefusedError):
+        reprocess.ask_again(beamline, "A001~wide")
+    with pytest.raises(NotFoundError):
+        reprocess.ask_again(beamline, "A002")
+    assert not launched

@@ -97,9 +97,16 @@ def test_a_key_that_cannot_be_undone_is_refused() -> None:
     refused("cannot be undone", runs={"from": {"watch": "detector", "path": "{cycle}/{run}/"}, "key": "{cycle}{run}"})
 
 
-@pytest.mark.parametrize("qmap", [{}, {"in_run": "*_qmap.hdf", "path": "a.hdf"}])
+@pytest.mark.parametrize(
+    "qmap", [{}, {"in_run": "*_qmap.hdf", "path": "a.hdf"}, {"in_run": "*_qmap.hdf", "registry": "standard"}]
+)
 def test_a_q_map_comes_from_one_place(qmap: dict[str, str]) -> None:
-    refused("give either in_run or path", pipeline={"stage": {"to": "store"}, "correlate": {"qmap": qmap}})
+    refused("give either in_run or path or registry", pipeline={"stage": {"to": "store"}, "correlate": {"qmap": qmap}})
+
+
+def test_a_map_of_the_registry_has_a_name() -> None:
+    pipeline = {"stage": {"to": "store"}, "correlate": {"qmap": {"registry": "../standard"}}}
+    refused("registry: a name has lower-case letters", pipeline=pipeline)
 
 
 @pytest.mark.parametrize("option", [{"stride": 0}, {"average": 0}, {"begin_frame": -1}, {"end_frame": -2}, {"pol": 1}])
