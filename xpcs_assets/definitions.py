@@ -41,6 +41,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     from xpcs_assets.describe import assets as describe
     from xpcs_assets.describe import checks as describe_checks
     from xpcs_assets.plot import assets as plot
+    from xpcs_assets.process import assets as process
     from xpcs_assets.prune import assets as prune
     from xpcs_assets.prune import sensors as prune_sensors
     from xpcs_assets.run_database import sensors as run_database_sensors
@@ -53,6 +54,8 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     if settings.pipeline.correlate is not None:
         chain += [*correlate.build(bound), *plot.build(bound), *catalog.build_derived(bound)]
         outside.append(dg.AssetSpec(bound.key("qmap"), group_name=settings.dagster_name, kinds={"hdf5"}))
+    if settings.pipeline.process is not None:
+        chain += process.build(bound)
     chain += stage.build_further(bound)
     ingest = _ingest_job(bound, chain)
     sensors: list[dg.SensorDefinition] = [*stage_sensors.build(bound, ingest.name, chain)]

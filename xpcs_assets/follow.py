@@ -100,7 +100,9 @@ class RunState:
 def steps_of(beamline: OpenBeamline, key: str) -> tuple[str, ...]:
     """The assets that a partition key has at this beamline, in the order they come."""
     pipeline = beamline.settings.pipeline
-    analysis = RESULT_STEPS if pipeline.correlate is not None else ()
+    analysis = (
+        RESULT_STEPS if pipeline.correlate is not None else ("processed",) if pipeline.process is not None else ()
+    )
     back = ("returned_results",) if pipeline.return_results is not None else ()
     if split_analysis_key(key)[1] is not None:
         return (*analysis, *back)
@@ -225,7 +227,7 @@ def wait(
 
 # A failed step is followed by no success of those behind it; the others go on.
 _BEHIND_THE_COPY = {
-    *("metadata", "catalog_entry", "correlation", "plots", "result_entry", "returned_results", "archive"),
+    *("metadata", "catalog_entry", "correlation", "processed", "plots", "result_entry", "returned_results", "archive"),
 }
 _BEHIND = {
     "raw_file": {"staged_copy", *_BEHIND_THE_COPY},

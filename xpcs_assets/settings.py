@@ -24,6 +24,7 @@ from xpcs_assets.settings_catalogs import EMBEDDED, CatalogSettings, RosterSetti
 from xpcs_assets.settings_compute import LOCAL, ComputeSettings, SchedulerSettings
 from xpcs_assets.settings_datacite import Datacite
 from xpcs_assets.settings_places import GlobusSettings, HostSettings, PlaceSettings
+from xpcs_assets.settings_process import Process
 from xpcs_assets.settings_quality import QualitySettings
 from xpcs_assets.settings_run_database import RunDatabaseSettings
 from xpcs_assets.units import Seconds, Share, SizeBytes
@@ -258,6 +259,7 @@ class Pipeline(Settings):
     )
     return_results: ReturnResults | None = Field(None, description="Leave it out where no result goes back")
     correlate: Correlate | None = Field(None, description="Leave it out for a beamline that only keeps data")
+    process: Process | None = Field(None, description="Any command as the analysis, in place of correlate")
     catalog: tuple[str, ...] = Field(
         (EMBEDDED,), description="Catalogs that get an entry: `embedded`, and names of catalogs in the site file"
     )
@@ -269,6 +271,12 @@ class Pipeline(Settings):
         if EMBEDDED not in value or len(set(value)) != len(value):
             raise ValueError(f"names {EMBEDDED} and catalogs of the site file, each once")
         return value
+
+    @model_validator(mode="after")
+    def _one_analysis(self) -> Self:
+        if self.correlate is not None and self.process is not None:
+            raise ValueError("give either correlate or process")
+        return self
 
     @property
     def copy_assets(self) -> dict[str, str]:
@@ -376,6 +384,8 @@ class Beamline(Settings):
     def _places_exist(self) -> Self:
         wanted: dict[str, tuple[str, ...]] = dict.fromkeys(self.retention, ())
         wanted |= dict.fromkeys((self.runs.source.watch, self.pipeline.stage.to), FOLDERS)
+        if self.pipeline.process is not None:
+            wanted[self.pipeline.process.to] = FOLDERS
         archive = {self.pipeline.archive.to: ("tape",)} if self.pipeline.archive else {}
         further = [(name, FILES) for name in self._further_places()]
         for name, kinds in [*wanted.items(), *archive.items(), *further]:
@@ -400,10 +410,11 @@ class Beamline(Settings):
         """The places of copies and results, each for one purpose alone."""
         back = self.pipeline.return_results
         names = (*self.pipeline.copies, *((back.to,) if back else ()))
-        used = [self.runs.source.watch, self.pipeline.stage.to, *names]
-        twice = sorted({name for name in names if used.count(name) > 1})
+        made = (self.pipeline.process.to,) if self.pipeline.process is not None else ()
+        used = [self.runs.source.watch, self.pipeline.stage.to, *names, *made]
+        twice = sorted({name for name in (*names, *made) if used.count(name) > 1})
         if twice:
-            raise ValueError(f"pipeline.copies and return_results: place {', '.join(twice)} is used twice")
+            raise ValueError(f"pipeline.copies, return_results and process: place {', '.join(twice)} is used twice")
         words = [name.replace("-", "_") for name in self.pipeline.copies]
         if len(set(words)) != len(words) or not all(_PART_OF_AN_ASSET.fullmatch(word) for word in words):
             raise ValueError(

@@ -38,6 +38,7 @@ PRIORITY = {
     "raw_file": 11,
     "staged_copy": 10,
     "correlation": 9,
+    "processed": 9,
     "plots": 8,
     "returned_results": 7,
     "average": 6,

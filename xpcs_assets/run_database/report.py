@@ -13,6 +13,8 @@ from xpcs_assets.arrive.candidates import fields_of
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Arrival, ArrivalState, RunVersion
 from xpcs_assets.follow import RunState, Step, state_of
+from xpcs_assets.process.processing import STEP as PROCESSED
+from xpcs_assets.process.processing import outputs_of
 from xpcs_assets.run_database.database import RunDatabase
 from xpcs_assets.run_database.known_run import KnownRun, RunStatus
 from xpcs_assets.runs.key import run_key
@@ -85,7 +87,7 @@ class Reporter:
                     self._database.retire_data(run, gone)
 
     def _entries(self, version: RunVersion) -> dict[tuple[Any, ...], dict[str, Any]]:
-        """The data entries of a version: its verified copies but the one at the source, and its newest result."""
+        """The data entries of a version: its verified copies but the one at the source, and what was made of it."""
         beamline, manifest = self._beamline, version.manifest
         watched = beamline.settings.runs.source.watch
         entries = [
@@ -106,6 +108,13 @@ class Reporter:
         for result in results[:1]:
             staged = beamline.settings.pipeline.stage.to
             entries.append(self._entry(_RESULT, staged, result.path, checksum=result.result_digest))
+        process = beamline.settings.pipeline.process
+        folder, outputs = outputs_of(beamline, version) if process is not None else ("", {})
+        if process is not None:
+            entries += [
+                self._entry(PROCESSED, process.to, f"{folder}/{name}", checksum=f"sha256:{sha256}")
+                for name, sha256 in outputs.items()
+            ]
         return {_identity(entry): entry for entry in entries}
 
     def _entry(self, kind: str, place: str, path: str, **facts: object) -> dict[str, Any]:

@@ -16,12 +16,11 @@ from xpcs_assets.arrive.watch import ASKED, ASKED_AFTER_FAILURE, REQUEST_STANDS_
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Arrival, ArrivalState
 from xpcs_assets.errors import RefusedError
+from xpcs_assets.process.processing import RUN_DATABASE
 from xpcs_assets.run_database.database import RunDatabase
 from xpcs_assets.run_database.known_run import KnownRun, RunStatus
 
 AGAIN = "the run database asks for it again"
-SAID = "run_database"
-"""The timeline's name for what the run database said."""
 _ASKED = frozenset({ASKED, AGAIN, ASKED_AFTER_FAILURE})
 
 
@@ -154,7 +153,7 @@ class DatabaseWatch:
             reason=ASKED,
             name=candidate.source,
         )
-        ledger.note(name, key, SAID, "claimed", {"number": claim.number, **claim.details})
+        ledger.note(name, key, RUN_DATABASE, "claimed", {"number": claim.number, **claim.details})
         if arrival.attempt < claim.attempt:
             arrival = ledger.retake(name, key, AGAIN)
         self._asked[key, seen, arrival.attempt] = self._clock()

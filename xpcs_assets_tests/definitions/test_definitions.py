@@ -136,7 +136,8 @@ from pathlib import Path
 from xpcs_assets.definitions import build_defs
 from xpcs_assets.site import Site
 build_defs(Site(Path(sys.argv[1]))).get_repository_def()
-heavy = ("jax", "numba", "h5py", "matplotlib", "scipy", "pandas", "PIL", "boto3", "kubernetes", "sfapi_client")
+heavy = ("jax", "numba", "h5py", "matplotlib", "scipy", "pandas", "PIL")
+heavy += ("boto3", "kubernetes", "pymongo", "sfapi_client")
 heavy = [name for name in heavy if name in sys.modules]
 print(time.process_time() - begun, ",".join(heavy))
 """

@@ -11,6 +11,7 @@ from xpcs_assets.copies.ledger import Arrival, ArrivalState, CopyState, Evidence
 from xpcs_assets.follow import RunState, state_of
 from xpcs_assets.run_database.known_run import RunStatus
 from xpcs_assets.run_database.report import how_far
+from xpcs_assets.settings_process import Process
 from xpcs_assets.stage.staging import stage
 from xpcs_assets_tests.unit.run_database.conftest import Processing
 
@@ -153,3 +154,22 @@ def test_all_ended_runs_are_looked_at_in_turn(claimed: Processing, monkeypatch: 
     for _ in range(3):
         claimed.reporter.report()
     assert [len(claimed.rundb.run(number)["data"]) for number in (7000, 7001)] == [1, 1]
+
+
+def test_the_outputs_of_a_command_become_data_entries(claimed: Processing, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"command": ["run"], "outputs": ["*"], "to": "store"}
+    pipeline = claimed.beamline.settings.pipeline.model_copy(
+        update={"correlate": None, "process": Process.model_validate(said)}
+    )
+    monkeypatch.setattr(
+        claimed.beamline, "settings", claimed.beamline.settings.model_copy(update={"pipeline": pipeline})
+    )
+    claimed.done(7000)
+    claimed.note(KEY, "processed")
+    detail = {"version": 1, "folder": "007000/v1-abc", "outputs": {"peaks.npy": "12ab"}}
+    claimed.beamline.ledger.note("xpcs", KEY, "processed", "1 outputs", detail)
+    for _ in range(2):
+        claimed.reporter.report()
+    (entry,) = claimed.rundb.run(7000)["data"]
+    assert (entry["type"], entry["checksum"]) == ("processed", "sha256:12ab")
+    assert entry["location"] == str(claimed.beamline.root("store") / "007000/v1-abc/peaks.npy")

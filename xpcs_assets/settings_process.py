@@ -1,0 +1,65 @@
+"""What a beamline file may say of a command that is the analysis: its words, what it must leave, and its targets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from xpcs_assets.settings_base import Settings
+from xpcs_assets.units import Seconds
+
+WORD_FIELD = re.compile(r"\{([a-z_]+)\}")
+"""Other braces, such as those of JSON, are as they are."""
+FIELDS = ("raw", "output", "run_key", "target", "context")
+TARGETS = "{target}"
+"""A word that is this and no more becomes one word a target."""
+
+
+class TargetRule(Settings):
+    """Targets of runs of a special kind."""
+
+    when: dict[str, str] = Field(
+        min_length=1,
+        description="Name patterns by field, all of which must match: the path's fields, and with a run "
+        "database `mode` and `detectors`",
+    )
+    target: tuple[str, ...] = Field(min_length=1, description="Their targets")
+
+
+class Process(Settings):
+    """Any command as the analysis, on this machine. Its words are never read by a shell."""
+
+    command: tuple[str, ...] = Field(
+        min_length=1,
+        description="Its words, which may hold {raw}, the folder of the staged files, {output}, the folder for what it "
+        "makes, {run_key}, {target} and {context}; a word that is {target} becomes one for each target",
+    )
+    outputs: tuple[str, ...] = Field(
+        min_length=1, description="Name patterns of files below {output}; each must be there, and none be empty"
+    )
+    to: str = Field(description="A place of kind posix or globus, used for nothing else, that gets the outputs")
+    target: tuple[str, ...] = Field((), description="Its targets, where no rule says otherwise")
+    targets: tuple[TargetRule, ...] = Field((), description="Targets of special runs; the first rule that fits counts")
+    context: str = Field("", description="What {context} stands for")
+    environment: dict[str, str] = Field({}, description="Variables for it, beside PATH, HOME and the like. No secrets")
+    time_limit: Seconds = Field(3600.0, gt=0, description="When it takes longer it is ended, and the run has failed")
+    work: Path = Field(Path("work"), description="Folder that it works in; relative paths start at the site's home")
+
+    @field_validator("command")
+    @classmethod
+    def _has_known_fields(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted({name for word in value for name in WORD_FIELD.findall(word)} - set(FIELDS))
+        if unknown:
+            raise ValueError(
+                f"names {', '.join(unknown)}; a word may hold {', '.join(f'{{{name}}}' for name in FIELDS)}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _has_targets(self) -> Self:
+        if not self.target and any(TARGETS in word for word in self.command):
+            raise ValueError("the command holds {target}: give target, for runs that no rule fits")
+        return self
