@@ -43,6 +43,7 @@ def of(name: str) -> pytest.MarkDecorator:
         ("als-7-0-1-1", "AS-001/scan 12.h5", "AS-001_scan=2012"),
         ("als-4-0-2", "AS-002/xmcd_0007", "AS-002_xmcd_0007"),
         ("als-6-3-1", "AS-002/xmcd_0007", "AS-002_xmcd_0007"),
+        ("xams", "006001", "006001"),
     ],
 )
 def test_a_path_gives_the_key_that_the_beamline_calls_it_by(name: str, path: str, key: str) -> None:
