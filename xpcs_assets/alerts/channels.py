@@ -153,7 +153,7 @@ class WebhookChannel:
         """See :meth:`Channel.send`. A redirection is not followed."""
         from http.client import HTTPException
         from urllib.error import HTTPError
-        from urllib.request import HTTPRedirectHandler, Request, build_opener
+        from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
         class Stay(HTTPRedirectHandler):
             def redirect_request(self, *_: object) -> None:
@@ -164,27 +164,29 @@ class WebhookChannel:
         headers = {"Content-Type": "application/json", "User-Agent": "xpcs-assets"}
         if self.token is not None:
             headers["Authorization"] = f"Bearer {_read(self.token, self.name)}"
-        request = Request(self._address(), json.dumps(content).encode(), headers, method="POST")  # noqa: S310  checked
+        address = self._address()
+        direct = [ProxyHandler({})] if urlsplit(address).hostname in LOOPBACK else []
+        request = Request(address, json.dumps(content).encode(), headers, method="POST")  # noqa: S310  checked
         try:
-            with build_opener(Stay).open(request, timeout=self.settings.timeout):
+            with build_opener(Stay, *direct).open(request, timeout=self.settings.timeout):
                 return ""
         except HTTPError as error:
             error.close()
             told = f"it answers {error.code}"
             if error.code >= 500 or error.code in _LATER:
-                raise self._unreachable(told) from error
+                raise self._unreachable(told) from None  # the error has the address in it
             raise RefusedError(
                 f"the message was not taken: {told}", where=self.name, remedy="Look at the secret with its address"
-            ) from error
+            ) from None
         except (HTTPException, OSError) as error:
-            raise self._unreachable(short(str(error) or type(error).__name__)) from None  # it may name the address
+            raise self._unreachable(short(str(error) or type(error).__name__)) from None
 
     def _address(self) -> str:
         url = _read(self.url, self.name)
         with suppress(ValueError):  # an impossible port or host; its words would tell the address
             parts = urlsplit(url)
             is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
-            if is_safe and parts.hostname and parts.port != 0 and " " not in url:
+            if is_safe and parts.hostname and parts.port != 0 and parts.username is None and " " not in url:
                 return url
         raise SettingsError("the secret is no https address", where=self.name, remedy="Write the whole address there")
 

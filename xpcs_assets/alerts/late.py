@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, exists, or_, select
+from sqlalchemy import ColumnElement, case, exists, func, or_, select
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.tables import RecordRow
@@ -36,11 +36,18 @@ def late_runs(
         Only those that came to be late in the last days, and these runs whenever they were taken.
     """
     due_at = beamline.ledger.clock() - after
+    lately = VersionRow.taken_at > due_at - recent  # two questions, for each has an index of its own
+    before = _late(beamline, due_at, VersionRow.run_key.in_(stood), limit) if stood else ()
+    return tuple({run.run_key: run for run in (*before, *_late(beamline, due_at, lately, limit))}.values())
+
+
+def _late(beamline: OpenBeamline, due_at: datetime, which: ColumnElement[bool], limit: int) -> tuple[LateRun, ...]:
     later = VersionRow.__table__.alias("later")
     superseded = exists().where(
         later.c.beamline == VersionRow.beamline,
         later.c.run_key == VersionRow.run_key,
-        later.c.taken_at > VersionRow.taken_at,
+        # by the index of runs: that of times would go through all runs that were taken since
+        func.coalesce(later.c.taken_at, later.c.taken_at) > VersionRow.taken_at,
     )
     result = exists().where(
         ResultRow.beamline == VersionRow.beamline,
@@ -60,9 +67,9 @@ def late_runs(
         .where(
             VersionRow.beamline == beamline.name,
             VersionRow.taken_at <= due_at,
-            or_(VersionRow.taken_at > due_at - recent, VersionRow.run_key.in_(stood)),
-            ~superseded,
+            which,
             or_(~result, ~record) if correlates else ~record,
+            ~superseded,
         )
         .order_by(VersionRow.taken_at, VersionRow.run_key)
         .limit(limit)

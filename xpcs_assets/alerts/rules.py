@@ -125,15 +125,17 @@ def _full(beamline: OpenBeamline, place: Place, now: datetime, *, stood_full: bo
 
 def prune_soon(beamline: OpenBeamline) -> list[Word]:
     """Days on which copies may go, by the forecast of ``prune --dry-run``: one word a place and day."""
-    until = beamline.ledger.clock() + timedelta(seconds=beamline.settings.alerts.prune_soon)
+    ahead = timedelta(seconds=beamline.settings.alerts.prune_soon)
+    until = datetime.combine((beamline.ledger.clock() + ahead).date() + timedelta(days=1), time(), UTC)
+    days = (until - beamline.ledger.clock()) / timedelta(days=1)  # to the end of the last day
     found = []
     for place in beamline.settings.retention:
         try:
-            coming = forecast_of(beamline, place).of_age.days
+            coming = forecast_of(beamline, place, days=days).of_age.days
         except (CopyError, SettingsError, UnreachableError):
             continue  # told as a place that cannot be used
         for day in coming:
-            if day.day <= until.date():
+            if day.day < until.date():
                 copies = "1 copy" if day.copies == 1 else f"{day.copies} copies"
                 told = f"on {day.day} {copies}, {size(day.size_bytes)}, may go from it, each behind its proof"
                 remedy = f"`xpcs-assets hold {beamline.name} RUN --reason WHY` keeps a run"

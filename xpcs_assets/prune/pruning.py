@@ -65,12 +65,15 @@ def retention_of(beamline: OpenBeamline, place: str) -> Retention:
     return settings.rule
 
 
-def forecast_of(beamline: OpenBeamline, place: str) -> Forecast:
-    """What comes of age in a place in the next 30 days, what of it may then go, and what becomes of its trash."""
+def forecast_of(beamline: OpenBeamline, place: str, *, days: float = DAYS) -> Forecast:
+    """What comes of age in a place in the next days, 30 at most, what of it may then go, and what becomes of its trash.
+
+    Of many copies this takes long: the fewer days, the quicker.
+    """
     retention, now = retention_of(beamline, place), beamline.ledger.clock()
     since = now - timedelta(seconds=retention.keep_for_s)
     ledger, name, bringing = beamline.ledger, beamline.name, _bringing(beamline)
-    young = list(ledger.copies_seen(name, place, after=since, until=since + timedelta(days=DAYS)))
+    young = list(ledger.copies_seen(name, place, after=since, until=since + timedelta(days=days)))
     coming = [
         of_age(situation_of(ledger, seen, retention, catalogued=False), retention, bringing, size_bytes)
         for seen, size_bytes in zip(young, bytes_that_go(ledger, young), strict=True)

@@ -45,7 +45,8 @@ def at_noon(watched: Watched) -> OpenBeamline:
 
 def taken(beamline: OpenBeamline, *names: str) -> None:
     for name in names:
-        submit(beamline, bare_run(beamline.source_root / name))
+        folder = beamline.source_root / name
+        submit(beamline, folder if folder.exists() else bare_run(folder))
         take(beamline, name)
 
 

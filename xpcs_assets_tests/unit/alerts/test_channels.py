@@ -158,6 +158,15 @@ def test_a_chat_gets_the_text_and_a_program_the_parts(site: Site) -> None:
     assert server.messages == [{"text": f"{MESSAGE.subject}\n{MESSAGE.text}"}, MESSAGE.content]
 
 
+def test_a_service_of_this_machine_is_not_looked_for_behind_a_proxy(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with WebhookServer() as server:
+        webhook(site, server.address).send(MESSAGE)
+    assert len(server.messages) == 1
+
+
 def test_a_logbook_may_ask_for_a_token(site: Site) -> None:
     with WebhookServer(token="t0ken") as server:  # noqa: S106
         with pytest.raises(RefusedError, match=r"it answers 401"):
@@ -205,6 +214,7 @@ def test_a_redirection_is_not_followed(site: Site) -> None:
         "https:///S3CRET",
         "https://chat.example.org:S3CRET/",
         "https://chat.example.org/a S3CRET",
+        "https://user:S3CRET@chat.example.org/",
         "https://chat.example.org/\u00e9S3CRET",
         "S3CRET",
     ],

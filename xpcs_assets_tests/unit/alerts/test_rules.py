@@ -127,6 +127,18 @@ def test_runs_that_have_been_late_for_long_are_history_unless_somebody_was_told(
     assert told_of(wrong(at_noon, *late), "late") == told_of(late, "late")
 
 
+def test_of_a_run_that_was_taken_again_the_newest_version_counts(at_noon: OpenBeamline, clock: HandClock) -> None:
+    taken(at_noon, "A001")
+    clock.advance(DAY_S - 60)
+    (at_noon.source_root / "A001" / "A001.imm").write_bytes(b"other frames")
+    taken(at_noon, "A001")
+    assert at_noon.latest("A001").version == 2
+    clock.advance(60)
+    assert told_of(wrong(at_noon), "late") == []
+    clock.advance(DAY_S - 60)
+    assert len(told_of(wrong(at_noon), "late")) == 1
+
+
 def test_a_run_that_never_became_complete_is_late(at_noon: OpenBeamline) -> None:
     seen = {"source": "A009", "fingerprint": "x", "reason": "no metadata file"}
     at_noon.ledger.note_arrival("xpcs", "A009", state=ArrivalState.INCOMPLETE, **seen)
