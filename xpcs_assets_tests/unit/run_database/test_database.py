@@ -128,6 +128,14 @@ def test_of_eight_who_try_to_claim_the_same_runs_each_run_goes_to_one(rundb: Run
         site.close()
 
 
+def test_more_runs_than_one_answer_holds_are_all_seen_and_no_more_than_a_look_takes(
+    rundb: Runs, database: RunDatabase
+) -> None:
+    for number in range(7000, 7210):
+        rundb.add(number)
+    assert numbers(database) == list(range(7209, 7009, -1))
+
+
 def test_a_claim_that_is_renewed_stands_and_one_that_is_not_goes_to_another(
     rundb: Runs, database: RunDatabase, other: RunDatabase
 ) -> None:
