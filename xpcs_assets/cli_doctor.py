@@ -9,27 +9,65 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpcs_assets.cli_shared import HomeOption, JsonOption, columns, out, plain
+from xpcs_assets.cli_shared import HomeOption, JsonOption, columns, open_beamline, out, plain
 
 if TYPE_CHECKING:
-    from xpcs_assets.doctor.found import Found
+    from pathlib import Path
+
+    from xpcs_assets.beamline import OpenBeamline
+    from xpcs_assets.doctor.found import Found, State
 
 
 def doctor(
-    limit: Annotated[float, typer.Option(min=0.1, help="Seconds after which no answer is one.")] = 30.0,
+    fly: Annotated[
+        str, typer.Option(metavar="BEAMLINE", help="Move a small file over every hop of this beamline instead.")
+    ] = "",
+    limit: Annotated[
+        float, typer.Option(min=0, help="Seconds after which no answer is wrong; 0: 30, and 600 with --fly.")
+    ] = 0.0,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Look at settings, secrets, ledger, clock, places, services, daemon: what is wrong and what to do; then exit 1."""
-    from xpcs_assets.doctor.examine import examine
+    states = _fly(open_beamline(home, fly), limit, as_json) if fly else _examine(home, limit, as_json)
+    raise typer.Exit(1 if any(one == "wrong" for one in states) else 0)
+
+
+def _examine(home: Path | None, limit: float, as_json: bool) -> list[State]:
+    from xpcs_assets.doctor.examine import LIMIT_S, examine
     from xpcs_assets.site import find_home
 
-    found = examine(find_home(home), limit)
+    found = examine(find_home(home), limit or LIMIT_S)
     if as_json:
         out.print(json.dumps([asdict(one) for one in found], indent=1))
     else:
         _show(found)
-    raise typer.Exit(1 if any(one.state == "wrong" for one in found) else 0)
+    return [one.state for one in found]
+
+
+def _fly(opened: OpenBeamline, limit: float, as_json: bool) -> list[State]:
+    from xpcs_assets.doctor.hops import LIMIT_S, fly
+
+    flown = fly(opened, min(limit or LIMIT_S, LIMIT_S))
+    if as_json:
+        out.print(json.dumps([{**asdict(one), "rate_bytes_per_s": one.rate_bytes_per_s} for one in flown], indent=1))
+        return [one.state for one in flown]
+    rows = [("STATE", "HOP", "S", "MB/S", "FOUND")]
+    rows += [
+        (
+            one.state.value,
+            plain(one.hop),
+            f"{one.seconds:.2f}" if one.seconds else "-",
+            f"{one.rate_bytes_per_s / 1e6:.1f}" if one.seconds else "-",
+            plain(one.reason) or "-",
+        )
+        for one in flown
+    ]
+    columns(rows)
+    for one in flown:
+        if one.remedy:
+            out.print(plain(f"{one.hop}: {one.remedy}"))
+    return [one.state for one in flown]
 
 
 def _show(found: list[Found]) -> None:

@@ -40,6 +40,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     from xpcs_assets.correlate import sensors as correlate_sensors
     from xpcs_assets.describe import assets as describe
     from xpcs_assets.describe import checks as describe_checks
+    from xpcs_assets.doctor import assets as doctor
     from xpcs_assets.plot import assets as plot
     from xpcs_assets.process import assets as process
     from xpcs_assets.prune import assets as prune
@@ -76,6 +77,13 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
         tell_job = catalog.build_job(bound)
         more_jobs.append(tell_job)
         sensors += catalog_sensors.build(bound, tell_job)
+    if settings.flight_check is not None:
+        checked = doctor.build(bound)
+        flight_job = doctor.build_job(bound, checked)
+        chain.append(checked)
+        more_jobs.append(flight_job)
+        every_s = settings.flight_check.every
+        sensors.append(audit_sensors.regular(bound, flight_job.name, every_s, "A small file is moved over every hop"))
     if settings.pipeline.archive is not None:
         kept = archive.build(bound)
         archive_job = archive.build_job(bound)

@@ -23,7 +23,7 @@ from xpcs_assets.settings_base import NAME, Secret, Settings
 from xpcs_assets.settings_catalogs import EMBEDDED, CatalogSettings, RosterSettings
 from xpcs_assets.settings_compute import LOCAL, ComputeSettings, SchedulerSettings
 from xpcs_assets.settings_datacite import Datacite
-from xpcs_assets.settings_places import GlobusSettings, HostSettings, PlaceSettings
+from xpcs_assets.settings_places import FlightCheck, GlobusSettings, HostSettings, PlaceSettings
 from xpcs_assets.settings_process import Process
 from xpcs_assets.settings_quality import QualitySettings
 from xpcs_assets.settings_run_database import RunDatabaseSettings
@@ -367,6 +367,9 @@ class Beamline(Settings):
     )
     quality: QualitySettings = Field(QualitySettings(), description="How runs and results are judged")
     audit: Audit = Field(Audit(), description="How copies are read again and compared with what is known")
+    flight_check: FlightCheck | None = Field(
+        None, description="When the ways between the places are tried; left out: when a person asks for it"
+    )
     datacite: Datacite | None = Field(
         None, description="What records' DataCite blocks are made of; left out, there are none"
     )

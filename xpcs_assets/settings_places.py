@@ -107,6 +107,12 @@ PlaceSettings = Annotated[
 ]
 
 
+class FlightCheck(Settings):
+    """When the ways between the beamline's places are tried with a small file."""
+
+    every: Seconds = Field(ge=900, description="How often a small file is moved over every hop, verified and removed")
+
+
 class HostSettings(Settings):
     """A machine that is reached over ssh with a key, never with a password."""
 

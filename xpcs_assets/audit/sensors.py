@@ -42,25 +42,27 @@ def build(bound: Bound, scrub_job: JobDefinition, audit_job: JobDefinition, inge
     """The sensors of one beamline that look after its copies and runs."""
     every_s = bound.beamline.settings.audit.every
     return [
-        _regular(bound, scrub_job, SCRUB_EVERY_S, "Copies are read again, a share of all at a time"),
-        _regular(bound, audit_job, every_s, "Places, ledger, archive and catalog are compared"),
+        regular(bound, scrub_job.name, SCRUB_EVERY_S, "Copies are read again, a share of all at a time"),
+        regular(bound, audit_job.name, every_s, "Places, ledger, archive and catalog are compared"),
         _reconcile(bound, ingest),
     ]
 
 
-def _regular(bound: Bound, target: JobDefinition, every_s: float, description: str) -> SensorDefinition:
+def regular(bound: Bound, job_name: str, every_s: float, description: str) -> SensorDefinition:
+    """A sensor that asks for a job once in each ``every_s``, after everything that makes or removes data."""
+
     @sensor(
-        name=f"{target.name}_due",
-        job=target,
+        name=f"{job_name}_due",
+        job_name=job_name,
         minimum_interval_seconds=60,
         default_status=DefaultSensorStatus.RUNNING,
         description=description,
     )
     def due(context: SensorEvaluationContext) -> RunRequest | SkipReason:
-        if runs_in_progress(context.instance, target.name):
+        if runs_in_progress(context.instance, job_name):
             return SkipReason("one is under way")
         number = int(bound.beamline.ledger.clock().timestamp() // every_s)
-        run_key = f"{target.name}:{number}"
+        run_key = f"{job_name}:{number}"
         if was_requested(context.instance, run_key):
             return SkipReason("the next one is not due yet")
         priority = bound.beamline.settings.queue.priority - LATER

@@ -13,7 +13,7 @@ from xpcs_assets.copies.keeping import keep
 from xpcs_assets.copies.tables import EventRow
 
 STEP = "pause"
-_KEY = "_beamline"
+BEAMLINE_KEY = "_beamline"
 """The timeline's key of the beamline itself: no run key begins with an underscore."""
 
 
@@ -55,12 +55,13 @@ class PauseBook(Book):
         return None if last is None or last.detail["paused"] else last.at
 
     def _last(self, beamline: str) -> EventRow | None:
-        mine = select(EventRow).where(EventRow.beamline == beamline, EventRow.run_key == _KEY, EventRow.step == STEP)
+        mine = select(EventRow).where(EventRow.beamline == beamline, EventRow.run_key == BEAMLINE_KEY)
+        mine = mine.where(EventRow.step == STEP)
         with reading(self.engine) as session:
             return session.scalars(mine.order_by(EventRow.id.desc()).limit(1)).first()
 
     def _say(self, beamline: str, what: str, detail: dict[str, object], *, looser: bool) -> None:
-        row = EventRow(beamline=beamline, run_key=_KEY, at=self.clock(), step=STEP, what=what, detail=detail)
+        row = EventRow(beamline=beamline, run_key=BEAMLINE_KEY, at=self.clock(), step=STEP, what=what, detail=detail)
         with writing(self.engine) as session:
             session.add(row)
             keep(session, row, looser=looser)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from xpcs_assets.copies.ledger import Ledger
-from xpcs_assets.doctor import keeping, places, services
+from xpcs_assets.doctor import hops, keeping, places, services
 from xpcs_assets.doctor.found import Found, Probe, Said, State, look_at_all, ok, refused
 from xpcs_assets.errors import SettingsError
 from xpcs_assets.site import SITE_FILE, Site
@@ -41,6 +41,8 @@ def examine(home: Path, limit_s: float = LIMIT_S) -> list[Found]:
     rest += services.probes(site, limit_s)
     for settings in site.beamlines.values():
         rest += places.probes(site, settings, ledger)
+        if settings.flight_check is not None and ledger is not None:
+            rest.append(hops.probe_last(settings.beamline, settings.flight_check, ledger))
     try:
         return [first[0], *(first[1:] if ledger is None else ()), *look_at_all(rest, limit_s)]
     finally:

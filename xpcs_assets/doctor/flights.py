@@ -11,17 +11,18 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from xpcs_assets.copies.ledger import Ledger
-from xpcs_assets.errors import CopyError, NotVerifiedError, RemovalRefusedError
+from xpcs_assets.errors import CopyError, NotFoundError, NotVerifiedError, RemovalRefusedError, XpcsAssetsError
 from xpcs_assets.places.place import Place, Presence
 from xpcs_assets.runs.folders import FLIGHT_FOLDER
 from xpcs_assets.runs.manifest import check_relative
 
 _DEPTH = 4
+_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,41 @@ def new_file(size_bytes: int) -> tuple[str, bytes, str]:
     return f"{secrets.token_hex(8)}.flight", content, hashlib.sha256(content).hexdigest()
 
 
+def write(place: Place, path: str, chunks: Callable[[], Iterable[bytes]], sha256: str) -> None:
+    """Write a flight file, once more where another flight's end has just taken the empty folder away.
+
+    Raises
+    ------
+    CopyError, NotFoundError
+        It cannot be written.
+    """
+    for last in (False,) * (_TRIES - 1) + (True,):
+        try:
+            place.put(path, chunks(), sha256=sha256)
+            return
+        except NotFoundError:
+            if last:
+                raise
+
+
 def refuse_other(place: Place, path: str, sha256: str) -> None:
     """Read a flight file; NotVerifiedError when it holds other bytes, CopyError when it cannot be read."""
     if place.digest(path).sha256 != sha256:
         raise NotVerifiedError(
             "it came back with other bytes", where=f"{place.name}:{path}", remedy="Have its disk looked at"
         )
+
+
+@contextmanager
+def gone_afterwards(place: Place, path: str) -> Iterator[None]:
+    """Take a flight file away at the end; where something went wrong before, that is what is raised."""
+    try:
+        yield
+    except XpcsAssetsError:
+        with suppress(XpcsAssetsError):  # what cannot be taken away now goes with the next sweep
+            take_away(place, path)
+        raise
+    take_away(place, path)
 
 
 def try_writing(place: Place, folder: str, size_bytes: int = 64) -> None:
@@ -113,8 +143,6 @@ def try_writing(place: Place, folder: str, size_bytes: int = 64) -> None:
     sweep(place, folder)
     name, content, sha256 = new_file(size_bytes)
     path = f"{folder}/{name}"
-    try:
-        place.put(path, [content], sha256=sha256)
+    with gone_afterwards(place, path):
+        write(place, path, lambda: [content], sha256)
         refuse_other(place, path, sha256)
-    finally:
-        take_away(place, path)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.doctor.flights import FlightPermit, flight_folder, flying, sweep, take_away, try_writing
-from xpcs_assets.errors import CopyError, NotVerifiedError, RefusedError, RemovalRefusedError
+from xpcs_assets.errors import CopyError, NotFoundError, NotVerifiedError, RefusedError, RemovalRefusedError
+from xpcs_assets.places.files import Written
 from xpcs_assets.places.place import Presence
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.places.reading import Hashed
@@ -94,6 +96,23 @@ def test_flight_files_are_not_listed_with_what_a_place_holds(place: PosixPlace) 
     place.put("A001.imm", [b"x"])
     assert place.list().files == ("A001.imm",)
     assert (place.list(FOLDER).presence, place.list(FOLDER).files) == (Presence.YES, (FILE,))
+
+
+def test_a_folder_that_another_flights_end_takes_away_is_made_again(place: PosixPlace) -> None:
+    class Crowded(PosixPlace):
+        crowd = 3
+
+        def put(self, *words: Any, **more: Any) -> Written:
+            self.crowd -= 1
+            if self.crowd >= 0:
+                raise NotFoundError("the folder is gone")
+            return super().put(*words, **more)
+
+    try_writing(Crowded("disk", place.root), FOLDER)
+    crowded = Crowded("disk", place.root)
+    crowded.crowd = 1000
+    with pytest.raises(NotFoundError):
+        try_writing(crowded, FOLDER)
 
 
 def test_only_one_flies_for_a_purpose(beamline: OpenBeamline) -> None:
