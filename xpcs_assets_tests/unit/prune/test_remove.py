@@ -357,9 +357,12 @@ OWN_OUTPUT = {
     "qmaps/qmap.py",
     "new_site.py",
     "copies/second.py",
+    "compute/qmap_registry.py",
+    "process/processing.py",
 }
 """These take away what they have just made themselves: a partial result, a lock, a beamline file that does not load, a
-ledger that was being made again. What is made for tests is not looked at: no site runs it."""
+ledger that was being made again, a q-map whose number another got, the folder that a command worked in. What is made
+for tests is not looked at: no site runs it."""
 
 
 def _deletes(node: ast.AST) -> bool:
