@@ -16,6 +16,9 @@ from xpcs_assets.compute.opening import open_backend
 from xpcs_assets.doctor.found import Probe, Said, ok, skipped, wrong
 from xpcs_assets.doctor.places import said_of
 from xpcs_assets.orchestrate.processes import address_of
+from xpcs_assets.run_database.database import RunDatabase
+from xpcs_assets.secret import SecretReference
+from xpcs_assets.settings_run_database import RunDatabaseSettings
 from xpcs_assets.site import Site
 
 DAGSTER_QUERY = """{
@@ -36,6 +39,9 @@ def probes(site: Site, limit_s: float) -> Iterator[Probe]:
         yield Probe(f"catalog {name}", partial(_check_catalog, site, name))
     for name in site.settings.compute:
         yield Probe(f"compute {name}", partial(_ask_backend, site, name))
+    for name, settings in site.beamlines.items():
+        if (database := settings.runs.source.run_database) is not None:
+            yield Probe(f"{name} run database", partial(_ask_run_database, site, database))
     yield Probe("daemon", partial(_ask_dagster, site))
     yield Probe("intake", partial(_knock, site))
 
@@ -55,6 +61,14 @@ def _check_catalog(site: Site, name: str) -> Said:
 def _ask_backend(site: Site, name: str) -> Said:
     backend = open_backend(site, name)
     return said_of(backend.why_unavailable, "Its jobs wait meanwhile, or go to the next of pipeline.correlate.on")
+
+
+def _ask_run_database(site: Site, settings: RunDatabaseSettings) -> Said:
+    """Whether it answers and may be read; nothing is claimed."""
+    url = site.secret(settings.url) or SecretReference()
+    with closing(RunDatabase(settings, url, holder="doctor", host="doctor")) as database:
+        database.to_take(database.now())
+        return ok("it answers" if database.is_on() else "it answers; its switch is off: no new run is taken")
 
 
 def _ask_dagster(site: Site) -> Said:

@@ -13,7 +13,7 @@ import pytest
 from xpcs_assets.errors import ConflictingBytesError, CopyError, NotFoundError, NotVerifiedError, RemovalRefusedError
 from xpcs_assets.places.marker import UNMARKED, Marker
 from xpcs_assets.places.place import Place, Presence
-from xpcs_assets.runs.folders import ASIDE_FOLDER, MARKER
+from xpcs_assets.runs.folders import ASIDE_FOLDER, FLIGHT_FOLDER, MARKER
 from xpcs_assets_tests.contract.place_kinds import KINDS, PlaceKind
 
 DATA = b"0123456789" * 100
@@ -167,7 +167,7 @@ def test_a_listing_has_every_file_and_tells_what_is_none(place: Place, root: Pat
 @FOLDERS
 def test_the_marker_and_what_was_set_aside_are_not_listed_with_the_rest(place: Place, root: Path) -> None:
     place.put("a/x", [DATA])
-    for name in (f"{ASIDE_FOLDER}/trash/a/y", MARKER, f"a/{MARKER}"):
+    for name in (f"{ASIDE_FOLDER}/trash/a/y", f"{FLIGHT_FOLDER}/a/b/y", MARKER, f"a/{MARKER}"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     assert place.list("a").files == (f"a/{MARKER}", "a/x")  # only in the root do these names mean something

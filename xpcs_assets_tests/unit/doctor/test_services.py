@@ -16,7 +16,7 @@ from xpcs_assets.doctor import services
 from xpcs_assets.doctor.found import Found, State, look_at_all
 from xpcs_assets.orchestrate.processes import free_port
 from xpcs_assets.site import SITE_FILE, Site
-from xpcs_assets_tests import sshd
+from xpcs_assets_tests import mongo, sshd
 
 
 @contextmanager
@@ -135,3 +135,21 @@ def test_a_host_is_called(looked: Said, site: Site) -> None:
     found = looked({"hosts": {"far": said, "dead": {**said, "port": free_port()}}})
     assert (found["host far"].state, found["host dead"].state) == (State.OK, State.WRONG)
     assert "refused" in found["host dead"].reason
+
+
+def test_a_run_database_is_asked_and_nothing_in_it_is_claimed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look() -> Found:
+        return {one.what: one for one in look_at_all(list(services.probes(Site(site.home), 10.0)), 30.0)}[
+            "xpcs run database"
+        ]
+
+    with mongo.runs() as rundb:
+        monkeypatch.setenv(mongo.VARIABLE, rundb.url)
+        rundb.feed(site.home)
+        found = look()
+        assert (found.state, found.reason) == (State.OK, "it answers")
+    monkeypatch.setenv(
+        mongo.VARIABLE, f"mongodb://someone:hunter2@127.0.0.1:{free_port()}/?serverSelectionTimeoutMS=500"
+    )
+    found = look()
+    assert (found.state, "hunter2" in f"{found.reason}{found.remedy}") == (State.WRONG, False)
