@@ -96,7 +96,8 @@ def uncopied(
     superseded = exists().where(
         later.c.beamline == VersionRow.beamline,
         later.c.run_key == VersionRow.run_key,
-        later.c.taken_at > VersionRow.taken_at,
+        # By the index of runs: that of times would go through all that were taken since.
+        func.coalesce(later.c.taken_at, later.c.taken_at) > VersionRow.taken_at,
     )
     query = (
         select(CopyRow.run_key, CopyRow.version)

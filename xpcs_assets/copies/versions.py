@@ -168,7 +168,8 @@ class VersionBook(Book):
         superseded = exists().where(
             later.beamline == VersionRow.beamline,
             later.run_key == VersionRow.run_key,
-            later.taken_at > VersionRow.taken_at,
+            # By the index of runs: that of times would go through all that were taken since.
+            func.coalesce(later.taken_at, later.taken_at) > VersionRow.taken_at,
         )
         query = (  # read along the index of times, which ends as soon as there are enough
             select(VersionRow)

@@ -20,7 +20,7 @@ from xpcs_assets.prune.limits import DAY, beginning_of, item, limit_of
 from xpcs_assets.prune.plan import Plan, bytes_that_go, plan_place, situation_of
 from xpcs_assets.prune.remove import Removed, empty_trash, prune_copy
 from xpcs_assets.runs.retention import Retention
-from xpcs_assets.settings import RetentionSettings
+from xpcs_assets.settings_retention import RetentionSettings
 
 
 def plan(beamline: OpenBeamline, place: str, *, draining: bool = False, everything: bool = False) -> Plan:

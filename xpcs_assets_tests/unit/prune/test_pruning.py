@@ -41,7 +41,7 @@ from xpcs_assets.prune.sensors import DRAINING, REQUESTS_PER_TICK, build, sensor
 from xpcs_assets.prune.trash import put_back
 from xpcs_assets.runs.folders import ASIDE_FOLDER
 from xpcs_assets.runs.retention import Retention
-from xpcs_assets.settings import RetentionSettings
+from xpcs_assets.settings_retention import RetentionSettings
 from xpcs_assets.site import Site
 from xpcs_assets.stage.staging import stage
 from xpcs_assets_tests.unit.conftest import Altered, bare_run
