@@ -16,6 +16,7 @@ from xpcs_assets.errors import NotVerifiedError
 from xpcs_assets.places.syscalls import Syscalls
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
+_TRIES = 5
 
 
 @contextmanager
@@ -66,12 +67,24 @@ def _enter(name: str, above: int, calls: Syscalls, stack: ExitStack, *, make: bo
     except FileNotFoundError:
         if not make:
             raise
+        descriptor = _make(name, above, calls)
+    stack.callback(calls.close, descriptor)
+    return descriptor
+
+
+def _make(name: str, above: int, calls: Syscalls) -> int:
+    """Make a folder and open it; made again when another takes it away meanwhile, empty as it is."""
+    tried = 0
+    while True:
         with suppress(FileExistsError):
             calls.mkdir(name, above)
         calls.fsync(above)  # the folder's name is on the disk before anything is put into it
-        descriptor = _open_name(name, above, calls)
-    stack.callback(calls.close, descriptor)
-    return descriptor
+        try:
+            return _open_name(name, above, calls)
+        except FileNotFoundError:
+            tried += 1
+            if tried == _TRIES:
+                raise
 
 
 def _open_name(name: str, above: int, calls: Syscalls) -> int:
