@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.believe import believe, digest_of
 from xpcs_assets.compute.call import WorkerCall
+from xpcs_assets.compute.choose_qmap import choose_qmap
 from xpcs_assets.compute.local import WorkerJob, run
-from xpcs_assets.compute.qmap_registry import file_of, resolve, run_time
-from xpcs_assets.errors import MetadataError, NotFoundError, QmapError, RawDataError
+from xpcs_assets.compute.qmap_registry import file_of, run_time
+from xpcs_assets.errors import MetadataError, NotFoundError, RawDataError
 from xpcs_assets.runs.key import split_analysis_key
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe
 from xpcs_assets.settings import Correlate
@@ -108,14 +108,12 @@ def inputs(beamline: OpenBeamline, key: str, qmap: str = "") -> Inputs:
     raw = tuple(raw_among([folder.raw / entry.path for entry in entries if is_raw_name(Path(entry.path).name)]))
     if not raw:
         raise RawDataError("the run has no raw file", where=folder.raw, remedy="Look at the files it was taken with")
-    raw_digests, name = _raw_digests(version, folder, raw), correlate_settings(beamline).qmap.registry
-    if name and not qmap:
-        metadata = _metadata_of(raw[0])
-        entry = resolve(beamline, name, run_time(version, metadata))
-        path = file_of(beamline, entry)
-        return Inputs(version, folder, raw, metadata, path, entry.digest, raw_digests, f"registry {entry}")
-    chosen = _choose_qmap(beamline, version, folder, qmap)
-    return Inputs(version, folder, raw, _metadata_of(raw[0]), chosen, digest_of(chosen), raw_digests)
+    metadata, source = _metadata_of(raw[0]), correlate_settings(beamline).qmap
+    chosen = choose_qmap(beamline, source, version, lambda: run_time(version, metadata), qmap)
+    path = chosen.path if chosen.version is None else file_of(beamline, chosen.version)
+    return Inputs(
+        version, folder, raw, metadata, path, digest_of(path), _raw_digests(version, folder, raw), chosen.told
+    )
 
 
 def _raw_digests(version: RunVersion, folder: VersionFolder, raw: tuple[Path, ...]) -> tuple[str, ...]:
@@ -222,23 +220,6 @@ def correlate_settings(beamline: OpenBeamline) -> Correlate:
     if settings is None:
         raise NotFoundError("this beamline has no correlate step", where=beamline.name)
     return settings
-
-
-def _choose_qmap(beamline: OpenBeamline, version: RunVersion, folder: VersionFolder, qmap: str) -> Path:
-    source = correlate_settings(beamline).qmap
-    if qmap or source.path is not None:
-        path = beamline.site.path(Path(qmap or str(source.path)))
-        if not path.is_file():
-            raise QmapError("the q-map is not there", where=path, remedy="Put it there, or name another one")
-        return path
-    names = [entry.path for entry in version.manifest.files if fnmatch.fnmatch(Path(entry.path).name, source.in_run)]
-    if len(names) != 1:
-        raise QmapError(
-            f"{len(names)} of the run's files match the q-map's pattern {source.in_run!r}",
-            where=folder.raw,
-            remedy="Have one q-map beside the raw file, or give the beamline one by pipeline.correlate.qmap.path",
-        )
-    return folder.raw / names[0]
 
 
 def _metadata_of(raw: Path) -> Path:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.compute.analyse import Planned, correlate_settings, plan
+from xpcs_assets.compute.analyse import correlate_settings, plan
+from xpcs_assets.compute.believe import digest_of
+from xpcs_assets.compute.choose_qmap import choose_qmap
+from xpcs_assets.compute.qmap_registry import recorded_time
 from xpcs_assets.errors import XpcsAssetsError
+from xpcs_assets.runs.recipe import Recipe
+
+if TYPE_CHECKING:
+    from xpcs_assets.copies.ledger import Result, RunVersion
 
 
 @dataclass(frozen=True)
@@ -43,30 +51,43 @@ def out_of_date(beamline: OpenBeamline, run_key: str = "") -> Iterator[OutOfDate
     NotFoundError
         The beamline only keeps data, or the run was never taken.
     """
-    settings = correlate_settings(beamline).settings
+    correlate_settings(beamline)
     for version in [beamline.latest(run_key)] if run_key else beamline.ledger.runs(beamline.name):
         results = beamline.ledger.results(beamline.name, version.run_key)
         shown = next((result for result in results if result.promoted), None)
         if shown is None:
             continue
         try:
-            now = plan(beamline, version.run_key, settings)
+            now, qmap = _recipe_of_now(beamline, version)
         except XpcsAssetsError as error:
             yield OutOfDate(version.run_key, (), str(error), shown.recipe_digest)
             continue
-        if (now.recipe.digest, version.version) == (shown.recipe_digest, shown.version):
+        if (now.digest, version.version) == (shown.recipe_digest, shown.version):
             continue
-        differs, reason = _told(now, shown.report["recipe"], shown.version)
-        yield OutOfDate(version.run_key, differs, reason, shown.recipe_digest, now.recipe.digest)
+        differs, reason = _told(now, qmap, version, shown)
+        yield OutOfDate(version.run_key, differs, reason, shown.recipe_digest, now.digest)
 
 
-def _told(now: Planned, recipe: dict[str, str], version: int) -> tuple[tuple[str, ...], str]:
+def _recipe_of_now(beamline: OpenBeamline, version: RunVersion) -> tuple[Recipe, str]:
+    """The recipe that a run would be analysed with, and its q-map in words."""
+    correlate, folder = correlate_settings(beamline), beamline.staged(version)
+    if all((folder.raw / entry.path).exists() for entry in version.manifest.files):
+        planned = plan(beamline, version.run_key, correlate.settings)
+        return planned.recipe, planned.inputs.qmap_from or planned.inputs.qmap.name
+    from xpcs_assets.engine.version import ENGINE
+
+    chosen = choose_qmap(beamline, correlate.qmap, version, lambda: recorded_time(version, folder.record))
+    settings = correlate.settings.with_files(beamline.site.path)
+    return Recipe.of(settings, chosen.digest or digest_of(chosen.path), ENGINE), chosen.told or chosen.path.name
+
+
+def _told(now: Recipe, qmap: str, version: RunVersion, shown: Result) -> tuple[tuple[str, ...], str]:
     """In what a result differs, and in words."""
-    told = []
-    if now.inputs.version.version != version:
-        told.append(("raw data", f"the result is of v{version}, the run is at v{now.inputs.version.version}"))
-    if recipe["qmap_digest"] != now.recipe.qmap_digest:
-        told.append(("q-map", f"now {now.inputs.qmap_from or now.inputs.qmap.name}"))
-    if recipe["engine"] != now.recipe.engine:
-        told.append(("engine", f"now {now.recipe.engine}, the result's is {recipe['engine']}"))
+    recipe, told = shown.report["recipe"], []
+    if version.version != shown.version:
+        told.append(("raw data", f"the result is of v{shown.version}, the run is at v{version.version}"))
+    if recipe["qmap_digest"] != now.qmap_digest:
+        told.append(("q-map", f"now {qmap}"))
+    if recipe["engine"] != now.engine:
+        told.append(("engine", f"now {now.engine}, the result's is {recipe['engine']}"))
     return tuple(what for what, _ in told) or ("recipe",), "; ".join(text for _, text in told) or "other settings"

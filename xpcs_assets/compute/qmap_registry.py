@@ -135,8 +135,28 @@ def run_time(version: RunVersion, metadata: Path) -> datetime:
     """
     from xpcs_assets.readers.metadata import read_acquisition
 
+    return _moment(read_acquisition(metadata).start_time, version)
+
+
+def recorded_time(version: RunVersion, record: Path) -> datetime:
+    """The same by the run's record, for when its files are gone.
+
+    Raises
+    ------
+    MetadataError
+        The record cannot be read.
+    """
+    from xpcs_assets.describe.record import read_record
+    from xpcs_assets.readers.metadata import START_TIME
+
+    described = read_record(record)
+    entry = described.first(*START_TIME)
+    return _moment(str(entry.value if entry else described.raw.get("file_start_time", "")), version)
+
+
+def _moment(text: str, version: RunVersion) -> datetime:
     try:
-        return in_utc(read_acquisition(metadata).start_time)
+        return in_utc(text)
     except (ValueError, OverflowError):
         return version.taken_at
 

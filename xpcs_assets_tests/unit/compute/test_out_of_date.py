@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import h5py
 import pytest
 
 from xpcs_assets.arrive.submit import submit
@@ -13,6 +17,7 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.analyse import correlate_settings, plan
 from xpcs_assets.compute.out_of_date import OutOfDate, out_of_date
 from xpcs_assets.compute.qmap_registry import add
+from xpcs_assets.describe.describing import describe
 from xpcs_assets.errors import NotFoundError
 from xpcs_assets.stage.staging import stage
 from xpcs_assets.testing.simulate import simulate
@@ -104,3 +109,25 @@ def test_a_run_without_a_result_is_not_out_of_date(beamline: OpenBeamline, drop:
     assert list(out_of_date(beamline)) == []
     with pytest.raises(NotFoundError):
         list(out_of_date(beamline, "A009"))
+
+
+@pytest.mark.parametrize("source", [REGISTRY, {}], ids=["registry", "in the run"])
+def test_a_run_whose_staged_files_are_gone_is_judged_by_its_record(
+    altered: Altered, drop: Drop, maps: list[Path], source: dict[str, Any]
+) -> None:
+    beamline = altered(source)
+    add(beamline, maps[0], "standard", by="an operator", valid_until=datetime.now(UTC))
+    add(beamline, maps[1], "standard", by="an operator", valid_from=datetime.now(UTC))
+    folder = drop(beamline)
+    with h5py.File(folder / "A001_metadata.hdf", "r+") as file:
+        del file["/entry/start_time"]
+        file["/entry/start_time"] = "2025-03-01T12:00:00"
+    shown(beamline, staged(beamline, folder))
+    describe(beamline, "A001")
+    shutil.rmtree(beamline.staged(beamline.latest("A001")).raw)
+    assert list(out_of_date(beamline)) == []
+    other = altered({"pipeline": {"correlate": {"qmap": {"in_run": "", "registry": "", "path": str(maps[1])}}}})
+    (found,) = out_of_date(other)
+    assert (found.differs, found.reason) == (("q-map",), f"now {maps[1].name}")
+    beamline.staged(beamline.latest("A001")).record.unlink()
+    assert [run.wanted for run in out_of_date(beamline)] == [""] * bool(source)
