@@ -35,9 +35,9 @@ from xpcs_assets.settings import COPY_IN
 
 # Steps of one run are ordered by these: what a scientist waits for comes first.
 PRIORITY = {
-    "raw_file": 11,
-    "staged_copy": 10,
-    "correlation": 9,
+    "raw_file": 12,
+    "staged_copy": 11,
+    "correlation": 10,
     "processed": 9,
     "plots": 8,
     "returned_results": 7,

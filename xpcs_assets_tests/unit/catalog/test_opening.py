@@ -136,7 +136,7 @@ def test_settings_and_catalog_agree_on_how_long_an_entry_may_be(tmp_path: Path, 
 
 @pytest.mark.parametrize("name", ["embedded", "SciCat", "a b"])
 def test_a_catalog_has_a_plain_name_and_never_that_of_the_sites_own(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingsError, match=r"a catalog's name"):
+    with pytest.raises(SettingsError, match=r"a name has lower-case letters"):
         site_with(tmp_path, **{name: SCICAT})
 
 

@@ -68,7 +68,7 @@ def test_an_asset_belongs_to_its_beamline(bound: Bound, raw_file: AssetsDefiniti
 
 def test_g2_comes_before_the_description_and_the_catalog() -> None:
     ordered = sorted(PRIORITY, key=lambda name: -PRIORITY[name])
-    assert ordered[:4] == ["raw_file", "staged_copy", "correlation", "plots"]
+    assert ordered[:5] == ["raw_file", "staged_copy", "correlation", "processed", "plots"]
     assert len(set(PRIORITY.values())) == len(PRIORITY)
 
 

@@ -15,6 +15,7 @@ from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings_run_database import RunDatabaseSettings
 from xpcs_assets_tests.mongo import VARIABLE, Runs
 
+STILL_RECENT = datetime.now(UTC) + timedelta(days=1)  # the tests may run long after they were collected
 LONG_AGO = datetime.now(UTC) - timedelta(days=400)
 FORCED = {"status": "failed", "forced": True}
 
@@ -63,7 +64,7 @@ def test_runs_that_have_ended_and_that_nobody_has_are_to_be_taken_the_newest_fir
         ({"processing_status": {"status": "submitted"}}, False),  # another system's, which names no end
         ({"processing_status": {"status": "running", "expires": LONG_AGO}}, True),
         ({"processing_status": {"status": "failed", "time": LONG_AGO}}, True),
-        ({"processing_status": {"status": "failed", "time": datetime.now(UTC)}}, False),
+        ({"processing_status": {"status": "failed", "time": STILL_RECENT}}, False),
         ({"processing_status": {"status": "failed"}, "processing_failed": 2}, True),
         ({"processing_status": {"status": "failed"}, "processing_failed": 3}, False),
         ({"start": LONG_AGO}, False),
