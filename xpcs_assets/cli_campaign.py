@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from xpcs_assets.beamline import OpenBeamline
     from xpcs_assets.campaign.campaign import Progress
 
-FAILED = "failed"
 _COLUMNS = ("run_key", "key", "state", "reason", "attempt", "asked_at", "ended_at", "result", "result_digest")
 
 
@@ -69,7 +68,7 @@ def campaigns(
     as_json: JsonOption = False,
 ) -> None:
     """How far campaigns are, and why a member failed. Exit 1 when any member that is shown has failed."""
-    from xpcs_assets.campaign.campaign import names, progress
+    from xpcs_assets.campaign.campaign import FAILED, names, progress
 
     opened = open_beamline(home, beamline)
     _say(opened, name, retry=retry, stop=stop, go_on=go_on)

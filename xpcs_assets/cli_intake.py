@@ -35,7 +35,7 @@ def intake(home: HomeOption = None) -> None:
 
 def parked(
     beamline: BeamlineArgument,
-    number: Annotated[int, typer.Argument(metavar="NUMBER", help="One of them; else all are listed.")] = 0,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="One of them; else all are listed.")] = "",
     again: Annotated[bool, typer.Option("--again", help="Put it in again.")] = False,
     path: Annotated[Path | None, typer.Option(help="With --again: where its files are now.")] = None,
     dismiss: Annotated[str, typer.Option(metavar="REASON", help="Take it off the list, and say why.")] = "",
@@ -47,33 +47,33 @@ def parked(
 
     opened = open_beamline(home, beamline)
     if again or dismiss or path is not None:
-        if not number or bool(dismiss) == again:
+        if not name or bool(dismiss) == again:
             raise RefusedError(
-                "it is not clear what is meant", where=beamline, remedy="Give a NUMBER with --again or with --dismiss"
+                "it is not clear what is meant", where=beamline, remedy="Give its NAME with --again or with --dismiss"
             )
-        _settle(opened, number, path, dismiss)
-    found = [one for one in waiting(opened) if number in {0, one.number}]
+        _settle(opened, name, path, dismiss)
+    found = [one for one in waiting(opened) if name in {"", one.name}]
     if as_json:
         out.print_json(json.dumps([{**asdict(one), "at": one.at.isoformat(timespec="seconds")} for one in found]))
     elif found:
         rows = [
-            (str(one.number), f"{one.at:%Y-%m-%d %H:%M}", str(one.times), plain(one.file_path), plain(one.reason))
+            (one.name, f"{one.at:%Y-%m-%d %H:%M}", str(one.times), plain(one.file_path), plain(one.reason))
             for one in found
         ]
-        columns([("number", "at, UTC", "times", "path", "why"), *rows])
+        columns([("name", "at, UTC", "times", "path", "why"), *rows])
     raise typer.Exit(1 if found else 0)
 
 
-def _settle(opened: OpenBeamline, number: int, path: Path | None, dismiss: str) -> None:
+def _settle(opened: OpenBeamline, name: str, path: Path | None, dismiss: str) -> None:
     from xpcs_assets.arrive.submit import submit
     from xpcs_assets.intake.parked import one_of, settle
 
-    one = one_of(opened, number)
+    one = one_of(opened, name)
     if dismiss:
-        settle(opened, number, f"dismissed: {dismiss}", getpass.getuser())
+        settle(opened, name, f"dismissed: {dismiss}", getpass.getuser())
         return
     if one.is_export_control:
         raise RefusedError("export-controlled data are not taken", where=one.file_path, remedy="Dismiss it")
     key = submit(opened, opened.source_root / (path or one.file_path)).key
-    settle(opened, number, f"submitted as {key}", getpass.getuser())
+    settle(opened, name, f"submitted as {key}", getpass.getuser())
     out.print(key)

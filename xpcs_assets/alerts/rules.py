@@ -179,7 +179,7 @@ def parked_messages(beamline: OpenBeamline) -> list[Word]:
     """Messages to the intake that were refused and wait for a person."""
     remedy = f"`xpcs-assets parked {beamline.name}`"
     return [
-        word("parked", f"message {one.number}", f"{one.file_path}: {one.reason}", one.at, remedy)
+        word("parked", f"message {one.name}", f"{one.file_path}: {one.reason}", one.at, remedy)
         for one in parked(beamline)
     ]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from xpcs_assets.arrive.candidates import Candidate, find
-from xpcs_assets.arrive.submit import Look, Match, look_through, submit
+from xpcs_assets.arrive.submit import Look, Match, hand_in, look_through
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.errors import NotFoundError, SettingsError, XpcsAssetsError
+from xpcs_assets.errors import NotFoundError, SettingsError
 from xpcs_assets.runs.selection import Selection
 from xpcs_assets.settings import FIELD
 
@@ -71,10 +71,7 @@ def _take(beamline: OpenBeamline, candidate: Candidate, look: Look, *, dry_run: 
     if look.is_known:
         return "known", ""
     if not dry_run:
-        try:
-            submit(beamline, beamline.source_root / candidate.source)
-        except XpcsAssetsError as error:  # it changed since it was looked at
-            return "invalid", error.what
+        hand_in(beamline, candidate, look)
     return "new", ""
 
 

@@ -44,6 +44,18 @@ def submit(beamline: OpenBeamline, path: Path, *, as_is: bool = False) -> Submit
         raise RefusedError(reason, where=path, remedy="Complete it; or --as-is keeps it as it is, if it can be named")
     if look.is_known:
         return Submitted(candidate.key, known=True)
+    hand_in(beamline, candidate, look)
+    return Submitted(candidate.key, known=False)
+
+
+def hand_in(beamline: OpenBeamline, candidate: Candidate, look: Look) -> None:
+    """Ask for a run to be taken with the files that were seen in it.
+
+    Raises
+    ------
+    RefusedError
+        Its key is another run's.
+    """
     seen, known = look.fingerprint, look.known
     if known is not None and known.fingerprint == seen and known.attempt:
         beamline.ledger.retake(beamline.name, candidate.key, "submitted again")
@@ -56,7 +68,6 @@ def submit(beamline: OpenBeamline, path: Path, *, as_is: bool = False) -> Submit
         reason="submitted by hand",
         name=candidate.source,
     )
-    return Submitted(candidate.key, known=False)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.campaign.campaign import ASKED, DONE, FAILED, WAITING, Member, note_asked, note_ended, progress
+from xpcs_assets.campaign.campaign import ASKED, DONE, FAILED, WAITING, Member, Progress, note_asked, note_ended
 from xpcs_assets.errors import NotFoundError
 from xpcs_assets.follow import state_of
 
@@ -31,7 +31,7 @@ class Request:
     run_key: str
 
 
-def advance(beamline: OpenBeamline, name: str, how_ended: Callable[[str], RunEnd]) -> tuple[Request, ...]:
+def advance(beamline: OpenBeamline, now: Progress, how_ended: Callable[[str], RunEnd]) -> tuple[Request, ...]:
     """Note what has ended, and say which members are to be asked for now.
 
     A member is noted as asked for before Dagster is asked: after a crash between the two it is asked for again, under
@@ -39,10 +39,12 @@ def advance(beamline: OpenBeamline, name: str, how_ended: Callable[[str], RunEnd
 
     Parameters
     ----------
+    now
+        How far the campaign is.
     how_ended
         By a request's run key, how its Dagster run ended.
     """
-    now = progress(beamline, name)
+    name = now.campaign.name
     ended: dict[str, tuple[str, str]] = {}
     requests: list[Request] = []
     for member in now.of(ASKED):
@@ -58,9 +60,8 @@ def advance(beamline: OpenBeamline, name: str, how_ended: Callable[[str], RunEnd
     room = now.campaign.at_once - len(now.of(ASKED)) + len(ended)
     if not now.stopped and room > 0 and (further := now.of(WAITING)[:room]):
         note_asked(beamline, name, [member.run_key for member in further])
-        asked = {member.run_key for member in further}
-        again = (member for member in progress(beamline, name).members if member.run_key in asked)
-        requests += [Request(member, _run_key(beamline, name, member)) for member in again]
+        asked = (replace(member, state=ASKED, attempt=member.attempt + 1) for member in further)
+        requests += [Request(member, _run_key(beamline, name, member)) for member in asked]
     return tuple(requests)
 
 

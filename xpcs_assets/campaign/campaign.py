@@ -2,7 +2,8 @@
 
 A campaign has a key of its own in the timeline, ``_campaigns.name``, which no run can have. Its lines say who the
 members are, which were asked for, how each ended, and what people said (stop, go on, the failed once more). So it goes
-on after any restart where it was.
+on after any restart where it was. Under the key ``_campaigns`` stands which campaigns there are and which are over, so
+that a tick of the sensor reads no more than those that go on.
 """
 
 from __future__ import annotations
@@ -113,6 +114,7 @@ def begin(beamline: OpenBeamline, campaign: Campaign, by: str) -> None:
         )
     for member in campaign.members:
         beamline.latest(analysis_key(member, campaign.name))
+    _register(beamline, campaign.name, over=False)
     told = {_MADE: list(campaign.members), "config": dict(campaign.config), "at_once": campaign.at_once, "by": by}
     beamline.ledger.note(beamline.name, ledger_key(campaign.name), STEP, f"{len(campaign.members)} runs", told)
 
@@ -124,8 +126,29 @@ def ledger_key(name: str) -> str:
 
 def names(beamline: OpenBeamline) -> tuple[str, ...]:
     """All campaigns of a beamline, the first one first."""
-    prefix = f"{_FOLDER}."
-    return tuple(key.removeprefix(prefix) for key in beamline.ledger.timelines(beamline.name, prefix))
+    return tuple(name for name in _registered(beamline) if beamline.ledger.timeline(beamline.name, ledger_key(name)))
+
+
+def going(beamline: OpenBeamline) -> tuple[Progress, ...]:
+    """The campaigns that are not over; one that has come to its end since the last look is noted as over."""
+    found = []
+    for name, over in _registered(beamline).items():
+        if not over and (now := _progress(beamline, name)) is not None:
+            if now.is_over:
+                _register(beamline, name, over=True)
+            else:
+                found.append(now)
+    return tuple(found)
+
+
+def _registered(beamline: OpenBeamline) -> dict[str, bool]:
+    """The names that were given, and whether that one is over. One may have no lines yet: its making was killed."""
+    return {event.detail["name"]: event.detail["over"] for event in beamline.ledger.timeline(beamline.name, _FOLDER)}
+
+
+def _register(beamline: OpenBeamline, name: str, *, over: bool) -> None:
+    told = {"name": name, "over": over}
+    beamline.ledger.note(beamline.name, _FOLDER, STEP, f"{name} {'is over' if over else 'goes on'}", told)
 
 
 def progress(beamline: OpenBeamline, name: str) -> Progress:
@@ -136,14 +159,21 @@ def progress(beamline: OpenBeamline, name: str) -> Progress:
     NotFoundError
         There is none of this name.
     """
-    lines = [event for event in beamline.ledger.timeline(beamline.name, ledger_key(name)) if event.step == STEP]
-    made = next((line.detail for line in lines if _MADE in line.detail), None)
-    if made is None:
+    found = _progress(beamline, name)
+    if found is None:
         raise NotFoundError(
             "there is no such campaign",
             where=f"{beamline.name}/{name}",
             remedy=f"There are: {', '.join(names(beamline)) or 'none'}",
         )
+    return found
+
+
+def _progress(beamline: OpenBeamline, name: str) -> Progress | None:
+    lines = beamline.ledger.timeline(beamline.name, ledger_key(name))
+    made = next((line.detail for line in lines if _MADE in line.detail), None)
+    if made is None:
+        return None
     campaign = Campaign(name, tuple(made[_MADE]), made["config"], made["at_once"])
     members = {run: Member(run, analysis_key(run, name)) for run in campaign.members}
     stopped = False
@@ -181,6 +211,7 @@ def ask_again(beamline: OpenBeamline, name: str, by: str) -> tuple[Member, ...]:
     """Have the members that failed asked for once more, and those alone; which they are."""
     failed = progress(beamline, name).of(FAILED)
     if failed:
+        _register(beamline, name, over=False)
         told = {_AGAIN: [member.run_key for member in failed], "by": by}
         _note(beamline, name, f"{len(failed)} once more", told)
     return failed
@@ -189,6 +220,8 @@ def ask_again(beamline: OpenBeamline, name: str, by: str) -> tuple[Member, ...]:
 def stop(beamline: OpenBeamline, name: str, by: str, *, stopped: bool) -> None:
     """Have no further member asked for, or go on; what is under way goes on either way."""
     progress(beamline, name)
+    if not stopped:
+        _register(beamline, name, over=False)
     _note(beamline, name, "stopped" if stopped else "goes on", {_STOPPED: stopped, "by": by})
 
 

@@ -15,7 +15,7 @@ from dagster import (
 )
 
 from xpcs_assets.campaign.advance import Request, RunEnd, advance
-from xpcs_assets.campaign.campaign import names, progress
+from xpcs_assets.campaign.campaign import going
 from xpcs_assets.follow import steps_of
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, PRIORITY_TAG, status_of_request
 from xpcs_assets.orchestrate.bindings import Bound
@@ -41,19 +41,20 @@ def build(bound: Bound, ingest_job: str) -> list[SensorDefinition]:
     def campaigns(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         if (pause := bound.beamline.ledger.paused(bound.beamline.name)) is not None:
             return SkipReason(pause.told)
-        going = [name for name in names(bound.beamline) if not progress(bound.beamline, name).is_over]
-        if not going:
+        under_way = going(bound.beamline)
+        if not under_way:
             return SkipReason("no campaign is under way")
         requests: list[RunRequest] = []
-        for name in going:
-            config = run_config(bound.beamline, progress(bound.beamline, name).campaign.config)
-            asked = advance(bound.beamline, name, lambda run_key: how_ended(context.instance, run_key))
+        for now in under_way:
+            config = run_config(bound.beamline, now.campaign.config)
+            asked = advance(bound.beamline, now, lambda run_key: how_ended(context.instance, run_key))
             requests += [_request(bound, request, config, keys) for request in asked]
         if not requests:
-            return SkipReason(f"{', '.join(going)}: as many members as may be are under way")
-        now = requests[:REQUESTS_PER_TICK]  # the others are asked for at the next tick: Dagster has no run of them yet
-        partitions = bound.partitions.build_add_request([str(request.partition_key) for request in now])
-        return SensorResult(run_requests=now, dynamic_partitions_requests=[partitions])
+            named = ", ".join(now.campaign.name for now in under_way)
+            return SkipReason(f"{named}: as many members as may be are under way")
+        turn = requests[:REQUESTS_PER_TICK]  # the others are asked for at the next tick: Dagster has no run of them yet
+        partitions = bound.partitions.build_add_request([str(request.partition_key) for request in turn])
+        return SensorResult(run_requests=turn, dynamic_partitions_requests=[partitions])
 
     return [campaigns]
 

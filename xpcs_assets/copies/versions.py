@@ -271,13 +271,6 @@ class VersionBook(Book):
         with reading(self.engine) as session:
             return tuple(value_of(Event, row) for row in session.scalars(query.order_by(EventRow.id)))
 
-    def timelines(self, beamline: str, prefix: str) -> tuple[str, ...]:
-        """The keys that begin so and have a timeline, the one begun first first."""
-        begun = select(EventRow.run_key).where(EventRow.beamline == beamline)
-        begun = begun.where(EventRow.run_key.startswith(prefix, autoescape=True)).group_by(EventRow.run_key)
-        with reading(self.engine) as session:
-            return tuple(session.scalars(begun.order_by(func.min(EventRow.id))))
-
 
 def _version(row: VersionRow) -> RunVersion:
     where = f"{row.beamline}/{row.run_key}/v{row.version} in the ledger"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,8 +19,8 @@ class Parked:
 
     Attributes
     ----------
-    number
-        What it is called.
+    name
+        What it is called: made of the rest, so that the same message is the same entry, whoever notes it first.
     file_path
         What it named.
     reason
@@ -32,7 +33,7 @@ class Parked:
         How often it came so.
     """
 
-    number: int
+    name: str
     file_path: str
     reason: str
     is_export_control: bool
@@ -40,31 +41,31 @@ class Parked:
     times: int = 1
 
 
-def park(beamline: OpenBeamline, file_path: str, reason: str, *, is_export_control: bool) -> int:
-    """Keep a message; the same once more is the same entry. Its number."""
-    standing = {(one.file_path, one.reason, one.is_export_control): one.number for one in parked(beamline)}
-    number = standing.get((file_path, reason, is_export_control)) or _last(beamline) + 1
-    told = {"number": number, "file_path": file_path, "reason": reason, "is_export_control": is_export_control}
+def park(beamline: OpenBeamline, file_path: str, reason: str, *, is_export_control: bool) -> str:
+    """Keep a message; the same once more is the same entry. Its name."""
+    content = "\0".join((file_path, reason, str(is_export_control)))
+    name = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    told = {"name": name, "file_path": file_path, "reason": reason, "is_export_control": is_export_control}
     beamline.ledger.note(beamline.name, _KEY, _STEP, "refused", told)
-    return number
+    return name
 
 
 def parked(beamline: OpenBeamline) -> tuple[Parked, ...]:
     """What waits for a person, the oldest first."""
-    found: dict[int, Parked] = {}
+    found: dict[str, Parked] = {}
     for event in beamline.ledger.timeline(beamline.name, _KEY):
-        number = event.detail["number"]
+        name = event.detail["name"]
         if "settled" in event.detail:
-            found.pop(number, None)
+            found.pop(name, None)
             continue
-        times = found[number].times + 1 if number in found else 1
+        times = found[name].times + 1 if name in found else 1
         told = event.detail
-        found[number] = Parked(number, told["file_path"], told["reason"], told["is_export_control"], event.at, times)
+        found[name] = Parked(name, told["file_path"], told["reason"], told["is_export_control"], event.at, times)
     return tuple(found.values())
 
 
-def one_of(beamline: OpenBeamline, number: int) -> Parked:
-    """One of them by its number.
+def one_of(beamline: OpenBeamline, name: str) -> Parked:
+    """One of them by its name.
 
     Raises
     ------
@@ -72,14 +73,14 @@ def one_of(beamline: OpenBeamline, number: int) -> Parked:
         It does not wait (any more).
     """
     for one in parked(beamline):
-        if one.number == number:
+        if one.name == name:
             return one
     raise NotFoundError(
-        f"no message {number} waits", where=beamline.name, remedy=f"`xpcs-assets parked {beamline.name}` lists them"
+        f"no message {name!r} waits", where=beamline.name, remedy=f"`xpcs-assets parked {beamline.name}` lists them"
     )
 
 
-def settle(beamline: OpenBeamline, number: int, how: str, by: str) -> None:
+def settle(beamline: OpenBeamline, name: str, how: str, by: str) -> None:
     """Take one off the list, by a person's word.
 
     Raises
@@ -87,9 +88,5 @@ def settle(beamline: OpenBeamline, number: int, how: str, by: str) -> None:
     NotFoundError
         It does not wait (any more).
     """
-    one_of(beamline, number)
-    beamline.ledger.note(beamline.name, _KEY, _STEP, how, {"number": number, "settled": how, "by": by})
-
-
-def _last(beamline: OpenBeamline) -> int:
-    return max((event.detail["number"] for event in beamline.ledger.timeline(beamline.name, _KEY)), default=0)
+    one_of(beamline, name)
+    beamline.ledger.note(beamline.name, _KEY, _STEP, how, {"name": name, "settled": how, "by": by})

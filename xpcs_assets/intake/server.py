@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ class Endpoint:
         self._site = site
         self._token = token
         self._open: dict[str, OpenBeamline] = {}
+        self._opening = threading.Lock()
 
     @property
     def opened(self) -> tuple[OpenBeamline, ...]:
@@ -95,9 +97,12 @@ class Endpoint:
         return status, {"runs": [asdict(one) for one in said]}
 
     def _beamline(self, name: str) -> OpenBeamline:
-        if name not in self._open:
-            self._open[name] = OpenBeamline(self._site, self._site.beamline(name))
-        return self._open[name]
+        with self._opening:
+            if name not in self._open:
+                opened = OpenBeamline(self._site, self._site.beamline(name))
+                opened.ledger  # noqa: B018 - opened here, by one thread: each request has a thread of its own
+                self._open[name] = opened
+            return self._open[name]
 
 
 def take_documents(beamline: OpenBeamline, message: Any) -> tuple[Said, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.errors import InputError, RefusedError, SettingsError, XpcsAssetsError
+from xpcs_assets.errors import InputError, NotFoundError, RefusedError, SettingsError, XpcsAssetsError
 from xpcs_assets.intake.parked import park
 from xpcs_assets.settings import FIELD
 
@@ -36,14 +36,14 @@ class Said:
     known
         Whether the run had been taken before, with the very files it has now.
     reason, parked
-        Why it was refused, and the number under which that is kept.
+        Why it was refused, and the name under which that is kept.
     """
 
     file_path: str
     key: str = ""
     known: bool = False
     reason: str = ""
-    parked: int = 0
+    parked: str = ""
 
 
 def take_files(beamline: OpenBeamline, message: Any) -> tuple[Said, ...]:
@@ -128,11 +128,11 @@ def _understood(message: Any) -> tuple[list[str], bool]:
 def _submitted(beamline: OpenBeamline, path: str) -> Said:
     try:
         done = submit(beamline, beamline.source_root / path)
-    except XpcsAssetsError as error:
+    except (RefusedError, NotFoundError, SettingsError) as error:
         return _kept(beamline, path, error)
     return Said(path, done.key, done.known)
 
 
 def _kept(beamline: OpenBeamline, path: str, error: XpcsAssetsError, *, is_export_control: bool = False) -> Said:
-    number = park(beamline, path, str(error), is_export_control=is_export_control)
-    return Said(path, reason=error.what, parked=number)
+    name = park(beamline, path, str(error), is_export_control=is_export_control)
+    return Said(path, reason=error.what, parked=name)

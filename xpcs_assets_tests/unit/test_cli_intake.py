@@ -27,30 +27,30 @@ def test_nothing_waits_at_first(beamline: OpenBeamline) -> None:
 
 
 def test_what_waits_is_listed_and_fails_the_command(beamline: OpenBeamline) -> None:
-    take_files(beamline, {"file_path": ["A001", "A\n2"]})
+    names = [one.parked for one in take_files(beamline, {"file_path": ["A001", "A\n2"]})]
     code, said = parked(beamline)
     header, first, second = said.splitlines()
-    assert (code, header.split()[0], first.split()[0], second.split()[0]) == (1, "number", "1", "2")
+    assert (code, header.split()[0], first.split()[0], second.split()[0]) == (1, "name", *names)
     assert "there is no such run" in first
-    (one,) = json.loads(parked(beamline, "2", "--json")[1])
+    (one,) = json.loads(parked(beamline, names[1], "--json")[1])
     assert (one["file_path"], one["times"]) == ("A\n2", 1)
 
 
 def test_a_run_that_was_moved_is_put_in_again_from_where_it_is(beamline: OpenBeamline) -> None:
-    take_files(beamline, {"file_path": "A001"})
+    (said,) = take_files(beamline, {"file_path": "A001"})
     with pytest.raises(NotFoundError):
-        parked(beamline, "1", "--again")
+        parked(beamline, said.parked, "--again")
     bare_run(beamline.source_root / "B001")
-    assert parked(beamline, "1", "--again", "--path", "B001") == (0, "B001\n")
+    assert parked(beamline, said.parked, "--again", "--path", "B001") == (0, "B001\n")
     assert parked(beamline) == (0, "")
 
 
 def test_export_controlled_data_can_only_be_dismissed(beamline: OpenBeamline) -> None:
     bare_run(beamline.source_root / "A001")
-    take_files(beamline, {"file_path": "A001", "is_export_control": True})
+    (said,) = take_files(beamline, {"file_path": "A001", "is_export_control": True})
     with pytest.raises(RefusedError, match=r"export-controlled"):
-        parked(beamline, "1", "--again")
-    assert parked(beamline, "1", "--dismiss", "kept at the beamline") == (0, "")
+        parked(beamline, said.parked, "--again")
+    assert parked(beamline, said.parked, "--dismiss", "kept at the beamline") == (0, "")
     assert beamline.ledger.arrivals("xpcs") == ()
 
 

@@ -258,10 +258,10 @@ def test_a_back_end_that_keeps_jobs_waiting_is_wrong_after_an_hour(
 
 
 def test_a_message_that_was_parked_is_wrong_until_a_person_settles_it(at_noon: OpenBeamline) -> None:
-    number = park(at_noon, "A\n1", "there is no such run", is_export_control=False)
+    name = park(at_noon, "A\n1", "there is no such run", is_export_control=False)
     (found,) = wrong(at_noon)
-    assert (found.kind, found.subject, found.text) == ("parked", "message 1", "A 1: there is no such run")
-    settle(at_noon, number, "dismissed", "me")
+    assert (found.kind, found.subject, found.text) == ("parked", f"message {name}", "A 1: there is no such run")
+    settle(at_noon, name, "dismissed", "me")
     assert wrong(at_noon) == []
 
 

@@ -35,7 +35,7 @@ def dagster() -> Dagster:
 
 
 def go(beamline: OpenBeamline, dagster: Dagster) -> list[str]:
-    return dagster.take(advance(beamline, "wide", dagster.how_ended))
+    return dagster.take(advance(beamline, progress(beamline, "wide"), dagster.how_ended))
 
 
 def states(beamline: OpenBeamline) -> list[str]:
@@ -58,8 +58,8 @@ def test_as_many_are_asked_for_as_may_be_under_way_and_the_next_when_one_is_done
 def test_after_a_crash_before_dagster_was_asked_the_same_request_is_made(
     beamline: OpenBeamline, dagster: Dagster
 ) -> None:
-    lost = advance(beamline, "wide", dagster.how_ended)
-    again = advance(beamline, "wide", dagster.how_ended)
+    lost = advance(beamline, progress(beamline, "wide"), dagster.how_ended)
+    again = advance(beamline, progress(beamline, "wide"), dagster.how_ended)
     assert [request.run_key for request in again] == [request.run_key for request in lost]
     assert len(progress(beamline, "wide").of(ASKED)) == 2
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from xpcs_assets.beamline import OpenBeamline
@@ -13,12 +15,14 @@ from xpcs_assets.campaign.campaign import (
     Campaign,
     ask_again,
     begin,
+    going,
     names,
     note_asked,
     note_ended,
     progress,
     stop,
 )
+from xpcs_assets.copies.versions import VersionBook
 from xpcs_assets.errors import NotFoundError, RefusedError, SettingsError
 
 
@@ -69,6 +73,37 @@ def test_a_stopped_campaign_is_over_once_nothing_is_under_way_and_can_go_on(
     assert progress(beamline, "wide").is_over
     stop(beamline, "wide", "an operator", stopped=False)
     assert not progress(beamline, "wide").is_over
+
+
+def test_only_campaigns_that_go_on_are_looked_at_and_one_that_a_person_opens_again_goes_on(
+    beamline: OpenBeamline, campaign: Campaign
+) -> None:
+    assert [now.campaign for now in going(beamline)] == [campaign]
+    note_asked(beamline, "wide", campaign.members)
+    note_ended(beamline, "wide", dict.fromkeys(campaign.members, (FAILED, "x")))
+    assert (going(beamline), names(beamline)) == ((), ("wide",))
+    ask_again(beamline, "wide", "a scientist")
+    assert [now.campaign.name for now in going(beamline)] == ["wide"]
+
+
+def test_a_campaign_whose_making_was_killed_is_none_and_can_be_made(
+    beamline: OpenBeamline, runs: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note, told = beamline.ledger.note, []
+
+    def killed(*line: Any) -> None:
+        if told:
+            raise KeyboardInterrupt
+        told.append(line)
+        note(*line)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VersionBook, "note", lambda self, *line: killed(*line))
+        with pytest.raises(KeyboardInterrupt):
+            begin(beamline, Campaign("wide", runs, {"stride": 2}, 1), "a scientist")
+    assert (names(beamline), going(beamline)) == ((), ())
+    begin(beamline, Campaign("wide", runs, {"stride": 2}, 1), "a scientist")
+    assert names(beamline) == ("wide",)
 
 
 def test_what_can_be_no_campaign_is_refused_and_nothing_is_noted(beamline: OpenBeamline, runs: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ def test_a_run_that_was_taken_is_known(beamline: OpenBeamline, run: Path) -> Non
 
 def test_export_controlled_files_are_refused_and_that_is_kept(beamline: OpenBeamline, run: Path) -> None:
     (said,) = take_files(beamline, {"file_path": "A001", "is_export_control": True})
-    assert (said.key, said.parked, "export-controlled" in said.reason) == ("", 1, True)
-    assert (submitted(beamline), one_of(beamline, 1).is_export_control) == ([], True)
+    assert (said.key, "export-controlled" in said.reason) == ("", True)
+    assert (submitted(beamline), one_of(beamline, said.parked).is_export_control) == ([], True)
 
 
 def test_one_path_that_is_refused_does_not_keep_the_others(beamline: OpenBeamline, run: Path, tmp_path: Path) -> None:
@@ -52,20 +53,27 @@ def test_one_path_that_is_refused_does_not_keep_the_others(beamline: OpenBeamlin
 
 
 def test_the_same_refusal_again_is_one_entry_that_counts(beamline: OpenBeamline) -> None:
-    for _ in range(3):
-        take_files(beamline, {"file_path": "A002"})
+    names = {take_files(beamline, {"file_path": "A002"})[0].parked for _ in range(3)}
     (one,) = parked(beamline)
-    assert (one.number, one.times, "there is no such run" in one.reason) == (1, 3, True)
+    assert (names, one.times, "there is no such run" in one.reason) == ({one.name}, 3, True)
 
 
-def test_what_a_person_has_settled_waits_no_longer_and_its_number_is_not_used_again(beamline: OpenBeamline) -> None:
-    take_files(beamline, {"file_path": "A002"})
-    settle(beamline, 1, "dismissed: a test", "an operator")
+def test_refusals_that_come_at_the_same_moment_are_all_kept(beamline: OpenBeamline) -> None:
+    paths = [f"A{number:03}" for number in range(40)]
+    assert beamline.ledger is not None  # opened by one thread, as the endpoint does
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda path: take_files(beamline, {"file_path": path}), paths))
+    assert sorted(one.file_path for one in parked(beamline)) == paths
+
+
+def test_what_a_person_has_settled_waits_no_longer_until_it_comes_again(beamline: OpenBeamline) -> None:
+    (said,) = take_files(beamline, {"file_path": "A002"})
+    settle(beamline, said.parked, "dismissed: a test", "an operator")
     assert parked(beamline) == ()
     with pytest.raises(NotFoundError):
-        settle(beamline, 1, "dismissed: twice", "an operator")
+        settle(beamline, said.parked, "dismissed: twice", "an operator")
     take_files(beamline, {"file_path": "A002"})
-    assert [one.number for one in parked(beamline)] == [2]
+    assert [(one.name, one.times) for one in parked(beamline)] == [(said.parked, 1)]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +121,8 @@ def test_a_scan_without_the_entries_of_the_path_is_kept_with_that_reason(scannin
     take_document(scanning, "start", start_of(scanning, scan_name=None))
     said = take_document(scanning, "stop", {"run_start": "5e-1", "exit_status": "success"})
     assert said is not None
-    assert (said.reason, said.parked) == ("its start document has no scan_name", 1)
+    assert said.reason == "its start document has no scan_name"
+    assert one_of(scanning, said.parked).file_path == "scan 5e-1"
 
 
 @pytest.mark.parametrize(
