@@ -20,6 +20,7 @@ ODD = (
     *("a b", "it's", '"q"', "", "line\nbreak", "dos\r\nbreak", "$HOME `id` $(id)"),
     *("é∂😀", "back\\slash", "#SBATCH -x", "*"),
 )
+WAITS = ("sh", "-c", "until [ -e over ]; do sleep 0.1; done")
 TELL = (sys.executable, "-c", "import json, os, sys; print(json.dumps([sys.argv[1:], os.environ.get('ODD')]))")
 PATIENCE_S = 60.0
 
@@ -75,23 +76,27 @@ def found_at_last(backend: Backend, name: str) -> str | None:
 def test_a_job_is_found_by_its_whole_name_from_its_submission_to_after_its_end(
     backend: Backend, job: Callable[..., Job]
 ) -> None:
-    long, short = job("true", name="run-600"), job("true", name="run-60")
+    long, short = job(*WAITS, name="run-600"), job(*WAITS, name="run-60")
     assert backend.find(short.name) is None
     long_id = backend.submit(long)
     assert (backend.find(short.name), backend.find(long.name), backend.find(long.name[:-1])) == (None, long_id, None)
+    (Path(long.folder) / "over").touch()
     assert settled(backend, long_id, Phase.ENDED).code == 0
+    (Path(long.folder) / "over").unlink()
     short_id = backend.submit(short)
     assert backend.find(short.name) == short_id
-    # Slurm's accounting knows an ended job by its name a second or two later than by its id.
+    # Slurm's accounting knows an ended job by its name a second or two later than by its id, and so does a service
+    # that only tells what is accounted for.
     assert found_at_last(backend, long.name) == long_id
     backend.cancel(short_id)
 
 
 def test_the_newest_of_a_name_is_found(opened: Opened, job: Callable[..., Job]) -> None:
-    backend, twice = opened.backend, job("true")
+    backend, twice = opened.backend, job(*WAITS)
     first, second = backend.submit(twice), backend.submit(twice)
     assert (first == second) is opened.has_names
     assert backend.find(twice.name) == second
+    (Path(twice.folder) / "over").touch()
 
 
 def test_a_job_that_is_not_known_is_forgotten(opened: Opened, job: Callable[..., Job]) -> None:
