@@ -1,4 +1,4 @@
-"""Runs whose events were missed: complete and never taken, taken and not staged, correlated or catalogued.
+"""Runs whose events were missed: complete and never taken, taken and not staged, correlated, catalogued or sent on.
 
 What was asked for is counted in the run's own timeline, so nothing depends on Dagster's memory: a lost cursor, or a
 Dagster database of yesterday, changes neither what is missing nor how often it was tried. Each try waits longer than
@@ -7,15 +7,15 @@ the one before; what fails too often is parked with its reason, where a person s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from xpcs_assets.arrive.watch import ASKED
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.documents import derived_pid, raw_pid
 from xpcs_assets.copies.ledger import ArrivalState, Event, Finding, FindingKind
-from xpcs_assets.copies.pending import uncopied
+from xpcs_assets.copies.pending import uncopied, unreturned
 from xpcs_assets.copies.standing import unfinished
 from xpcs_assets.errors import XpcsAssetsError
 from xpcs_assets.stage.moves import COPY, STAGE
@@ -27,10 +27,12 @@ FIRST_PAUSE = timedelta(minutes=10)
 LONGEST_PAUSE = timedelta(hours=6)
 ATTEMPTS = 4
 LOOKED_AT = 500
-FROM_STAGED = ("correlation", "plots", "returned_results", "metadata", "catalog_entry", "result_entry")
 COPIES_OF = timedelta(days=7)
-"""Runs staged earlier get no copy by themselves: a place that was named later is not filled with all there is."""
+"""Runs staged, and results made, earlier are not sent by themselves: a place that was named later is not filled."""
 NO_COPY = "it has no copy in"
+RETURN = "returned_results"
+NOT_RETURNED = "its result has not gone back to"
+FROM_STAGED = ("correlation", "plots", RETURN, "metadata", "catalog_entry", "result_entry")
 FROM_RECORD = ("metadata", "catalog_entry")
 OF_RESULT = ("result_entry",)
 
@@ -152,6 +154,15 @@ def _missing(beamline: OpenBeamline) -> Iterator[Missed]:
         ):
             if (run_key, COPY, place) not in moving:
                 yield Missed(run_key, run_key, version, (asset,), f"{NO_COPY} {place}")
+    back = pipeline.return_results
+    for key, run_key, version in _not_returned(beamline, (before - COPIES_OF, before)):
+        yield Missed(key, run_key, version, (RETURN,), f"{NOT_RETURNED} {back.to if back else ''}")
+
+
+def _not_returned(beamline: OpenBeamline, between: tuple[datetime, datetime]) -> Sequence[tuple[str, str, int]]:
+    if beamline.settings.pipeline.return_results is None:
+        return ()
+    return unreturned(beamline.engine, beamline.name, step=RETURN, between=between)
 
 
 def _not_taken(beamline: OpenBeamline) -> Iterator[Missed]:
@@ -204,6 +215,9 @@ def _is_over(beamline: OpenBeamline, finding: Finding) -> bool:
         return False
     if latest is None or version != latest.version:
         return latest is not None
+    if finding.reason.startswith(NOT_RETURNED):
+        ever = (datetime(1970, 1, 1, tzinfo=UTC), ledger.clock())
+        return (finding.path, run_key, version) not in _not_returned(beamline, ever)
     place = finding.reason.partition(";")[0].removeprefix(f"{NO_COPY} ")
     wanted = {pipeline.stage.to} | ({place} & set(pipeline.copies))
     there = wanted <= {copy.place for copy in ledger.copies(beamline.name, run_key, version)}

@@ -1,15 +1,18 @@
-"""What is still to be done, asked of the ledger in one query: what no archive holds yet, what a further place lacks."""
+"""What is still to be done, asked of the ledger in one query: what no archive holds yet, what a further place lacks.
+
+Also which results have not gone back to their beamline.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, and_, exists, func, literal, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Engine, and_, exists, func, literal, select, tuple_, union_all
 
 from xpcs_assets.copies.copy_book import CopyState, Evidence
 from xpcs_assets.copies.database import reading
-from xpcs_assets.copies.tables import BundleRow, CopyRow, MemberRow, ResultRow, VersionRow
+from xpcs_assets.copies.tables import BundleRow, CopyRow, EventRow, MemberRow, ResultRow, VersionRow
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,6 @@ def uncopied(
         VersionRow.run_key == CopyRow.run_key,
         VersionRow.version == CopyRow.version,
     )
-    later = VersionRow.__table__.alias("later")
-    superseded = exists().where(
-        later.c.beamline == VersionRow.beamline,
-        later.c.run_key == VersionRow.run_key,
-        # By the index of runs: that of times would go through all that were taken since.
-        func.coalesce(later.c.taken_at, later.c.taken_at) > VersionRow.taken_at,
-    )
     query = (
         select(CopyRow.run_key, CopyRow.version)
         .join(VersionRow, of_version)
@@ -108,9 +104,67 @@ def uncopied(
             CopyRow.state == CopyState.PRESENT.value,
             CopyRow.recorded_at.between(*between),
             ~had,
-            ~superseded,
+            ~_superseded(),
         )
         .order_by(CopyRow.recorded_at, CopyRow.id)
     )
     with reading(engine) as session:
         return tuple((run_key, version) for run_key, version in session.execute(query))
+
+
+def unreturned(
+    engine: Engine, beamline: str, *, step: str, between: tuple[datetime, datetime]
+) -> tuple[tuple[str, str, int], ...]:
+    """Results of newest versions, recorded in a time, that have not gone back since: analysis key, run key, version.
+
+    Parameters
+    ----------
+    step
+        Whose end in the run's timeline says that a result went back.
+    """
+    went_back = exists().where(
+        EventRow.beamline == ResultRow.beamline,
+        EventRow.run_key == ResultRow.run_key,
+        EventRow.step == step,
+        EventRow.what == "done",
+        EventRow.detail["partition"].as_string() == ResultRow.analysis_key,
+        EventRow.at >= ResultRow.recorded_at,
+    )
+    anew = ResultRow.__table__.alias("anew")
+    made_anew = exists().where(
+        anew.c.beamline == ResultRow.beamline,
+        anew.c.run_key == ResultRow.run_key,
+        anew.c.version == ResultRow.version,
+        anew.c.analysis_key == ResultRow.analysis_key,
+        tuple_(anew.c.recorded_at, anew.c.id) > tuple_(ResultRow.recorded_at, ResultRow.id),
+    )
+    of_version = and_(
+        VersionRow.beamline == ResultRow.beamline,
+        VersionRow.run_key == ResultRow.run_key,
+        VersionRow.version == ResultRow.version,
+    )
+    query = (
+        select(ResultRow.analysis_key, ResultRow.run_key, ResultRow.version)
+        .join(VersionRow, of_version)
+        .where(
+            ResultRow.beamline == beamline,
+            ResultRow.recorded_at.between(*between),
+            ~made_anew,
+            ~went_back,
+            ~_superseded(),
+        )
+        .order_by(ResultRow.recorded_at, ResultRow.id)
+    )
+    with reading(engine) as session:
+        return tuple((row[0], row[1], row[2]) for row in session.execute(query))
+
+
+def _superseded() -> ColumnElement[bool]:
+    """Whether another version of a run was taken after the one of the query."""
+    later = VersionRow.__table__.alias("later")
+    return exists().where(
+        later.c.beamline == VersionRow.beamline,
+        later.c.run_key == VersionRow.run_key,
+        # By the index of runs: that of times would go through all that were taken since.
+        func.coalesce(later.c.taken_at, later.c.taken_at) > VersionRow.taken_at,
+    )

@@ -241,3 +241,77 @@ def test_what_is_on_its_way_is_not_asked_for(altered: Altered, purpose: str) -> 
     assert asked(beamline) == []
     beamline.ledger.change_transfer("submission", state=TransferState.FAILED)
     assert [missed.key for missed in asked(beamline)] == [key]
+
+
+def with_a_result(altered: Altered) -> tuple[OpenBeamline, HandClock, str]:
+    """A beamline whose results go back, its clock, and a run with a result."""
+    back = {"kind": "posix", "root": "back"}
+    returns = {"to": "back", "path": "{run_key}/{recipe}/"}
+    opened = altered({"places": {"back": back}, "pipeline": {"return_results": returns}})
+    clock = HandClock()
+    vars(opened)["ledger"] = Ledger(opened.engine, clock)
+    key = taken(opened, "A001")
+    stage(opened, key)
+    has_result(opened, key)
+    return opened, clock, key
+
+
+def has_result(beamline: OpenBeamline, key: str, digest: str = "sha256:0") -> None:
+    beamline.ledger.record_result(
+        "xpcs", key, run_key="A001", version=1, recipe_digest="r", path="a/b", result_digest=digest, report={}
+    )
+
+
+def test_a_result_whose_way_back_was_killed_is_asked_for_until_it_went(altered: Altered) -> None:
+    beamline, clock, key = with_a_result(altered)
+    assert asked(beamline) == [], "it has only just been made"
+    beamline.ledger.note("xpcs", key, "returned_results", "failed: its worker ended", {"partition": key})
+    clock.advance(SETTLES.total_seconds() + 1)
+    (missed,) = asked(beamline)
+    assert (missed.key, missed.steps, missed.attempt) == (key, ("returned_results",), 0)
+    assert missed.reason == "its result has not gone back to back"
+    assert asked(beamline) == [], "the next try comes later"
+    clock.advance(PAST_ANY_PAUSE_S)
+    assert [again.attempt for again in asked(beamline)] == [1]
+    clock.advance(PAST_ANY_PAUSE_S)
+    beamline.ledger.note("xpcs", key, "returned_results", "done", {"partition": key})
+    assert asked(beamline) == []
+
+
+def test_a_result_of_another_recipe_and_one_made_anew_go_back_as_well(altered: Altered) -> None:
+    beamline, clock, key = with_a_result(altered)
+    beamline.ledger.note("xpcs", key, "returned_results", "done", {"partition": key})
+    has_result(beamline, f"{key}~wide")
+    clock.advance(SETTLES.total_seconds() + 1)
+    assert [missed.key for missed in asked(beamline)] == [f"{key}~wide"]
+    has_result(beamline, key, "sha256:1")
+    clock.advance(SETTLES.total_seconds() + 1)
+    assert key in {missed.key for missed in asked(beamline)}
+
+
+def test_a_result_that_cannot_go_back_is_parked_until_it_did(altered: Altered) -> None:
+    beamline, clock, key = with_a_result(altered)
+    tries = 0
+    for _ in range(ATTEMPTS + 3):
+        clock.advance(PAST_ANY_PAUSE_S)
+        tries += len(asked(beamline))
+    assert tries == ATTEMPTS
+    (parked,) = beamline.ledger.findings("xpcs", kinds=[FindingKind.PARKED])
+    assert parked.reason.startswith("its result has not gone back to back")
+    beamline.ledger.note("xpcs", key, "returned_results", "done", {"partition": key})
+    assert asked(beamline) == []
+    assert beamline.ledger.findings("xpcs", kinds=[FindingKind.PARKED]) == ()
+
+
+def test_results_of_long_ago_and_of_replaced_versions_do_not_go_back_by_themselves(altered: Altered) -> None:
+    beamline, clock, key = with_a_result(altered)
+    (beamline.source_root / "A001" / "more.txt").write_text("measured again")
+    clock.advance(1)
+    take(beamline, key)
+    stage(beamline, key)
+    clock.advance(SETTLES.total_seconds() + 1)
+    assert ("returned_results",) not in [missed.steps for missed in asked(beamline)]
+    clock.advance(COPIES_OF.total_seconds())
+    has_result(beamline, f"{key}~wide")
+    clock.advance((COPIES_OF + 2 * SETTLES).total_seconds())
+    assert ("returned_results",) not in [missed.steps for missed in asked(beamline)]
