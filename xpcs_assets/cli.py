@@ -201,12 +201,12 @@ def wait(
     timeout: Annotated[float, typer.Option(help="Seconds to wait at most.")] = 3600.0,
     home: HomeOption = None,
 ) -> None:
-    """Wait for a run: exit 0 when done, 1 when failed, 2 when there is no such run, 3 when timed out."""
+    """Wait for a run: exit 0 when done, 1 when failed, 2 when there is no such beamline or run, 3 when timed out."""
     from xpcs_assets.follow import state_of
     from xpcs_assets.follow import wait as wait_for
 
-    opened = open_beamline(home, beamline)
     try:
+        opened = open_beamline(home, beamline)
         code = wait_for(opened, run_key, asset=asset, timeout_s=timeout)
     except NotFoundError as error:
         tell_error(str(error))

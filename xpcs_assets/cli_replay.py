@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xpcs_assets.compute.replay import Replayed
 
 _NO_SUCH = 2
+_WORDS = {"qmap": "name of the q-map, which has the same bytes"}
 
 
 def replay(
@@ -63,7 +64,7 @@ def _tell(done: Replayed) -> None:
     out.print(f"again by   {_making(done.now)}")
     for name, (before, now) in done.made_otherwise.items():
         for what, was, is_now in _each(name, before, now):
-            out.print(f"otherwise  {what}: {was} then, {is_now} now")
+            out.print(f"otherwise  {_WORDS.get(what, what)}: {was} then, {is_now} now")
     out.print(f"raw data   {plain(done.came_from)}")
     for one in done.differences:
         out.print(f"different  {plain(one.name)}: {one.what}")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from xpcs_assets.plain import plain as plain  # for every command
+from xpcs_assets.plain import counted as counted  # for every command
+from xpcs_assets.plain import plain as plain
 
 if TYPE_CHECKING:
     from xpcs_assets.beamline import OpenBeamline
@@ -47,11 +48,6 @@ def columns(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         out.print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-
-
-def counted(number: float, what: str) -> str:
-    """A number of things in words: ``1 file``, ``2 files``."""
-    return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
 def full_pid(dataset: str) -> str:

@@ -1,4 +1,4 @@
-"""Words for people: text without control characters, sizes in a unit that suits them."""
+"""Words for people: text without control characters, sizes in a unit that suits them, things that are counted."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ def plain(text: str) -> str:
     'A�2'
     """
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def counted(number: float, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "file"), counted(2, "file")
+    ('1 file', '2 files')
+    """
+    return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
 def size(size_bytes: float) -> str:

@@ -14,7 +14,8 @@ LOG = "log"
 """The channel that every site has: the log of the beamline's sensor."""
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 Kind = Literal[
-    "failed", "late", "silent", "quota", "unavailable", "prune", "catalog", "backend", "parked", "campaign"
+    "failed", "late", "silent", "quota", "unavailable", "prune", "catalog", "backend", "parked", "campaign",
+    "approval",
 ]  # fmt: skip
 _ADDRESS = re.compile(r"[!-?A-~]+@[!-?A-~]+")
 

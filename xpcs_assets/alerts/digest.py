@@ -11,11 +11,23 @@ from xpcs_assets.alerts.word import Word, short
 
 LINES = 20
 """So many things are named, of those that began and of those that are over."""
-_ORDER = ("unavailable", "quota", "silent", "backend", "catalog", "failed", "late", "parked", "prune", "campaign")
+_ORDER = (
+    "unavailable",
+    "quota",
+    "silent",
+    "backend",
+    "catalog",
+    "failed",
+    "late",
+    "parked",
+    "approval",
+    "prune",
+    "campaign",
+)
 _COUNTED = {
     "failed": "failed", "late": "late", "silent": "silent", "quota": "nearly full", "unavailable": "unavailable",
     "prune": "to be pruned soon", "catalog": "catalog silent", "backend": "back end silent",
-    "parked": "message parked", "campaign": "campaign over",
+    "parked": "message parked", "campaign": "campaign over", "approval": "removals wait for a word",
 }  # fmt: skip
 
 

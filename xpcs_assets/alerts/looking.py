@@ -53,6 +53,7 @@ class Look:
             *self._by("backend", 0.0, lambda: rules.backends(beamline)),
             *self._by("parked", 0.0, lambda: rules.parked_messages(beamline)),
             *self._by("campaign", PLACES_EVERY_S, lambda: rules.campaigns_over(beamline)),
+            *self._by("approval", FORECAST_EVERY_S, lambda: rules.approvals(beamline)),
             *self._by("prune", FORECAST_EVERY_S, lambda: rules.prune_soon(beamline)),
         ]
         once: dict[str, Word] = {}

@@ -22,7 +22,7 @@ from xpcs_assets.follow import state_of
 from xpcs_assets.intake.parked import parked
 from xpcs_assets.places.place import Place
 from xpcs_assets.plain import size
-from xpcs_assets.prune.pruning import forecast_of
+from xpcs_assets.prune.pruning import forecast_of, plan
 from xpcs_assets.runs.key import split_analysis_key
 
 ANSWERS_WITHIN = timedelta(hours=1)
@@ -136,11 +136,35 @@ def prune_soon(beamline: OpenBeamline) -> list[Word]:
             continue  # told as a place that cannot be used
         for day in coming:
             if day.day < until.date():
-                copies = "1 copy" if day.copies == 1 else f"{day.copies} copies"
-                told = f"on {day.day} {copies}, {size(day.size_bytes)}, may go from it, each behind its proof"
+                told = (
+                    f"on {day.day} {_copies(day.copies)}, {size(day.size_bytes)}, may go from it, each behind its proof"
+                )
                 remedy = f"`xpcs-assets hold {beamline.name} RUN --reason WHY` keeps a run"
                 since = datetime.combine(day.day, time(), UTC)
                 found.append(word("prune", place, told, since, remedy, is_news=True))
+    return found
+
+
+def _copies(number: int) -> str:
+    return "1 copy" if number == 1 else f"{number} copies"
+
+
+def approvals(beamline: OpenBeamline) -> list[Word]:
+    """Lists of removals that are beyond the limits of a day, which nobody has approved."""
+    found = []
+    for place in beamline.settings.retention:
+        try:
+            planned = plan(beamline, place)
+        except (CopyError, SettingsError, UnreachableError):
+            continue  # told as a place that cannot be used
+        limit = planned.limit
+        if limit.beyond:
+            told = (
+                f"{_copies(limit.asks)} may go from it by the rules and wait for a person's word: no more than "
+                f"{limit.at_most} in a day go without"
+            )
+            remedy = f"`xpcs-assets prune {beamline.name} --dry-run` lists them, and says how to let them go"
+            found.append(word("approval", place, told, planned.at, remedy))
     return found
 
 

@@ -7,6 +7,7 @@ device. Nothing that is stored is changed.
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 STEP = "replay"
 _TIME_LIMIT_S = 86400.0
-_MADE_BY = ("engine", "device", "form", "n_passes", "versions", "host")
+_MADE_BY = ("engine", "device", "form", "n_passes", "versions", "host", "qmap")
+_NAME_OF_QMAP = re.compile(r"/xpcs/\w+/config/qmap")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Replayed:
     differences
         The datasets that are not the same; none when it is the same result.
     before, now
-        What made the recorded result and what made it again: engine, device, versions, ..., and the seconds.
+        What made the recorded result and what made it again: engine, device, versions, ..., the name of the q-map
+        file, whose bytes are the same, and the seconds.
     came_from
         Where the raw data were read.
     """
@@ -167,7 +170,8 @@ def replay(
         limit_s = _TIME_LIMIT_S if settings is None else settings.time_limit
         now = run(WorkerJob(arguments, made.with_suffix(".json"), limit_s), log)
         _check_inputs(report["inputs"], now["inputs"], folder)
-        done = Replayed(result, tuple(differences(stored, made)), _making(report), _making(now), came_from)
+        others = tuple(one for one in differences(stored, made) if not _NAME_OF_QMAP.fullmatch(one.name))
+        done = Replayed(result, others, _making(report), _making(now), came_from)
     word = "made again, and the same" if done.same else f"made again: {len(done.differences)} datasets differ"
     detail = {"result_digest": result.result_digest, "differences": [one.name for one in done.differences]}
     beamline.ledger.note(beamline.name, result.run_key, STEP, word, detail)
@@ -183,7 +187,8 @@ def _memory(report: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _making(report: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: report[name] for name in (*_MADE_BY, "seconds") if name in report}
+    told = {**report, "qmap": report["inputs"]["qmap"]["name"]}
+    return {name: told[name] for name in (*_MADE_BY, "seconds") if name in told}
 
 
 def _check_digest(path: Path, digest: str) -> None:
@@ -292,7 +297,12 @@ def _check_inputs(before: Mapping[str, Any], now: Mapping[str, Any], folder: Pat
     ------
     RawDataError
         The raw data are others.
+    QmapError
+        The q-map has become another one since it was looked at.
     """
+    if now["qmap"]["digest"] != before["qmap"]["digest"]:
+        what = "the q-map is not the one that the result was made with"
+        raise QmapError(what, where=now["qmap"]["name"], remedy=f"Its digest was {before['qmap']['digest']}")
     recorded = [item["digest"] for item in before["raw"]]
     found = {item["digest"]: item["name"] for item in now["raw"]}
     others = [name for digest, name in found.items() if digest not in recorded]

@@ -18,6 +18,7 @@ from xpcs_assets.copies.journal import Journal
 from xpcs_assets.copies.ledger import Ledger
 from xpcs_assets.doctor.found import Probe, Said, ok, refused, skipped, wrong
 from xpcs_assets.errors import LedgerError
+from xpcs_assets.plain import counted
 from xpcs_assets.settings_base import Secret
 from xpcs_assets.settings_compute import KubernetesSettings, SfapiSettings
 from xpcs_assets.site import SITE_FILE, Site
@@ -47,7 +48,11 @@ def probe_roster(site: Site) -> Probe:
 
     def look() -> Said:
         roster = Roster.of(site)
-        return ok(f"{len(roster.members)} proposals") if site.settings.roster.file else skipped("the site has no file")
+        return (
+            ok(counted(len(roster.members), "proposal"))
+            if site.settings.roster.file
+            else skipped("the site has no file")
+        )
 
     return Probe("roster", look)
 
@@ -93,7 +98,7 @@ def _read_journal(journal: Journal) -> Said:
         more = f" and {len(damage) - 3} more" if len(damage) > 3 else ""
         remedy = "Keep the files as they are; docs/how-to/rebuild-the-ledger.md says what a rebuild makes of them"
         return wrong("; ".join(damage[:3]) + more, remedy)
-    return ok(f"{len(journal.files())} files, every line is whole")
+    return ok(f"{counted(len(journal.files()), 'file')}, every line is whole")
 
 
 def _look_at_clock(ledger: Ledger) -> Said:

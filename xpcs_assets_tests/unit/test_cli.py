@@ -137,11 +137,17 @@ def test_submit_as_is_takes_what_is_not_complete(command: Command, beamline: Ope
 
 
 @pytest.mark.parametrize(
-    "arguments", [("status", "x"), ("why", "x", "A"), ("wait", "x", "A"), ("check", "x"), ("submit", "x", ".")]
+    ("arguments", "code"),
+    [
+        *((("status", "x"), 1), (("why", "x", "A"), 1), (("check", "x"), 1), (("submit", "x", "."), 1)),
+        *((("wait", "x", "A"), 2), (("replay", "x", "A"), 2)),
+    ],
 )
-def test_an_unknown_beamline_ends_with_1_and_those_that_are_there(program: Command, arguments: tuple[str, ...]) -> None:
+def test_an_unknown_beamline_ends_with_its_code_and_those_that_are_there(
+    program: Command, arguments: tuple[str, ...], code: int
+) -> None:
     said = program(*arguments)
-    assert (said.code, said.out) == (1, "")
+    assert (said.code, said.out) == (code, "")
     assert said.err.startswith("error: ")
     assert "no beamline 'x'. There are: xpcs" in said.err
 

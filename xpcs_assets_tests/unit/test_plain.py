@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xpcs_assets.plain import plain, size
+from xpcs_assets.plain import counted, plain, size
 
 
 def test_control_characters_and_those_that_turn_text_around_are_shown_as_what_they_are() -> None:
@@ -17,3 +17,7 @@ def test_control_characters_and_those_that_turn_text_around_are_shown_as_what_th
 )
 def test_a_size_is_told_in_the_largest_unit_that_it_fills(size_bytes: float, told: str) -> None:
     assert size(size_bytes) == told
+
+
+def test_one_thing_is_one_and_all_others_are_many() -> None:
+    assert [counted(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]

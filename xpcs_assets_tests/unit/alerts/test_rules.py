@@ -18,6 +18,7 @@ from xpcs_assets.describe.describing import describe
 from xpcs_assets.intake.parked import park, settle
 from xpcs_assets.places.place import Usage
 from xpcs_assets.places.posix import PosixPlace
+from xpcs_assets.prune.pruning import approve, plan
 from xpcs_assets.stage.staging import stage
 from xpcs_assets_tests.storage import HandClock
 from xpcs_assets_tests.unit.alerts.conftest import NOON, Watched, fails, goes_well, taken, told_of, wrong
@@ -210,6 +211,28 @@ def test_the_days_on_which_copies_may_go_are_told_ahead_each_once(watched: Watch
     assert found.text.startswith("on 2026-05-11 2 copies, ")
     assert (found.subject, found.is_news) == ("detector", True)
     assert "xpcs-assets hold" in found.remedy
+
+
+def test_removals_beyond_the_limits_of_a_day_are_wrong_until_a_person_has_said_so(
+    watched: Watched, clock: HandClock
+) -> None:
+    rule = {"detector": {"keep_for": "10 days", "min_copies": 1, "needs": [], "at_most_copies": 1}}
+    rooms = {name: {"failure_domain": f"{name} room"} for name in ("detector", "store", "tape")}
+    beamline = watched({"retention": rule, "places": rooms}, mute=["prune", "late", "silent"])
+    taken(beamline, "A001", "A002")
+    stage(beamline, "A001")
+    clock.advance(11 * DAY_S)
+    assert wrong(beamline) == [], "one copy may go by itself"
+    stage(beamline, "A002")
+    (found,) = wrong(beamline)
+    assert (found.kind, found.subject, found.is_news) == ("approval", "detector", False)
+    assert found.text == (
+        "2 copies may go from it by the rules and wait for a person's word: no more than 1 in a day go without"
+    )
+    assert "xpcs-assets prune xpcs --dry-run" in found.remedy
+    planned = plan(beamline, "detector")
+    approve(beamline, [planned], planned.digest, "a scientist")
+    assert wrong(beamline, found) == []
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def test_a_sound_ledger_takes_writers_and_its_clock_is_believed(beamline: OpenBe
 def test_a_journal_with_a_damaged_line_is_wrong(beamline: OpenBeamline) -> None:
     beamline.ledger.hold("xpcs", "A001", "wanted", "a scientist")
     (line,) = (beamline.site.home / "journal").glob("*.jsonl")
-    assert looked(*probes_of_ledger(beamline.site, beamline.ledger))["journal"].state is State.OK
+    assert looked(*probes_of_ledger(beamline.site, beamline.ledger))["journal"].reason == "1 file, every line is whole"
     line.write_bytes(line.read_bytes().replace(b"wanted", b"wasted"))
     found = looked(*probes_of_ledger(beamline.site, beamline.ledger))["journal"]
     assert (found.state, "is torn or damaged" in found.reason) == (State.WRONG, True)
@@ -135,6 +135,6 @@ def test_a_roster_is_read(site: Site, tmp_path: Path) -> None:
     roster = tmp_path / "roster.yaml"
     roster.write_text("p1: {groups: [a]}\n", encoding="utf-8")
     site = with_site(site, {"roster": {"file": str(roster)}})
-    assert looked(probe_roster(site))["roster"].reason == "1 proposals"
+    assert looked(probe_roster(site))["roster"].reason == "1 proposal"
     roster.write_text("p1: {colour: blue}\n", encoding="utf-8")
     assert looked(probe_roster(site))["roster"].state is State.WRONG
