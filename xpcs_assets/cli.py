@@ -46,6 +46,7 @@ from xpcs_assets.cli_shared import (
     plain,
     tell_error,
 )
+from xpcs_assets.cli_transfers import transfers
 from xpcs_assets.errors import NotFoundError, XpcsAssetsError
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ app.command()(doctor)
 app.command()(place)
 app.command()(catalogs)
 app.command()(jobs)
+app.command()(transfers)
 app.command()(alerts)
 
 

@@ -7,6 +7,7 @@ is a row of its own.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -93,6 +94,17 @@ class Transfer:
         """Whether it has not ended."""
         return self.state in UNDER_WAY
 
+    @property
+    def seconds(self) -> float:
+        """From when it was intended to its last news; of one that is done, until all of it was read at the target."""
+        return (self.changed_at - self.made_at).total_seconds()
+
+    @property
+    def rate_bytes_per_s(self) -> float:
+        """Of what was moved in that time; 0 when nothing was."""
+        moved = self.bytes_total if self.state is TransferState.DONE else self.bytes_moved
+        return moved / self.seconds if self.seconds > 0 else 0.0
+
 
 @dataclass(frozen=True)
 class Errand:
@@ -169,6 +181,19 @@ class TransferBook(Book):
             select(TransferRow)
             .where(TransferRow.beamline == beamline, TransferRow.state.in_(states))
             .order_by(TransferRow.changed_at, TransferRow.submission)
+        )
+        with reading(self.engine) as session:
+            return tuple(_transfer(row) for row in session.scalars(query))
+
+    def transfers(
+        self, beamline: str, *, states: Collection[TransferState] = tuple(TransferState), limit: int | None = None
+    ) -> tuple[Transfer, ...]:
+        """A beamline's transfers in any of ``states``, the last written down first."""
+        query = (
+            select(TransferRow)
+            .where(TransferRow.beamline == beamline, TransferRow.state.in_([state.value for state in states]))
+            .order_by(TransferRow.made_at.desc(), TransferRow.attempt.desc(), TransferRow.submission)
+            .limit(limit)
         )
         with reading(self.engine) as session:
             return tuple(_transfer(row) for row in session.scalars(query))

@@ -109,6 +109,7 @@ def _further_copy(bound: Bound, place: str, name: str) -> AssetsDefinition:
                 "came_from": list(done.came_from),
                 "bytes_moved": done.bytes_moved,
                 "seconds": round(done.seconds, 3),
+                "rate_bytes_per_s": round(done.rate_bytes_per_s),
                 **verified,
             },
             digest=done.version.manifest.digest,

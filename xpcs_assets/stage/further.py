@@ -23,12 +23,11 @@ from xpcs_assets.places.ssh_rsync import push
 from xpcs_assets.runs.folders import VersionFolder
 from xpcs_assets.stage.copy import complete, inside
 from xpcs_assets.stage.further_transfer import bring, settle
-from xpcs_assets.stage.moves import COPY, Arrived, Move, Waits, goes_by_transfer, lacking_at
+from xpcs_assets.stage.moves import COPY, Arrived, Move, Waits, goes_by_transfer, lacking_at, lease_of
 
 RSYNC_LIMIT_S = 12 * 3600.0
 """How long one rsync may take; what it has brought till then is not sent again."""
 _RENEW_EVERY_S = 60.0
-_PURPOSE_LENGTH = 32  # of a lease, in the ledger
 _NAMED = 3
 
 
@@ -45,7 +44,7 @@ class FurtherCopy:
     came_from
         The place they were taken from; several, if not all could be had from the best one; none, if all were there.
     bytes_moved, seconds
-        What had to be sent; the time that this took, or in which it was read if a service sent it.
+        What had to be sent; the time that this took, with a service from the moment its transfer was written down.
     """
 
     version: RunVersion
@@ -54,6 +53,11 @@ class FurtherCopy:
     came_from: tuple[str, ...]
     bytes_moved: int
     seconds: float
+
+    @property
+    def rate_bytes_per_s(self) -> float:
+        """Of what was sent; 0 when nothing was."""
+        return self.bytes_moved / self.seconds if self.bytes_moved and self.seconds > 0 else 0.0
 
 
 def copy_further(beamline: OpenBeamline, key: str, name: str) -> FurtherCopy | Waits:
@@ -75,7 +79,7 @@ def copy_further(beamline: OpenBeamline, key: str, name: str) -> FurtherCopy | W
     version, target = beamline.latest(key), beamline.place(name)
     staged = beamline.staged(version)
     folder = inside(staged)
-    with beamline.working(version.run_key, f"copy to {name}"[:_PURPOSE_LENGTH]) as renew:
+    with beamline.working(version.run_key, lease_of(COPY, name)) as renew:
         best = _best(beamline, version, name)
         if best is not None and goes_by_transfer(beamline, best[0], target):
             came = bring(beamline, Move(version, COPY, best[0], best[1].path, target, str(folder.raw)), renew)
@@ -85,7 +89,7 @@ def copy_further(beamline: OpenBeamline, key: str, name: str) -> FurtherCopy | W
             return came
         complete(beamline.ledger, version.manifest, staged, target, renew)
         settle(beamline.ledger, came)
-    seconds = time.monotonic() - began_s
+    seconds = came.seconds(beamline.ledger.clock(), time.monotonic() - began_s)
     return FurtherCopy(version, name, str(folder.raw), came.came_from, came.bytes_moved, seconds)
 
 

@@ -13,10 +13,10 @@ from datetime import timedelta
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Ledger, Transfer, TransferState
-from xpcs_assets.errors import ConflictingBytesError, CopyError, NotFoundError, UnreachableError
+from xpcs_assets.errors import ConflictingBytesError, CopyError, NotFoundError, RefusedError, UnreachableError
 from xpcs_assets.places.place import Presence
 from xpcs_assets.places.transfer import TransferPhase, Transfers, TransferSeen
-from xpcs_assets.stage.moves import STAGE, Arrived, Move, Waits, transfers_between
+from xpcs_assets.stage.moves import STAGE, Arrived, Move, Waits, lease_of, transfers_between
 
 ATTEMPTS = 5
 """Transfers that fail one after the other; then a person is asked."""
@@ -100,6 +100,28 @@ def look_at(beamline: OpenBeamline, transfer: Transfer, service: Transfers) -> b
     if transfer.state in {TransferState.INTENDED, TransferState.VERIFYING}:
         return True
     return _see(ledger, transfer, service).phase in {TransferPhase.SUCCEEDED, TransferPhase.FAILED}
+
+
+def cancel(beamline: OpenBeamline, transfer: Transfer, service: Transfers, why: str) -> Transfer:
+    """End a transfer at a person's word and have its asset failed; materialising that by hand begins another.
+
+    Raises
+    ------
+    RefusedError
+        A worker is at it now, or all was moved and is being read.
+    UnreachableError
+        No answer came: it goes on.
+    """
+    ledger = beamline.ledger
+    with beamline.working(transfer.run_key, lease_of(transfer.purpose, transfer.target)):
+        if transfer.state is TransferState.VERIFYING:
+            raise RefusedError("all of it was moved already", where=in_words(transfer), remedy="Wait for its copy")
+        if transfer.task:
+            service.cancel(transfer.task)
+        ended = ledger.change_transfer(transfer.submission, state=TransferState.CANCELLED, reason=why)
+        told, detail = f"failed: {in_words(ended)}", {"partition": transfer.run_key}
+        ledger.note(beamline.name, transfer.run_key, asset_of(beamline, transfer) or transfer.purpose, told, detail)
+    return ended
 
 
 def pause(number: int) -> timedelta:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import PurePosixPath
 
 from xpcs_assets.beamline import OpenBeamline
@@ -17,8 +18,14 @@ from xpcs_assets.runs.manifest import FileEntry
 
 STAGE, COPY = "stage", "copy"
 """What a transfer is for."""
+_LEASE_LENGTH = 32  # in the ledger
 LOOK_S = 10.0
 """How long an answer is waited for by who may not take its time."""
+
+
+def lease_of(purpose: str, target: str) -> str:
+    """What the run's lease is called while such work is done: who holds it is alone with it."""
+    return STAGE if purpose == STAGE else f"copy to {target}"[:_LEASE_LENGTH]
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,10 @@ class Arrived:
     bytes_moved: int
     came_from: tuple[str, ...]
     transfer: Transfer | None = None
+
+    def seconds(self, now: datetime, here_s: float) -> float:
+        """How long it took: since its transfer was written down, or ``here_s`` where no service moved anything."""
+        return (now - self.transfer.made_at).total_seconds() if self.transfer is not None else here_s
 
 
 def goes_by_transfer(beamline: OpenBeamline, source: Place, target: Place) -> bool:

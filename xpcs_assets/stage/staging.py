@@ -15,7 +15,7 @@ from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.runs.folders import VersionFolder
 from xpcs_assets.stage.copy import Staged, complete, inside, record_staged, stage_run
 from xpcs_assets.stage.further_transfer import bring, settle
-from xpcs_assets.stage.moves import STAGE, Move, Waits, goes_by_transfer
+from xpcs_assets.stage.moves import STAGE, Move, Waits, goes_by_transfer, lease_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def stage(beamline: OpenBeamline, key: str) -> StagedRun | Waits:
     watched = beamline.place(beamline.settings.runs.source.watch)
     if goes_by_transfer(beamline, watched, place):
         return _by_transfer(beamline, version, watched, str(source.relative_to(root)))
-    with beamline.working(version.run_key, "stage") as renew:
+    with beamline.working(version.run_key, lease_of(STAGE, place.name)) as renew:
         staged = stage_run(
             version.manifest, source, folder, place, together=beamline.settings.pipeline.stage.together, on_bytes=renew
         )
@@ -63,12 +63,12 @@ def _by_transfer(beamline: OpenBeamline, version: RunVersion, source: Place, sou
     began_s = time.monotonic()
     folder, place = beamline.staged(version), beamline.place(beamline.settings.pipeline.stage.to)
     move = Move(version, STAGE, source, source_folder, place, str(inside(folder).raw))
-    with beamline.working(version.run_key, "stage") as renew:
+    with beamline.working(version.run_key, lease_of(STAGE, place.name)) as renew:
         came = bring(beamline, move, renew)
         if isinstance(came, Waits):
             return came
         complete(beamline.ledger, version.manifest, folder, place, renew)
         settle(beamline.ledger, came)
     already_there = 0 if came.transfer else len(version.manifest.files)
-    seconds = time.monotonic() - began_s
+    seconds = came.seconds(beamline.ledger.clock(), time.monotonic() - began_s)
     return StagedRun(version, folder, Staged(came.bytes_moved, version.manifest.size_bytes, already_there, seconds))
