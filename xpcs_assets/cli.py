@@ -35,10 +35,12 @@ from xpcs_assets.cli_replay import replay
 from xpcs_assets.cli_search import comment, mark, recatalogue, search, tag
 from xpcs_assets.cli_shared import (
     BeamlineArgument,
+    DryRunOption,
     HomeOption,
     JsonOption,
     RunArgument,
     columns,
+    counted,
     err,
     open_beamline,
     open_site,
@@ -176,6 +178,7 @@ def submit(
     paths: Annotated[list[Path], typer.Argument(help="Folders or raw files of runs.")],
     home: HomeOption = None,
     as_is: Annotated[bool, typer.Option("--as-is", help="Take a run that is not complete as it is.")] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Say that runs are complete; prints their keys. The same path twice is one run."""
     from xpcs_assets.arrive.submit import submit as submit_run
@@ -184,7 +187,7 @@ def submit(
     refused = 0
     for path in paths:
         try:
-            done = submit_run(opened, path, as_is=as_is)
+            done = submit_run(opened, path, as_is=as_is, dry_run=dry_run)
         except XpcsAssetsError as error:
             refused += 1
             tell_error(str(error))
@@ -192,6 +195,8 @@ def submit(
             out.print(done.key)
             if done.known:
                 err.print(f"{done.key} was taken before; nothing new is done", style="dim")
+            elif dry_run:
+                err.print(f"would be submitted: {counted(done.files, 'file')} of {plain(done.source)}")
     raise typer.Exit(1 if refused else 0)
 
 
@@ -284,16 +289,23 @@ def reprocess(
     ] = "",
     qmap: Annotated[Path | None, typer.Option(help="Another q-map.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe; may repeat.")] = None,
+    dry_run: DryRunOption = False,
     home: HomeOption = None,
 ) -> None:
     """Analyse runs with another recipe under a name of its own; the runs' own results stay. The site must be up."""
-    from xpcs_assets.reprocess import ask_again, ask_for
+    from xpcs_assets.reprocess import ask, once_more, with_another_recipe
 
     if not name and (qmap or settings):
         raise typer.BadParameter("another recipe needs a name of its own", param_hint="--name")
     opened = open_beamline(home, beamline)
     for run_key in run_keys:
-        out.print(ask_for(opened, run_key, name, qmap, settings or []) if name else ask_again(opened, run_key))
+        wanted = (
+            with_another_recipe(opened, run_key, name, qmap, settings or []) if name else once_more(opened, run_key)
+        )
+        out.print(wanted.key if dry_run else ask(opened, wanted))
+        if dry_run:
+            recipe = ", ".join(f"{key}={value}" for key, value in wanted.config.items()) or "the beamline's own recipe"
+            err.print(plain(f"would be made: {', '.join(wanted.assets)} with {recipe}"))
 
 
 @app.command(name="average-runs")

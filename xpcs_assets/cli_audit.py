@@ -10,6 +10,7 @@ import typer
 
 from xpcs_assets.cli_shared import (
     BeamlineArgument,
+    DryRunOption,
     HomeOption,
     JsonOption,
     RunArgument,
@@ -75,12 +76,23 @@ def audit(
     raise typer.Exit(1 if done.findings or done.trouble else 0)
 
 
-def repair(beamline: BeamlineArgument, run_key: RunArgument, place: PlaceOption = "", home: HomeOption = None) -> None:
+def repair(
+    beamline: BeamlineArgument,
+    run_key: RunArgument,
+    place: PlaceOption = "",
+    dry_run: DryRunOption = False,
+    home: HomeOption = None,
+) -> None:
     """Mend bad and lost copies of a run from a good one that is read first; bad files are kept aside."""
-    from xpcs_assets.audit.looking import repair_run
+    from xpcs_assets.audit.looking import copies_to_repair, repair_run
     from xpcs_assets.audit.repair import Repaired
 
-    tried = list(repair_run(open_beamline(home, beamline), run_key, place))
+    opened = open_beamline(home, beamline)
+    if dry_run:
+        for copy in copies_to_repair(opened, run_key, place):
+            out.print(f"{copy.place}:{plain(copy.path)} v{copy.version}  would be mended: it is {copy.state.value}")
+        return
+    tried = list(repair_run(opened, run_key, place))
     refused = 0
     if not tried:
         out.print(f"no copy of {plain(run_key)} is known to be bad or lost; `xpcs-assets verify` reads them now")

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xpcs_assets.cli_crawl import LimitOption, MatchOption, NumbersOption, StartOption, WhereOption
-from xpcs_assets.cli_shared import BeamlineArgument, HomeOption, JsonOption, columns, open_beamline, out, plain
+from xpcs_assets.cli_shared import (
+    BeamlineArgument,
+    DryRunOption,
+    HomeOption,
+    JsonOption,
+    columns,
+    open_beamline,
+    out,
+    plain,
+)
 from xpcs_assets.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -35,7 +44,7 @@ def campaign(
     qmap: Annotated[Path | None, typer.Option(help="Another q-map.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe; may repeat.")] = None,
     at_once: Annotated[int, typer.Option(min=1, help="How many members may be under way.")] = 20,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: DryRunOption = False,
     home: HomeOption = None,
 ) -> None:
     """Have many runs analysed with another recipe, a few at a time; prints the keys. `campaigns` says how far it is."""

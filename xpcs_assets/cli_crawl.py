@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xpcs_assets.cli_shared import BeamlineArgument, HomeOption, JsonOption, columns, open_beamline, out, plain
+from xpcs_assets.cli_shared import (
+    BeamlineArgument,
+    DryRunOption,
+    HomeOption,
+    JsonOption,
+    columns,
+    open_beamline,
+    out,
+    plain,
+)
 
 if TYPE_CHECKING:
     from xpcs_assets.arrive.crawl import Crawled
@@ -34,7 +43,7 @@ def crawl(
     numbers: NumbersOption = "",
     start_from: StartOption = "",
     limit: LimitOption = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: DryRunOption = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -24,6 +24,7 @@ PID_PREFIX = "xpcs-assets/"
 """Of every dataset's identifier; lists leave it out."""
 HomeOption = Annotated[Path | None, typer.Option("--home", help="The site's folder; else XPCS_ASSETS_HOME.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Plain JSON for scripts.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 BeamlineArgument = Annotated[str, typer.Argument(help="Name of the beamline.")]
 RunArgument = Annotated[str, typer.Argument(help="Run key.")]
 

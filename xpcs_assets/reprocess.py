@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,30 @@ Setting = str | int | float | bool
 _FIXED = frozenset({"frames"})
 
 
-def ask_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, changes: list[str]) -> str:
-    """Launch the analysis on the running site; the analysis key it will have.
+@dataclass(frozen=True)
+class Asking:
+    """An analysis that may be asked for.
+
+    Attributes
+    ----------
+    run_key, key
+        Of which run, and the analysis key it will have.
+    assets
+        What is made.
+    config
+        What of the recipe is not the beamline's own.
+    """
+
+    run_key: str
+    key: str
+    assets: tuple[str, ...]
+    config: Mapping[str, Setting]
+
+
+def with_another_recipe(
+    beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, changes: Sequence[str]
+) -> Asking:
+    """An analysis with another recipe under a name of its own.
 
     Parameters
     ----------
@@ -37,16 +59,13 @@ def ask_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, 
         A setting is unknown, nothing would be different, or it makes no analysis.
     QmapError
         The q-map is not there.
-    ComputeError
-        The site is not running.
     """
     beamline.latest(run_key)
-    config = config_of(beamline, qmap, changes)
-    return _ask(beamline, run_key, analysis_key(run_key, name), config)
+    return _asking(beamline, run_key, analysis_key(run_key, name), config_of(beamline, qmap, changes))
 
 
-def ask_again(beamline: OpenBeamline, run_key: str) -> str:
-    """Launch the beamline's own analysis of a run once more: its plain key then shows what the recipe of now gives.
+def once_more(beamline: OpenBeamline, run_key: str) -> Asking:
+    """The beamline's own analysis of a run again: its plain key then shows what the recipe of now gives.
 
     Raises
     ------
@@ -54,26 +73,35 @@ def ask_again(beamline: OpenBeamline, run_key: str) -> str:
         The run was never taken, or the beamline only keeps data.
     RefusedError
         The key is that of a reprocessing.
-    ComputeError
-        The site is not running.
     """
     beamline.plain_key_only(run_key, "the beamline's own analysis")
     beamline.latest(run_key)
     correlate_settings(beamline)
-    return _ask(beamline, run_key, run_key, {})
+    return _asking(beamline, run_key, run_key, {})
 
 
-def _ask(beamline: OpenBeamline, run_key: str, key: str, config: Mapping[str, Setting]) -> str:
+def ask(beamline: OpenBeamline, wanted: Asking) -> str:
+    """Launch an analysis on the running site; its analysis key.
+
+    Raises
+    ------
+    ComputeError
+        The site is not running.
+    """
     run = launch(
         beamline.site,
         f"{beamline.settings.dagster_name}_runs",
-        key,
-        [(beamline.name, asset) for asset in steps_of(beamline, analysis_key(run_key, "any"))],
-        run_config(beamline, config),
+        wanted.key,
+        [(beamline.name, asset) for asset in wanted.assets],
+        run_config(beamline, wanted.config),
     )
-    detail = {"partition": key, "settings": dict(config), "dagster_run": run}
-    beamline.ledger.note(beamline.name, run_key, "reprocess", f"{ASKED} as {key}", detail)
-    return key
+    detail = {"partition": wanted.key, "settings": dict(wanted.config), "dagster_run": run}
+    beamline.ledger.note(beamline.name, wanted.run_key, "reprocess", f"{ASKED} as {wanted.key}", detail)
+    return wanted.key
+
+
+def _asking(beamline: OpenBeamline, run_key: str, key: str, config: Mapping[str, Setting]) -> Asking:
+    return Asking(run_key, key, steps_of(beamline, analysis_key(run_key, "any")), config)
 
 
 def config_of(beamline: OpenBeamline, qmap: Path | None, changes: Sequence[str]) -> dict[str, Setting]:

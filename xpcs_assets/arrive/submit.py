@@ -10,20 +10,23 @@ from pathlib import Path
 from xpcs_assets.arrive.candidates import Candidate, Seen, files_of, find, fingerprint, locate
 from xpcs_assets.arrive.complete import why_not
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.copies.arrivals import taken_by_another
 from xpcs_assets.copies.ledger import Arrival, ArrivalState
 from xpcs_assets.errors import NotFoundError, RefusedError
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A run that was submitted: its key, and whether it was in the pipeline already."""
+    """A run that was submitted: its key, its path, its files' number, and whether it was in the pipeline already."""
 
     key: str
+    source: str
+    files: int
     known: bool
 
 
-def submit(beamline: OpenBeamline, path: Path, *, as_is: bool = False) -> Submitted:
-    """Ask for the run at ``path`` to be taken now. The same files twice are one run.
+def submit(beamline: OpenBeamline, path: Path, *, as_is: bool = False, dry_run: bool = False) -> Submitted:
+    """Ask for the run at ``path`` to be taken now. The same files twice are one run. A dry run looks and asks nothing.
 
     Raises
     ------
@@ -43,9 +46,12 @@ def submit(beamline: OpenBeamline, path: Path, *, as_is: bool = False) -> Submit
     if reason:
         raise RefusedError(reason, where=path, remedy="Complete it; or --as-is keeps it as it is, if it can be named")
     if look.is_known:
-        return Submitted(candidate.key, known=True)
-    hand_in(beamline, candidate, look)
-    return Submitted(candidate.key, known=False)
+        return Submitted(candidate.key, candidate.source, len(look.files), known=True)
+    if look.known is not None and look.known.source != candidate.source:
+        raise taken_by_another(candidate.key, look.known.source, candidate.source)
+    if not dry_run:
+        hand_in(beamline, candidate, look)
+    return Submitted(candidate.key, candidate.source, len(look.files), known=False)
 
 
 def hand_in(beamline: OpenBeamline, candidate: Candidate, look: Look) -> None:

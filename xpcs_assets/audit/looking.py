@@ -96,6 +96,24 @@ def verify(
     return reread_all(Scope.of(beamline), copies, "verify")
 
 
+def copies_to_repair(beamline: OpenBeamline, run_key: str, place: str = "") -> tuple[Copy, ...]:
+    """The copies that :func:`repair_run` mends.
+
+    Raises
+    ------
+    NotFoundError
+        The run was never taken, or has no copy to repair.
+    SettingsError
+        There is no such place.
+    """
+    if place and place not in beamline.settings.places:
+        raise SettingsError(f"{beamline.name} has no place {place!r}", remedy=f"{', '.join(beamline.settings.places)}")
+    copies = to_repair(Scope.of(beamline), run_key, place, leave=(beamline.settings.runs.source.watch,))
+    if not copies and not beamline.ledger.copies(beamline.name, run_key):
+        raise NotFoundError("no copy of such a run is known", where=f"{beamline.name}/{run_key}")
+    return copies
+
+
 def repair_run(
     beamline: OpenBeamline, run_key: str, place: str = ""
 ) -> Iterator[Repaired | tuple[Copy, XpcsAssetsError]]:
@@ -110,15 +128,8 @@ def repair_run(
     SettingsError
         There is no such place.
     """
-    if place and place not in beamline.settings.places:
-        raise SettingsError(f"{beamline.name} has no place {place!r}", remedy=f"{', '.join(beamline.settings.places)}")
-    scope, watched = Scope.of(beamline), beamline.settings.runs.source.watch
-    copies = to_repair(scope, run_key, place, leave=(watched,))
-    if not copies:
-        if not beamline.ledger.copies(beamline.name, run_key):
-            raise NotFoundError("no copy of such a run is known", where=f"{beamline.name}/{run_key}")
-        return
-    for copy in copies:
+    scope = Scope.of(beamline)
+    for copy in copies_to_repair(beamline, run_key, place):
         try:
             yield repair(scope, copy)
         except XpcsAssetsError as error:

@@ -99,11 +99,7 @@ class ArrivalBook(Book):
                 )
                 session.add(row)
             elif row.source != source:
-                raise RefusedError(
-                    f"run key {run_key!r} already belongs to {row.source}",
-                    where=source,
-                    remedy="Rename one of the two, or put a field that tells them apart into the beamline's key",
-                )
+                raise taken_by_another(run_key, row.source, source)
             for field, value in wanted.items():
                 setattr(row, field, value)
             row.changed_at = now
@@ -151,3 +147,12 @@ class ArrivalBook(Book):
 
 def _holds(arrival: Arrival, wanted: dict[str, str]) -> bool:
     return all(getattr(arrival, field) == value for field, value in wanted.items())
+
+
+def taken_by_another(run_key: str, owner: str, source: str) -> RefusedError:
+    """Why a source cannot have a run key: two runs never share one."""
+    return RefusedError(
+        f"run key {run_key!r} already belongs to {owner}",
+        where=source,
+        remedy="Rename one of the two, or put a field that tells them apart into the beamline's key",
+    )

@@ -10,7 +10,7 @@ import pytest
 import xpcs_assets
 from xpcs_assets.campaign.campaign import Campaign, begin, progress
 from xpcs_assets.follow import state_of
-from xpcs_assets.reprocess import ask_for
+from xpcs_assets.reprocess import ask, with_another_recipe
 from xpcs_assets_tests.end_to_end.conftest import Running, eventually
 
 pytestmark = pytest.mark.end_to_end
@@ -114,7 +114,7 @@ def test_reprocess_makes_another_result_on_the_running_site(running: Running) ->
     key = running.drop(running.simulated())
     assert running.wait(key) == 0
     own = running.beamline.result(key)
-    other = ask_for(running.beamline, key, "stride2", None, ["stride=2"])
+    other = ask(running.beamline, with_another_recipe(running.beamline, key, "stride2", None, ["stride=2"]))
     assert running.wait(other) == 0
     assert running.beamline.result(other).report["recipe"]["settings"]["stride"] == 2
     assert running.beamline.result(key) == own

@@ -129,6 +129,17 @@ def test_submit_of_several_takes_the_good_ones_and_ends_with_1(
     assert "'A002.imm' has zero bytes" in said.err
 
 
+def test_a_dry_run_of_submit_prints_the_very_keys_and_refusals_and_notes_nothing(
+    command: Command, beamline: OpenBeamline, tmp_path: Path
+) -> None:
+    run = bare_run(beamline.source_root / "A 001")
+    said = command("submit", "xpcs", run, tmp_path, "--dry-run")
+    assert (said.code, said.out) == (1, "A=20001\n")
+    assert "would be submitted: 2 files of A 001\n" in said.err
+    assert beamline.ledger.arrivals("xpcs") == ()
+    assert command("submit", "xpcs", run) == Said(0, "A=20001\n", "")
+
+
 def test_submit_as_is_takes_what_is_not_complete(command: Command, beamline: OpenBeamline) -> None:
     run = bare_run(beamline.source_root / "A001")
     (run / "A001_metadata.hdf").unlink()
@@ -362,6 +373,19 @@ def test_simulate_hands_on_what_is_wrong_with_the_beam_and_the_detector(command:
     truth = json.loads((tmp_path / "A008" / "A008_truth.json").read_text())
     assert (truth["mean_counts"], truth["drift"], truth["substeps"]) == (0.2, 0.2, 3)
     assert (len(truth["leaked_hot"]), len(truth["dropped"])) == (2, 4)
+
+
+def test_a_dry_run_of_reprocess_prints_key_assets_and_recipe_though_the_site_is_not_up(
+    command: Command, beamline: OpenBeamline, staged: str
+) -> None:
+    before = beamline.ledger.timeline("xpcs", "A001")
+    said = command("reprocess", "xpcs", "A001", "--name", "wide", "--set", "stride=2", "--dry-run")
+    assert (said.code, said.out) == (0, "A001~wide\n")
+    assert said.err == "would be made: correlation, plots, result_entry with stride=2\n"
+    assert "the beamline's own recipe" in command("reprocess", "xpcs", "A001", "--dry-run").err
+    assert beamline.ledger.timeline("xpcs", "A001") == before
+    with pytest.raises(XpcsAssetsError, match="sets nothing"):
+        command("reprocess", "xpcs", "A001", "--name", "wide", "--set", "strides=2", "--dry-run")
 
 
 def test_reprocess_says_that_the_site_is_not_up(command: Command, staged: str) -> None:

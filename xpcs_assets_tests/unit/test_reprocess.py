@@ -35,13 +35,18 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return calls
 
 
+def asked_for(beamline: OpenBeamline, run_key: str, name: str, qmap: Path | None, changes: list[str]) -> str:
+    return reprocess.ask(beamline, reprocess.with_another_recipe(beamline, run_key, name, qmap, changes))
+
+
+def asked_again(beamline: OpenBeamline, run_key: str) -> str:
+    return reprocess.ask(beamline, reprocess.once_more(beamline, run_key))
+
+
 def test_only_the_analysis_is_asked_for_with_typed_settings(
     beamline: OpenBeamline, run: str, launched: list[tuple[Any, ...]]
 ) -> None:
-    assert (
-        reprocess.ask_for(beamline, run, "wide", None, ["stride=2", "dynamic_bins=1,3-4", "end_frame=-1"])
-        == "A001~wide"
-    )
+    assert asked_for(beamline, run, "wide", None, ["stride=2", "dynamic_bins=1,3-4", "end_frame=-1"]) == "A001~wide"
     partitions, key, assets, config = launched[0]
     assert (partitions, key) == ("xpcs_runs", "A001~wide")
     assert assets == [("xpcs", "correlation"), ("xpcs", "plots"), ("xpcs", "result_entry")]
@@ -55,7 +60,7 @@ def test_another_qmap_is_named_by_its_whole_path(
 ) -> None:
     qmap = tmp_path / "q.hdf"
     qmap.write_bytes(b"x")
-    reprocess.ask_for(beamline, run, "q2", qmap, [])
+    asked_for(beamline, run, "q2", qmap, [])
     assert launched[0][-1]["ops"]["xpcs__correlation"]["config"] == {"qmap": str(qmap)}
 
 
@@ -64,7 +69,7 @@ def test_what_sets_nothing_of_a_recipe_is_refused(
     beamline: OpenBeamline, run: str, launched: list[tuple[Any, ...]], change: str
 ) -> None:
     with pytest.raises(RefusedError):
-        reprocess.ask_for(beamline, run, "wide", None, [change])
+        asked_for(beamline, run, "wide", None, [change])
     assert not launched
 
 
@@ -72,17 +77,17 @@ def test_a_recipe_without_a_change_a_missing_qmap_and_an_unknown_run_are_refused
     beamline: OpenBeamline, run: str, launched: list[tuple[Any, ...]], tmp_path: Path
 ) -> None:
     with pytest.raises(RefusedError, match="nothing would be different"):
-        reprocess.ask_for(beamline, run, "same", None, [])
+        asked_for(beamline, run, "same", None, [])
     with pytest.raises(QmapError):
-        reprocess.ask_for(beamline, run, "same", tmp_path / "none.hdf", [])
+        asked_for(beamline, run, "same", tmp_path / "none.hdf", [])
     with pytest.raises(NotFoundError):
-        reprocess.ask_for(beamline, "A002", "wide", None, ["stride=2"])
+        asked_for(beamline, "A002", "wide", None, ["stride=2"])
     assert not launched
 
 
 def test_a_site_that_is_not_up_is_said_and_nothing_is_noted(beamline: OpenBeamline, run: str) -> None:
     with pytest.raises(ComputeError, match="does not answer"):
-        reprocess.ask_for(beamline, run, "wide", None, ["stride=2"])
+        asked_for(beamline, run, "wide", None, ["stride=2"])
     with pytest.raises(NotFoundError):
         state_of(beamline, "A001~wide")
 
@@ -90,7 +95,7 @@ def test_a_site_that_is_not_up_is_said_and_nothing_is_noted(beamline: OpenBeamli
 def test_the_beamlines_own_analysis_is_asked_for_once_more_under_the_plain_key(
     beamline: OpenBeamline, run: str, launched: list[tuple[Any, ...]]
 ) -> None:
-    assert reprocess.ask_again(beamline, run) == "A001"
+    assert asked_again(beamline, run) == "A001"
     partitions, key, assets, config = launched[0]
     assert (partitions, key) == ("xpcs_runs", "A001")
     assert assets == [("xpcs", "correlation"), ("xpcs", "plots"), ("xpcs", "result_entry")]
@@ -102,7 +107,7 @@ def test_once_more_is_of_a_run_that_was_taken_and_of_its_plain_key(
     beamline: OpenBeamline, run: str, launched: list[tuple[Any, ...]]
 ) -> None:
     with pytest.raises(RefusedError):
-        reprocess.ask_again(beamline, "A001~wide")
+        asked_again(beamline, "A001~wide")
     with pytest.raises(NotFoundError):
-        reprocess.ask_again(beamline, "A002")
+        asked_again(beamline, "A002")
     assert not launched

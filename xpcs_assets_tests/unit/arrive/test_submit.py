@@ -119,8 +119,9 @@ def test_two_runs_that_the_key_does_not_tell_apart_are_never_one(altered: Altere
     beamline = altered({"runs": {"from": {"path": "{cycle}/{run}/"}, "key": "{run}"}})
     first, second = (bare_run(beamline.source_root / cycle / "A001") for cycle in ("2026-1", "2026-2"))
     submit(beamline, first)
-    with pytest.raises(RefusedError, match=r"run key 'A001' already belongs to 2026-1/A001"):
-        submit(beamline, second)
+    for dry_run in (True, False):
+        with pytest.raises(RefusedError, match=r"run key 'A001' already belongs to 2026-1/A001"):
+            submit(beamline, second, dry_run=dry_run)
     assert [match.reason for match in matches(beamline, 10)] == ["", "its key 'A001' is that of 2026-1/A001"]
 
 

@@ -76,6 +76,9 @@ def test_verify_finds_a_bad_copy_repair_mends_it_and_all_is_right_again(
     assert said.exit_code == 1
     assert {row["place"]: row["verdict"] for row in json.loads(said.stdout)} == {"detector": "right", "store": "bad"}
     assert command("verify", "xpcs", run_key, "--place", "detector").exit_code == 0
+    planned = command("repair", "xpcs", run_key, "--dry-run")
+    assert (planned.exit_code, planned.stdout.split()[-4:]) == (0, ["mended:", "it", "is", "bad"])
+    assert command("verify", "xpcs", run_key).exit_code == 1
     mended = command("repair", "xpcs", run_key)
     assert mended.exit_code == 0
     assert "1 file put (detector), 1 kept aside" in mended.stdout
