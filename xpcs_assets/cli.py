@@ -32,6 +32,7 @@ from xpcs_assets.cli_prune import clock, hold, prune, release
 from xpcs_assets.cli_qmap import qmap as make_qmap
 from xpcs_assets.cli_qmaps import qmaps, tell_stale
 from xpcs_assets.cli_replay import replay
+from xpcs_assets.cli_retry import retry
 from xpcs_assets.cli_search import comment, mark, recatalogue, search, tag
 from xpcs_assets.cli_shared import (
     BeamlineArgument,
@@ -334,6 +335,7 @@ app.command()(pause)
 app.command()(resume)
 app.command()(campaign)
 app.command()(campaigns)
+app.command()(retry)
 app.command()(replay)
 app.command()(retrieve)
 app.command()(prune)

@@ -185,7 +185,7 @@ def _by_job(beamline: OpenBeamline, key: str, version: RunVersion | None, known:
 
 def _mend(seen: dict[str, Step], unnoted: set[str], event: Event) -> None:
     """A step whose own note is missing had done its work all the same when one behind it succeeds."""
-    for asset in [each for each in unnoted if event.step in {each, *_behind(each, (event.step,))}]:
+    for asset in [each for each in unnoted if event.step in {each, *behind(each, (event.step,))}]:
         unnoted.discard(asset)
         seen[asset] = Step(asset, "done", event.at)
 
@@ -239,7 +239,7 @@ _BEHIND = {
 }
 
 
-def _behind(asset: str, steps: Collection[str]) -> set[str]:
+def behind(asset: str, steps: Collection[str]) -> set[str]:
     """The steps behind an asset; further copies are behind what the staged copy is behind."""
     copies = {step for step in steps if step.startswith(COPY_IN)} if asset in {"raw_file", "staged_copy"} else set()
     return _BEHIND.get(asset, set()) | copies
@@ -249,6 +249,6 @@ def _is_over(state: RunState, wanted: list[str]) -> bool:
     """Whether some wanted step has failed, or waits behind one that has, and nothing else is still to come."""
     retaken = state.arrival is not None and state.arrival.state in {ArrivalState.WAITING, ArrivalState.SUBMITTED}
     failed = {step.asset for step in state.failed}
-    hopeless = failed | {behind for asset in failed for behind in _behind(asset, wanted)}
+    hopeless = failed | {each for asset in failed for each in behind(asset, wanted)}
     open_ones = [step.asset for step in state.steps if step.asset in wanted and step.state == "waiting"]
     return not retaken and not hopeless.isdisjoint(wanted) and hopeless.issuperset(open_ones)

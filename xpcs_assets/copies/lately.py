@@ -69,3 +69,12 @@ def lines_after(engine: Engine, beamline: str, key: str, number: int) -> tuple[L
     )
     with reading(engine) as session:
         return tuple(Line(row.id, row.at, row.what, row.detail) for row in session.scalars(query))
+
+
+def failed_since(engine: Engine, beamline: str, since: datetime | None) -> tuple[str, ...]:
+    """The partition keys of which a step was noted as failed from a time on, or ever, the first failure first."""
+    query = select(EventRow.detail).where(EventRow.beamline == beamline, EventRow.what.startswith("failed: "))
+    query = query if since is None else query.where(EventRow.at >= since)
+    with reading(engine) as session:
+        partitions = (detail.get("partition", "") for detail in session.scalars(query.order_by(EventRow.id)))
+        return tuple(dict.fromkeys(filter(None, partitions)))
