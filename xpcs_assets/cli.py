@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from xpcs_assets import __version__
+from xpcs_assets.cli_access import access
 from xpcs_assets.cli_alerts import alerts
 from xpcs_assets.cli_archive import retrieve
 from xpcs_assets.cli_audit import audit, repair, verify
@@ -344,6 +345,7 @@ app.command()(release)
 app.command()(verify)
 app.command()(audit)
 app.command()(repair)
+app.command()(access)
 app.command()(clock)
 app.command()(rebuild)
 app.command()(search)

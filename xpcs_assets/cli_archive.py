@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from xpcs_assets.cli_access import restore_access
 from xpcs_assets.cli_shared import (
     BeamlineArgument,
     HomeOption,
@@ -30,10 +31,13 @@ def retrieve(
     """Get a run's raw data back, each file hashed against its manifest; 0 only when all asked for is there."""
     from xpcs_assets.archive.retrieve import retrieve as fetch
 
-    done = fetch(open_beamline(home, beamline), run_key, files or (), version=version, to=to)
+    opened = open_beamline(home, beamline)
+    done = fetch(opened, run_key, files or (), version=version, to=to)
     for path, origin in done.came_from.items():
         out.print(f"{plain(path)}  {plain(origin)}")
     for path, why in done.missing.items():
         tell_error(f"{path}: it could not be had from any copy ({why})")
     out.print(f"{counted(len(done.came_from), 'file')}, {done.bytes_moved} bytes written, in {plain(str(done.folder))}")
+    if to is None:
+        restore_access(opened, run_key)
     raise typer.Exit(1 if done.missing else 0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xpcs_assets.cli_access import restore_access
 from xpcs_assets.cli_shared import (
     BeamlineArgument,
     DryRunOption,
@@ -105,6 +106,8 @@ def repair(
             refused += 1
             copy, error = done
             tell_error(f"{copy.place}:{copy.path} v{copy.version} stays as it is: {error}")
+    if tried:
+        restore_access(opened, run_key)
     raise typer.Exit(1 if refused else 0)
 
 

@@ -25,6 +25,8 @@ def build_defs(site: Site) -> dg.Definitions:
 
 def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     """The definitions of one beamline."""
+    from xpcs_assets.access import assets as access
+    from xpcs_assets.access import sensors as access_sensors
     from xpcs_assets.alerts import sensors as alerts_sensors
     from xpcs_assets.archive import assets as archive
     from xpcs_assets.archive import sensors as archive_sensors
@@ -57,7 +59,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
         outside.append(dg.AssetSpec(bound.key("qmap"), group_name=settings.dagster_name, kinds={"hdf5"}))
     if settings.pipeline.process is not None:
         chain += process.build(bound)
-    chain += stage.build_further(bound)
+    chain += [*stage.build_further(bound), *access.build(bound)]
     ingest = _ingest_job(bound, chain)
     sensors: list[dg.SensorDefinition] = [*stage_sensors.build(bound, ingest.name, chain)]
     if settings.pipeline.correlate is not None:
@@ -70,7 +72,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     sensors += [*prune_sensors.build(bound, prune_job), *arrivals]
     sensors += audit_sensors.build(bound, scrub_job, audit_job, ingest.name)
     sensors += catalog_sensors.build_roster(bound)
-    sensors += alerts_sensors.build(bound)
+    sensors += [*access_sensors.build(bound), *alerts_sensors.build(bound)]
     if settings.pipeline.correlate is not None:
         sensors += campaign_sensors.build(bound, ingest.name)
     if settings.pipeline.told:

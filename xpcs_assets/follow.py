@@ -107,7 +107,8 @@ def steps_of(beamline: OpenBeamline, key: str) -> tuple[str, ...]:
     if split_analysis_key(key)[1] is not None:
         return (*analysis, *back)
     kept = (*pipeline.copy_assets.values(), *(("archive",) if pipeline.archive else ()))
-    return (*RAW_STEPS[:2], *analysis[:2], *back, *RAW_STEPS[2:], *analysis[2:], *kept)
+    read_by = ("access",) if beamline.settings.guarded else ()
+    return (*RAW_STEPS[:2], *analysis[:2], *back, *read_by, *RAW_STEPS[2:], *analysis[2:], *kept)
 
 
 def state_of(beamline: OpenBeamline, key: str) -> RunState:
@@ -206,7 +207,7 @@ def wait(
         No such run or asset: exit code 2.
     """
     deadline_s = time.monotonic() + timeout_s
-    later = ("archive", COPY_IN)  # for safety, and slow: nobody's work waits for them
+    later = ("archive", "access", COPY_IN)  # for safety, and slow: nobody's work waits for them
     wanted = [asset] if asset else [step for step in steps_of(beamline, key) if not step.startswith(later)]
     if asset and asset not in steps_of(beamline, key):
         there_are = f"It has {', '.join(steps_of(beamline, key))}"
@@ -228,6 +229,7 @@ def wait(
 # A failed step is followed by no success of those behind it; the others go on.
 _BEHIND_THE_COPY = {
     *("metadata", "catalog_entry", "correlation", "processed", "plots", "result_entry", "returned_results", "archive"),
+    "access",
 }
 _BEHIND = {
     "raw_file": {"staged_copy", *_BEHIND_THE_COPY},

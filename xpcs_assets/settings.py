@@ -249,6 +249,12 @@ class ReturnResults(Settings):
             raise ValueError("must hold {recipe}, so that no result meets another's, and no empty part, '.' or '..'")
         return value
 
+    @property
+    def own_folder(self) -> int:
+        """How many parts of the path lead to a folder that holds results of one run alone; 0 when none does."""
+        named = ("{run_key}" in part or "{analysis_key}" in part for part in self.path.split("/"))
+        return next((number for number, is_own in enumerate(named, 1) if is_own), 0)
+
 
 class Pipeline(Settings):
     """What is done with a run."""
@@ -343,6 +349,7 @@ class Beamline(Settings):
                 raise ValueError(f"place {name!r} is of kind {self.places[name].kind}; one of kind {needed} is needed")
         fields = dict.fromkeys(FIELD.findall(self.runs.source.path), "x")
         self._check_return(fields)
+        self._check_access()
         gather = self.pipeline.archive.bundle.gather if self.pipeline.archive else None
         unknown = sorted(set(gather.by if gather else ()) - {*fields, "proposal", "experiment"})
         if unknown:
@@ -378,6 +385,19 @@ class Beamline(Settings):
         unknown = sorted(set(FIELD.findall(back.path)) - {*fields, "run_key", "recipe", "analysis_key"})
         if unknown or set("{}") & set(FIELD.sub("", back.path)):
             raise ValueError(f"return_results.path names {', '.join(unknown) or 'something that is no field'}")
+
+    @property
+    def guarded(self) -> tuple[str, ...]:
+        """The places that say who may read runs there."""
+        return tuple(name for name, place in self.places.items() if getattr(place, "access", None) is not None)
+
+    def _check_access(self) -> None:
+        back = self.pipeline.return_results
+        of_runs = {self.pipeline.stage.to, *self.pipeline.copies, *((back.to,) if back else ())}
+        if others := [name for name in self.guarded if name not in of_runs]:
+            raise ValueError(f"access: no copies of runs are put into place {', '.join(others)}")
+        if back is not None and back.to in self.guarded and not back.own_folder:
+            raise ValueError("return_results.path: with access in its place a folder must hold {run_key}")
 
     @property
     def dagster_name(self) -> str:

@@ -21,12 +21,36 @@ def _absolute(value: str) -> str:
     return str(path)
 
 
+class AccessSettings(Settings):
+    """Who may read a run's copies in a place: its groups, and the staff."""
+
+    groups: str = Field("{group}", description="What a run's group is called there; `{group}` is its name in the run")
+    staff: tuple[str, ...] = Field((), description="Groups that may read every run there, by their names there")
+    opens: bool = Field(default=True, description="Whether everybody may read a run once its embargo has ended")
+
+    @field_validator("groups")
+    @classmethod
+    def _names_the_group(cls, value: str) -> str:
+        if "{group}" not in value or set("{}") & set(value.replace("{group}", "")):
+            raise ValueError("must hold {group}, and no other field")
+        return value
+
+
 class FolderSettings(Settings):
     """A folder of this machine, or one that plays tape."""
 
     kind: Literal["posix", "tape"] = Field(description="posix: a folder; tape: a folder that plays tape")
     root: Path = Field(description="The folder; relative paths start at the site's home")
     failure_domain: str = Field("", description=f"{_DOMAIN}the file system")
+    access: AccessSettings | None = Field(
+        None, description="Who may read runs there, kind posix: groups of this machine; left out, nothing is set"
+    )
+
+    @model_validator(mode="after")
+    def _tells_people_apart(self) -> Self:
+        if self.kind == "tape" and self.access is not None:
+            raise ValueError("access is for places of kind posix and globus")
+        return self
 
     @property
     def folder(self) -> Path:

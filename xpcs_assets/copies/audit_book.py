@@ -51,6 +51,8 @@ class FindingKind(StrEnum):
     """The manifest of a version, in the ledger or beside a copy, is not what its own digest says."""
     RESULT_DIFFERS = "result differs"
     """A result file was made of another recipe, q-map or engine than the ledger says, or does not open."""
+    ACCESS = "access differs"
+    """Other people may read a copy than should, and that could not be set."""
     PARKED = "parked"
     """A run whose steps failed too often to be asked for again."""
 

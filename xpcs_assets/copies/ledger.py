@@ -18,6 +18,7 @@ from xpcs_assets.copies.copy_book import Copy, CopyBook, CopyState, Evidence
 from xpcs_assets.copies.job_book import BookedJob, JobBook, JobState
 from xpcs_assets.copies.leases import Hold, Lease, LeaseBook
 from xpcs_assets.copies.overview import OverviewBook, Seen
+from xpcs_assets.copies.owner_book import Owned, OwnerBook
 from xpcs_assets.copies.pauses import Pause, PauseBook
 from xpcs_assets.copies.place_book import KnownPlace, PlaceBook
 from xpcs_assets.copies.qmap_book import QmapBook, QmapVersion
@@ -52,6 +53,7 @@ __all__ = [
     "Lease",
     "Ledger",
     "Member",
+    "Owned",
     "Pause",
     "QmapVersion",
     "Removal",
@@ -72,6 +74,7 @@ __all__ = [
 class Ledger(
     ArrivalBook,
     VersionBook,
+    OwnerBook,
     CopyBook,
     BundleBook,
     LeaseBook,

@@ -41,6 +41,7 @@ PRIORITY = {
     "processed": 9,
     "plots": 8,
     "returned_results": 7,
+    "access": 7,
     "average": 6,
     "checks": 5,
     "metadata": 4,

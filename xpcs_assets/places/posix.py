@@ -221,6 +221,13 @@ class PosixPlace:
                     yield str(inner), stat.S_ISREG(mode) and not files.is_partial(name)
 
     @contextmanager
+    def entered(self, folder: str) -> Iterator[int]:
+        """An open folder, for what is about the folder itself; NotFoundError when it is not there."""
+        parts, calls = _parts(folder), self.calls
+        with self._known() as root, told_as_copy_error(self.root / folder), open_below(root, parts, calls) as opened:
+            yield opened
+
+    @contextmanager
     def _root(self) -> Iterator[int]:
         """The root's descriptor; CopyError when it cannot be opened."""
         with ExitStack() as stack:

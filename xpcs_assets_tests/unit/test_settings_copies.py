@@ -21,11 +21,11 @@ PLACES: dict[str, Any] = {
 }
 
 
-def beamline(**pipeline: Any) -> Beamline:
+def beamline(*, places: dict[str, Any] = PLACES, **pipeline: Any) -> Beamline:
     return Beamline.model_validate(
         {
             "beamline": "b",
-            "places": PLACES,
+            "places": places,
             "runs": {"from": {"watch": "detector", "path": "{cycle}/{experiment}/{run}/"}},
             "pipeline": {"stage": {"to": "store"}, "correlate": {"qmap": {"in_run": "*"}}, **pipeline},
         }
@@ -90,3 +90,16 @@ def test_results_go_back_below_the_place_by_fields_that_a_run_has(path: str, tol
 def test_a_beamline_that_only_keeps_data_returns_no_results() -> None:
     with pytest.raises(ValidationError, match="has no results"):
         beamline(return_results={"to": "the beamline"}, correlate=None)
+
+
+def test_access_is_said_where_copies_or_results_of_runs_are_put() -> None:
+    places = {**PLACES, "the beamline": {"kind": "posix", "root": "back", "access": {}}}
+    path = "{run}/{run_key}/x/{recipe}"
+    made = beamline(places=places, return_results={"to": "the beamline", "path": path})
+    assert made.guarded == ("the beamline",)
+    assert made.pipeline.return_results is not None
+    assert made.pipeline.return_results.own_folder == 2
+    with pytest.raises(ValidationError, match=r"a folder must hold \{run_key\}"):
+        beamline(places=places, return_results={"to": "the beamline", "path": "{run}/{recipe}"})
+    with pytest.raises(ValidationError, match="no copies of runs are put into place the beamline"):
+        beamline(places=places)

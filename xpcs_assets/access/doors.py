@@ -1,0 +1,27 @@
+"""Opening the doors of a place by its kind: whose access lists it has, and where its groups come from."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.errors import CopyError
+from xpcs_assets.places.access import Doors
+from xpcs_assets.places.posix import PosixPlace
+from xpcs_assets.places.posix_access import PosixDoors
+
+
+def open_doors(beamline: OpenBeamline, name: str) -> Doors:
+    """The doors of a place.
+
+    Raises
+    ------
+    CopyError
+        The place is unavailable.
+    SettingsError
+        See :meth:`xpcs_assets.beamline.OpenBeamline.place`.
+    """
+    place = cast(PosixPlace, beamline.place(name))
+    if reason := place.why_unavailable():
+        raise CopyError(f"place {name!r} is unavailable: {reason}", where=place.root, remedy="Mount its disk")
+    return PosixDoors(place)
