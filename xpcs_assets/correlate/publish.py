@@ -81,10 +81,15 @@ def put(output: Path, image: bytes | memoryview, report: dict[str, Any], clock: 
         "seconds": clock.rounded(),
         "output": output.name,
         "host": platform.node(),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_memory_bytes(),
     }
     _put_report(output, report)
     return report
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def put_so_far(

@@ -21,7 +21,7 @@ from xpcs_assets.correlate.carry_out import Clock, assemble, carry_out
 from xpcs_assets.correlate.command_line import Parser
 from xpcs_assets.correlate.follow import Follower, Pace, check_followed
 from xpcs_assets.correlate.job import Job, prepare
-from xpcs_assets.correlate.publish import is_complete, only_worker, publish, put_so_far
+from xpcs_assets.correlate.publish import is_complete, only_worker, peak_memory_bytes, publish, put_so_far
 from xpcs_assets.correlate.so_far import SoFar
 from xpcs_assets.engine import stop
 from xpcs_assets.errors import CorrelationError, XpcsAssetsError
@@ -101,19 +101,23 @@ class Progress:
     def __init__(self, form: str) -> None:
         self._json = form == "json"
         self._bar = form == "auto" and sys.stderr.isatty()
+        self._began_s = time.monotonic()
         self._last_s = 0.0
 
     def at(self, fraction: float) -> None:
-        """Say that this much is done."""
+        """Say that this much is done, and by the pace so far how long the rest takes."""
         now_s = time.monotonic()
         if fraction < 1 and now_s - self._last_s < _PROGRESS_EVERY_S:
             return
         self._last_s = now_s
+        left_s = (now_s - self._began_s) * (1 - fraction) / fraction if fraction > 0 else None
         if self._json:
-            self._line({"progress": round(fraction, 4)})
+            left = {"seconds_left": None if left_s is None else round(left_s, 1)}
+            self._line({"progress": round(fraction, 4), **left, "peak_memory_bytes": peak_memory_bytes()})
         elif self._bar:
             filled = int(40 * fraction)
-            sys.stderr.write(f"\r[{'#' * filled}{'.' * (40 - filled)}] {fraction:6.1%}" + "\n" * (fraction >= 1))
+            rest = "" if left_s is None else f"  {left_s:.0f} s left "
+            sys.stderr.write(f"\r[{'#' * filled}{'.' * (40 - filled)}] {fraction:6.1%}{rest}" + "\n" * (fraction >= 1))
             sys.stderr.flush()
 
     def done(self, output: Path, report: dict[str, Any], *, reused: bool) -> None:

@@ -63,6 +63,13 @@ def test_nothing_is_pruned_before_it_is_archived_and_catalogued_and_elsewhere(na
     assert "" not in domains
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "xams"])
+def test_the_ways_between_the_places_are_flown_twice_a_day(name: str) -> None:
+    flights = shipped(name).flight_check
+    assert flights is not None
+    assert flights.every == 12 * 3600
+
+
 def ingested(pipeline: Pipeline, folder: Path, name: str) -> str:
     """Drop a run under the name that its path has, ingest it, archive it; its key."""
     key = pipeline.drop(folder, name)

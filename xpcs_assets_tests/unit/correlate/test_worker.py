@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from xpcs_assets.correlate import digests
-from xpcs_assets.correlate.worker import main
+from xpcs_assets.correlate.worker import Progress, main
 from xpcs_assets.qmaps.qmap import read_qmap
 from xpcs_assets.results.result import open_result
 from xpcs_assets.testing.simulate import FRAMES_FIELD, SimulatedRun, simulate
@@ -167,8 +167,21 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
 def test_progress_comes_as_json_lines(eiger: SimulatedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command(eiger, tmp_path / "out.hdf", "--progress", "json")) == 0
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert lines[-2] == {"progress": 1.0}
+    assert (lines[-2]["progress"], lines[-2]["seconds_left"]) == (1.0, 0.0)
+    assert lines[-2]["peak_memory_bytes"] > 10_000_000
     assert lines[-1]["reused"] is False
+
+
+def test_the_time_that_is_left_is_told_by_the_pace_so_far(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 110.0, 130.0])
+    monkeypatch.setattr("xpcs_assets.correlate.worker.time.monotonic", lambda: next(clock))
+    progress = Progress("json")
+    progress.at(0.25)
+    progress.at(0.5)
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["seconds_left"] for line in told] == [30.0, 30.0]
 
 
 def test_stride_average_and_range_are_the_recipe_and_the_time_axis(eiger: SimulatedRun, tmp_path: Path) -> None:
@@ -376,7 +389,7 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 for name in ("pydantic", "dagster", "sqlalchemy", "typer", "rich", "scipy", "pandas", "matplotlib"):
     assert name in provided
-from xpcs_assets.correlate.worker import main
+from xpcs_assets.correlate.worker import Progress, main
 code = main({command(imm, tmp_path / "out.hdf")!r})
 loaded = provided & {{name.partition(".")[0] for name in sys.modules}}
 assert not loaded, loaded
