@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
+from uuid import UUID
 
 from pydantic import Field, field_validator, model_validator
 
-from xpcs_assets.settings_base import Settings
+from xpcs_assets.settings_base import Secret, Settings
 from xpcs_assets.units import Seconds, SizeBytes
 
 LOCAL = "local"
@@ -131,7 +132,32 @@ class KubernetesSettings(BackendSettings):
     nodes: Literal[1] = Field(1, description="A Job runs on one node")
 
 
-ComputeSettings = Annotated[SchedulerSettings | SfapiSettings | KubernetesSettings, Field(discriminator="kind")]
+class GlobusComputeSettings(BackendSettings):
+    """An endpoint of Globus Compute. Account, queue and size of its jobs are what its template makes of `config`."""
+
+    kind: Literal["globus-compute"] = Field(description="Which kind of back end this is")
+    endpoint: UUID = Field(description="The endpoint's id")
+    config: dict[str, Any] = Field({}, description="`user_endpoint_config`, as the endpoint's template spells it")
+    function: UUID | None = Field(
+        None, description="The id of our function where an endpoint allows only some; left out: it is registered"
+    )
+    client_id: str = Field("", description="A confidential client of Globus Auth")
+    client_secret: Secret | None = Field(None, description="Its secret")
+    token: Secret | None = Field(None, description="A long-lived token for Compute; wins over client_id")
+    url: str = Field("", description="Of Compute; empty: the SDK's")
+    auth_url: str = Field("", description="Of Globus Auth; empty: the SDK's")
+
+    @model_validator(mode="after")
+    def _is_said_in_config(self) -> Self:
+        own = {"account", "queue", "nodes", "gpus", "memory", "extra"}
+        if wrong := sorted(name for name in own & self.model_fields_set):
+            raise ValueError(f"{', '.join(wrong)}: say it in config, as the endpoint's template spells it")
+        return self
+
+
+ComputeSettings = Annotated[
+    SchedulerSettings | SfapiSettings | KubernetesSettings | GlobusComputeSettings, Field(discriminator="kind")
+]
 
 
 def _absolute(value: str) -> str:

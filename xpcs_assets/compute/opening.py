@@ -7,7 +7,13 @@ from typing import Any
 from xpcs_assets.commands import LocalCommands
 from xpcs_assets.compute.backend import Backend
 from xpcs_assets.errors import SettingsError
-from xpcs_assets.settings_compute import ComputeSettings, KubernetesSettings, SchedulerSettings, SfapiSettings
+from xpcs_assets.settings_compute import (
+    ComputeSettings,
+    GlobusComputeSettings,
+    KubernetesSettings,
+    SchedulerSettings,
+    SfapiSettings,
+)
 from xpcs_assets.site import SITE_FILE, Site
 
 
@@ -42,6 +48,8 @@ def open_backend(site: Site, name: str) -> Backend:
             return _sfapi(site, name, settings)
         case KubernetesSettings() as settings:
             return _kubernetes(site, name, settings)
+        case GlobusComputeSettings() as settings:
+            return _globus_compute(site, name, settings)
         case settings:
             return _scheduler(site, name, settings)
 
@@ -102,4 +110,26 @@ def _kubernetes(site: Site, name: str, settings: KubernetesSettings) -> Backend:
         limit_s=settings.call,
         kubeconfig=str(site.path(settings.kubeconfig)) if settings.kubeconfig else "",
         context=settings.context,
+    )
+
+
+def _globus_compute(site: Site, name: str, settings: GlobusComputeSettings) -> Backend:
+    from xpcs_assets.compute.globus_compute import GlobusCompute
+    from xpcs_assets.compute.globus_compute_service import ComputeAccount
+
+    account = ComputeAccount(
+        client_id=settings.client_id,
+        client_secret=site.secret(settings.client_secret),
+        token=site.secret(settings.token),
+        url=settings.url,
+        auth_url=settings.auth_url,
+        timeout_s=settings.call,
+    )
+    return GlobusCompute(
+        name,
+        account,
+        str(settings.endpoint),
+        settings.folder,
+        config=settings.config,
+        function=str(settings.function or ""),
     )

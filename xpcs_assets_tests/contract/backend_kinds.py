@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 from xpcs_assets.commands import Answer, Commands, LocalCommands
 from xpcs_assets.compute.backend import Backend
+from xpcs_assets.compute.globus_compute import GlobusCompute
 from xpcs_assets.compute.htcondor import HTCondor
 from xpcs_assets.compute.kubernetes import KubernetesBackend
 from xpcs_assets.compute.kubernetes_job import Template, job_name
@@ -21,6 +23,7 @@ from xpcs_assets.errors import UnreachableError
 from xpcs_assets.testing.fake_batch import DOWN, LOSES_ANSWERS
 from xpcs_assets.testing.fake_condor import FakeCondor
 from xpcs_assets.testing.fake_pbs import FakePbs
+from xpcs_assets.testing.globus_compute_server import ENDPOINT, GlobusComputeServer
 from xpcs_assets.testing.kube_server import NAMESPACE, KubeServer
 from xpcs_assets.testing.sfapi_scheduler import Processes, RealSlurm, SfapiScheduler
 from xpcs_assets.testing.sfapi_server import SfapiServer
@@ -41,12 +44,15 @@ class Opened:
         A second job of a name cannot be: the first is the answer.
     leaves_file
         What a job writes is a file in its folder; else it is only in its log.
+    tells_while_running
+        The log is told while a job runs; else once it has ended.
     """
 
     backend: Backend
     unknown_id: str
     has_names: bool = False
     leaves_file: bool = True
+    tells_while_running: bool = True
 
 
 class BackendKind(Protocol):
@@ -201,11 +207,35 @@ class SfapiOnSlurmKind(SfapiKind):
             yield opened
 
 
+class GlobusComputeKind:
+    """An endpoint of Globus Compute, by its stand-in."""
+
+    def why_missing(self) -> str:
+        return "" if find_spec("globus_sdk") else "no client of Globus here: pip install globus-sdk"
+
+    @contextmanager
+    def open(self, folder: Path) -> Iterator[Opened]:
+        folder.mkdir()
+        with GlobusComputeServer() as self.server:
+            backend = GlobusCompute("talc", self.server.account(folder), ENDPOINT, str(folder))
+            yield Opened(backend, f"{uuid4()}/{uuid4()}", has_names=True, tells_while_running=False)
+            self.server.stop_all()
+
+    def silent(self, opened: Opened) -> AbstractContextManager[None]:
+        return self.server.down()
+
+    @contextmanager
+    def loses_answers(self, opened: Opened) -> Iterator[Backend]:
+        self.server.faults.add("POST", "/submit$", "reset after")
+        yield opened.backend
+
+
 KINDS: dict[str, BackendKind] = {
     "slurm": SlurmKind(),
     "pbs": PbsKind(),
     "htcondor": CondorKind(),
     "kubernetes": KubernetesKind(),
+    "globus compute": GlobusComputeKind(),
     "sfapi": SfapiKind(),
     "sfapi on slurm": SfapiOnSlurmKind(),
 }

@@ -12,17 +12,24 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from xpcs_assets.compute.globus_compute import GlobusCompute
+from xpcs_assets.compute.globus_compute_service import ComputeAccount
 from xpcs_assets.compute.kubernetes import KubernetesBackend
 from xpcs_assets.compute.kubernetes_job import Template
 from xpcs_assets.compute.opening import open_backend
 from xpcs_assets.compute.sfapi import Sfapi
 from xpcs_assets.compute.sfapi_service import API_URL, TOKEN_URL, Account
-from xpcs_assets.settings_compute import KubernetesSettings
+from xpcs_assets.errors import SettingsError
+from xpcs_assets.secret import SecretReference
+from xpcs_assets.settings_compute import GlobusComputeSettings, KubernetesSettings
 from xpcs_assets.site import Site
 
+ENDPOINT = "dddddddd-0000-4000-8000-00000000000d"
 ALL = {"python": "/env/bin/python", "folder": "/scratch/jobs"}
 NERSC = {"kind": "sfapi", "client_id": "abcdefghijklm", "key": "secrets/sfapi.pem", **ALL}
 CLUSTER = {"kind": "kubernetes", "namespace": "xpcs", "image": "registry/worker:1", **ALL}
+
+TALC = {"kind": "globus-compute", "endpoint": ENDPOINT, "client_id": "a", "client_secret": {"variable": "S"}, **ALL}
 
 
 def site_with(home: Path, **backends: dict[str, Any]) -> Site:
@@ -59,12 +66,31 @@ def test_what_no_cluster_can_be_is_refused(changes: dict[str, Any]) -> None:
         KubernetesSettings.model_validate(CLUSTER | changes)
 
 
+def test_an_endpoint_is_opened_with_what_its_template_is_told(tmp_path: Path) -> None:
+    site = site_with(tmp_path, talc=TALC | {"config": {"queue": "demand"}, "function": ENDPOINT, "call": "5 s"})
+    account = ComputeAccount("a", SecretReference(variable="S"), timeout_s=5.0)
+    opened = GlobusCompute("talc", account, ENDPOINT, "/scratch/jobs", {"queue": "demand"}, function=ENDPOINT)
+    assert open_backend(site, "talc") == opened
+
+
+@pytest.mark.parametrize("changes", [{"queue": "demand"}, {"gpus": 1}, {"extra": ["-x"]}, {"endpoint": "talc"}])
+def test_what_an_endpoints_template_says_is_said_in_its_config(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        GlobusComputeSettings.model_validate(TALC | changes)
+
+
+def test_an_account_without_a_secret_or_with_an_open_address_is_refused(tmp_path: Path) -> None:
+    for changes in ({"client_secret": None}, {"url": "http://example.org"}):
+        with pytest.raises(SettingsError):
+            open_backend(site_with(tmp_path, talc=TALC | changes), "talc")
+
+
 def test_no_client_is_loaded_before_it_is_needed(tmp_path: Path) -> None:
-    site_with(tmp_path, nersc=NERSC, cluster=CLUSTER)
+    site_with(tmp_path, nersc=NERSC, cluster=CLUSTER, talc=TALC)
     code = (
         "import json, sys; from pathlib import Path; from xpcs_assets.site import Site;"
         "from xpcs_assets.compute.opening import open_backend; site = Site(Path(sys.argv[1]));"
-        "[open_backend(site, name) for name in ('nersc', 'cluster')]; print(json.dumps(list(sys.modules)))"
+        "[open_backend(site, name) for name in ('nersc', 'cluster', 'talc')]; print(json.dumps(list(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert not {"kubernetes", "sfapi_client", "authlib", "tenacity"} & set(json.loads(done.stdout))
+    assert not {"kubernetes", "globus_sdk", "sfapi_client", "authlib", "tenacity"} & set(json.loads(done.stdout))

@@ -14,6 +14,7 @@ import pytest
 from xpcs_assets.compute.remote import Remote
 from xpcs_assets.compute.remote_follow import tick
 from xpcs_assets.copies.ledger import BookedJob, JobState, Ledger
+from xpcs_assets.testing.globus_compute_server import ENDPOINT, GlobusComputeServer
 from xpcs_assets.testing.kube_server import NAMESPACE, KubeServer
 from xpcs_assets.testing.sfapi_scheduler import Processes
 from xpcs_assets.testing.sfapi_server import CLIENT_ID, SfapiServer
@@ -22,7 +23,7 @@ from xpcs_assets_tests.unit.compute.conftest import Clusters
 _PATIENCE_S = 120.0
 
 
-@pytest.fixture(params=["kubernetes", "sfapi"])
+@pytest.fixture(params=["kubernetes", "sfapi", "globus-compute"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """What the site file says of a service that runs here."""
     if request.param == "kubernetes":
@@ -30,6 +31,20 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str
         with KubeServer() as cluster:
             account = str(cluster.kubeconfig(tmp_path))
             yield {"kind": "kubernetes", "namespace": NAMESPACE, "image": "worker:1", "kubeconfig": account}
+        return
+    if request.param == "globus-compute":
+        pytest.importorskip("globus_sdk")
+        with GlobusComputeServer() as endpoint:
+            asker = endpoint.account(tmp_path)
+            told = {"client_id": asker.client_id, "client_secret": {"file": str(tmp_path / "globus-compute")}}
+            yield {
+                "kind": "globus-compute",
+                "endpoint": ENDPOINT,
+                "url": endpoint.url,
+                "auth_url": endpoint.url,
+                **told,
+            }
+            endpoint.stop_all()
         return
     pytest.importorskip("sfapi_client")
     jobs = Processes()
