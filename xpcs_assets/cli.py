@@ -222,7 +222,10 @@ def wait(
         raise typer.Exit(2) from error
     state = state_of(opened, run_key)
     ended = {0: "done", 1: "failed", 3: "timed out"}[code]
-    out.print(f"{run_key} {ended}" + (f": {plain(state.reason)}" if code and state.reason else ""))
+    reason = state.reason if code else ""
+    if state.skipped and code != 3 and not state.failed:
+        ended, reason = ("done" if not code else "skipped"), state.skipped[0].reason
+    out.print(f"{run_key} {ended}" + (f": {plain(reason)}" if reason else ""))
     raise typer.Exit(code)
 
 
@@ -235,7 +238,7 @@ def status(
     limit: Annotated[int, typer.Option(help="Newest runs to show.")] = 50,
     stale: Annotated[bool, typer.Option("--stale", help="Runs whose result would be another if made now.")] = False,
 ) -> None:
-    """Where the runs are: waiting, incomplete, refused, working, done or failed, and why."""
+    """Where the runs are: waiting, incomplete, refused, working, done, skipped or failed, and why."""
     from xpcs_assets.follow import state_of
 
     opened = open_beamline(home, beamline)
@@ -253,7 +256,7 @@ def status(
         out.print(f"no run was seen at {beamline} yet")
     rows = [("run", "version", "state", "steps", "why")] if states else []
     for state in states:
-        done = sum(step.state == "done" for step in state.steps)
+        done = sum(step.is_settled for step in state.steps)
         version = f"v{state.version}" if state.version else "-"
         rows.append((state.key, version, state.word, f"{done}/{len(state.steps)}", plain(state.reason)))
     columns(rows)
@@ -279,6 +282,8 @@ def why(beamline: BeamlineArgument, run_key: RunArgument, home: HomeOption = Non
     for step in state.steps:
         if step.state == "waiting" and step.reason:
             out.print(f"waits      {step.asset}: {plain(step.reason)}")
+        if step.state == "skipped":
+            out.print(f"skipped    {step.asset}: {plain(step.reason)}")
     out.print(f"now        {state.word}{_because(state.reason)}")
 
 

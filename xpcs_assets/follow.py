@@ -12,6 +12,7 @@ from xpcs_assets.audit.unnoted import UNNOTED
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.job_book import in_words as in_words_of_job
 from xpcs_assets.copies.ledger import Arrival, ArrivalState, Event, RunVersion
+from xpcs_assets.copies.versions import SKIPPED
 from xpcs_assets.copies.versions import WAITS as TAKES_ITS_TIME
 from xpcs_assets.describe.judgement import QUARANTINED
 from xpcs_assets.errors import NotFoundError
@@ -28,12 +29,17 @@ ASKED = "asked for"
 
 @dataclass(frozen=True)
 class Step:
-    """One asset of a run: ``done``, ``failed`` or ``waiting``, since when, and why it failed or waits."""
+    """One asset of a run: ``done``, ``skipped``, ``failed`` or ``waiting``, since when, and why it is not done."""
 
     asset: str
     state: str
     at: datetime | None = None
     reason: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is to come of it any more: it is done, or a rule says that it is not to be."""
+        return self.state in {"done", "skipped"}
 
 
 @dataclass(frozen=True)
@@ -70,23 +76,35 @@ class RunState:
 
     @property
     def done(self) -> bool:
-        """Whether every step is done."""
-        return all(step.state == "done" for step in self.steps)
+        """Whether every step is done, but those that a rule has the run skip."""
+        return all(step.is_settled for step in self.steps)
+
+    @property
+    def skipped(self) -> tuple[Step, ...]:
+        """The steps that a rule has the run skip."""
+        return tuple(step for step in self.steps if step.state == "skipped")
+
+    @property
+    def remarks(self) -> str:
+        """What is to be known of a run that is done; empty when there is nothing."""
+        return "; ".join((*self.quarantined, *(step.reason for step in self.skipped[:1])))
 
     @property
     def word(self) -> str:
-        """One word for lists: waiting, incomplete, refused, submitted, working, failed, quarantined or done."""
+        """One word for lists: the arrival's until it is taken, then working, failed, quarantined, skipped or done."""
         if not self.version and self.arrival is not None:
             return self.arrival.state.value
         if self.failed:
             return "failed"
         if not self.done:
             return "working"
-        return "quarantined" if self.quarantined else "done"
+        if self.quarantined:
+            return "quarantined"
+        return "skipped" if self.skipped else "done"
 
     @property
     def reason(self) -> str:
-        """Why it is not done, or not to be used unseen, in words; empty when all is well."""
+        """Why it is not done, not to be used unseen or not analysed, in words; empty when all is well."""
         if not self.version and self.arrival is not None:
             return self.arrival.reason
         if self.failed:
@@ -94,7 +112,7 @@ class RunState:
         ahead = [step for step in self.steps if step.state == "waiting"]
         if ahead:
             return ahead[0].reason or f"waits for {ahead[0].asset}"
-        return "; ".join(self.quarantined)
+        return self.remarks
 
 
 def steps_of(beamline: OpenBeamline, key: str) -> tuple[str, ...]:
@@ -150,6 +168,7 @@ def state_of(beamline: OpenBeamline, key: str) -> RunState:
                 _mend(seen, unnoted, event)
     seen |= _by_transfer(beamline, latest) if run == key else {}
     seen |= _by_job(beamline, key, latest, seen.get("correlation"))
+    _skip_behind(seen, steps_of(beamline, key))
     steps = tuple(seen.get(asset, Step(asset, "waiting")) for asset in steps_of(beamline, key))
     if latest is not None and steps[-1] == Step("archive", "waiting") and waits(beamline, latest):
         steps = (*steps[:-1], Step("archive", "waiting", reason=WAITS))
@@ -158,7 +177,7 @@ def state_of(beamline: OpenBeamline, key: str) -> RunState:
 
 
 def _step(event: Event) -> Step:
-    for word, state in (("failed: ", "failed"), (TAKES_ITS_TIME, "waiting")):
+    for word, state in (("failed: ", "failed"), (TAKES_ITS_TIME, "waiting"), (SKIPPED, "skipped")):
         if event.what.startswith(word):
             return Step(event.step, state, event.at, event.what.removeprefix(word))
     return Step(event.step, "done", event.at)
@@ -175,7 +194,7 @@ def _by_transfer(beamline: OpenBeamline, version: RunVersion | None) -> dict[str
 
 def _by_job(beamline: OpenBeamline, key: str, version: RunVersion | None, known: Step | None) -> dict[str, Step]:
     """A correlation that waits for a job at a back end, by what the ledger knows of that now."""
-    if version is None or (known is not None and known.state == "done"):
+    if version is None or (known is not None and known.is_settled):
         return {}
     for job in beamline.ledger.jobs(beamline.name, analysis_key=key, version=version.version, limit=1):
         failed_since = known is not None and known.state == "failed" and known.at is not None and known.at > job.made_at
@@ -191,6 +210,13 @@ def _mend(seen: dict[str, Step], unnoted: set[str], event: Event) -> None:
         seen[asset] = Step(asset, "done", event.at)
 
 
+def _skip_behind(seen: dict[str, Step], assets: Collection[str]) -> None:
+    """What is behind a step that is skipped, and was not made before, will not be made either."""
+    for step in [step for step in seen.values() if step.state == "skipped"]:
+        for asset in behind(step.asset, assets):
+            seen.setdefault(asset, Step(asset, "skipped", step.at, step.reason))
+
+
 def wait(
     beamline: OpenBeamline,
     key: str,
@@ -200,6 +226,8 @@ def wait(
     told: Callable[[RunState], None] = lambda _: None,
 ) -> int:
     """Wait until a run, or one of its assets, is done: 0 done, 1 failed, 3 timed out.
+
+    A run is done without what a rule has it skip; an asset that is asked for and skipped is not.
 
     Raises
     ------
@@ -216,8 +244,8 @@ def wait(
         state = state_of(beamline, key)
         told(state)
         steps = [step for step in state.steps if step.asset in wanted]
-        if all(step.state == "done" for step in steps):
-            return 0
+        if all(step.is_settled for step in steps):
+            return 1 if asset and steps[0].state == "skipped" else 0
         given_up = not state.version and state.word in {"refused", "incomplete"}
         if given_up or _is_over(state, wanted):
             return 1

@@ -9,6 +9,7 @@ from typing import Any
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.analyse import correlate_settings
+from xpcs_assets.compute.choose_recipe import choose_recipe
 from xpcs_assets.errors import CorrelationError, QmapError, RefusedError
 from xpcs_assets.follow import ASKED, steps_of
 from xpcs_assets.orchestrate.launch import launch
@@ -49,7 +50,7 @@ def with_another_recipe(
     Parameters
     ----------
     changes
-        ``key=value`` of :class:`~xpcs_assets.runs.recipe.AnalysisSettings`; what is not named is the beamline's.
+        ``key=value`` of :class:`~xpcs_assets.runs.recipe.AnalysisSettings`; what is not named is as the run's own.
 
     Raises
     ------
@@ -60,8 +61,8 @@ def with_another_recipe(
     QmapError
         The q-map is not there.
     """
-    beamline.latest(run_key)
-    return _asking(beamline, run_key, analysis_key(run_key, name), config_of(beamline, qmap, changes))
+    config = config_for(beamline, run_key, config_of(beamline, qmap, changes))
+    return _asking(beamline, run_key, analysis_key(run_key, name), config)
 
 
 def once_more(beamline: OpenBeamline, run_key: str) -> Asking:
@@ -123,6 +124,29 @@ def config_of(beamline: OpenBeamline, qmap: Path | None, changes: Sequence[str])
     if not config:
         raise RefusedError("nothing would be different", where=beamline.name, remedy="Give --qmap or --set key=value")
     return config
+
+
+def config_for(beamline: OpenBeamline, run_key: str, config: Mapping[str, Setting]) -> dict[str, Setting]:
+    """The same for one run: what a rule says of it counts where the person says nothing.
+
+    Raises
+    ------
+    NotFoundError
+        The run was never taken, or what a rule asks for cannot be known.
+    RefusedError
+        Together they make no analysis.
+    """
+    correlate = correlate_settings(beamline)
+    chosen = choose_recipe(beamline, correlate, beamline.latest(run_key))
+    own = correlate.settings
+    by_rule: dict[str, Setting] = {
+        item.name: getattr(chosen.settings, item.name)
+        for item in fields(AnalysisSettings)
+        if getattr(chosen.settings, item.name) != getattr(own, item.name)
+    }
+    wanted = by_rule | dict(config)
+    _check(beamline, {name: value for name, value in wanted.items() if name != "qmap"})
+    return wanted
 
 
 def run_config(beamline: OpenBeamline, config: Mapping[str, Setting]) -> dict[str, Any]:

@@ -8,24 +8,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self, get_type_hints
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from xpcs_assets.errors import CorrelationError, SettingsError
+from xpcs_assets.errors import SettingsError
 from xpcs_assets.runs.key import run_key
-from xpcs_assets.runs.recipe import AnalysisSettings, AnalysisType, described
 from xpcs_assets.settings_alerts import LOG, Alerts, ChannelSettings
 from xpcs_assets.settings_base import NAME, Secret, Settings
 from xpcs_assets.settings_catalogs import EMBEDDED, CatalogSettings, RosterSettings
 from xpcs_assets.settings_compute import LOCAL, ComputeSettings, SchedulerSettings
+from xpcs_assets.settings_correlate import Correlate
 from xpcs_assets.settings_datacite import Datacite
 from xpcs_assets.settings_places import FlightCheck, GlobusSettings, HostSettings, PlaceSettings
 from xpcs_assets.settings_process import Process
 from xpcs_assets.settings_quality import QualitySettings
 from xpcs_assets.settings_retention import Audit, RetentionSettings
+from xpcs_assets.settings_rules import unknown_facts
 from xpcs_assets.settings_run_database import RunDatabaseSettings
 from xpcs_assets.units import Seconds, SizeBytes
 
@@ -109,87 +108,6 @@ class Runs(Settings):
     refuse: tuple[str, ...] = Field((), description="Runs whose path holds one of these words are refused")
     frames_from: str = Field("", description="HDF5 path of the number of frames in the metadata file")
     owner: Owner = Field(Owner(), description="Whose run it is; values may hold the path's fields")
-
-
-class QmapSource(Settings):
-    """Which q-map a run is analysed with."""
-
-    in_run: str = Field("", description="Name pattern of a q-map among the run's own files")
-    path: Path | None = Field(None, description="One q-map for all runs; relative paths start at the site's home")
-    registry: str = Field(
-        "", description="A map of the registry (`xpcs-assets qmaps`): the version that is valid at the run's time"
-    )
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if [bool(self.in_run), self.path is not None, bool(self.registry)].count(True) != 1:
-            raise ValueError("give either in_run or path or registry")
-        if self.registry and NAME.fullmatch(self.registry) is None:
-            raise ValueError("registry: a name has lower-case letters, digits and '-', such as standard")
-        return self
-
-
-if TYPE_CHECKING:
-
-    class _RecipeSettings(Settings):
-        type: AnalysisType
-else:
-    _KINDS = get_type_hints(AnalysisSettings)
-    _RecipeSettings = create_model(
-        "_RecipeSettings",
-        __base__=Settings,
-        **{
-            "type" if item.name == "analysis_type" else item.name: (
-                _KINDS[item.name],
-                Field(item.default, description=described()[item.name].capitalize()),
-            )
-            for item in fields(AnalysisSettings)
-            if item.name != "frames"  # a run's own
-        },
-    )
-
-
-class Correlate(_RecipeSettings):
-    """The beamline's own recipe, and how it is run. Files are named relative to the site's home."""
-
-    qmap: QmapSource = Field(description="Which q-map; give one of its keys")
-    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where the worker computes")
-    time_limit: Seconds = Field(3600.0, description="A worker that takes longer is stopped and the run fails")
-    on: tuple[str, ...] = Field(
-        (LOCAL,),
-        min_length=1,
-        description="Where it is run: names under `compute` in the site file, and `local`, this machine; "
-        "the first that takes the job has it",
-    )
-    account: str = Field("", description="Who pays for this beamline's jobs; empty: as the back end's settings say")
-    queue: str = Field("", description="Which queue they go to; empty: as the back end's settings say")
-    walltime: Seconds = Field(0.0, ge=0, description="How long they may take; 0: as the back end's settings say")
-
-    @field_validator("on")
-    @classmethod
-    def _are_in_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) != len(value) or LOCAL in value[:-1]:
-            raise ValueError(f"names each back end once, and {LOCAL}, which always takes a job, last")
-        return value
-
-    @model_validator(mode="after")
-    def _is_an_analysis(self) -> Self:
-        try:
-            self.settings  # noqa: B018 - making them checks them
-        except CorrelationError as error:
-            raise ValueError(str(error)) from error
-        return self
-
-    @property
-    def remote(self) -> tuple[str, ...]:
-        """The back ends that are not this machine, in their order."""
-        return tuple(name for name in self.on if name != LOCAL)
-
-    @property
-    def settings(self) -> AnalysisSettings:
-        """The recipe's settings as the engine takes them."""
-        said = {name: getattr(self, name) for name in _RecipeSettings.model_fields if name != "type"}
-        return AnalysisSettings(analysis_type=self.type, **said)
 
 
 class StageTo(Settings):
@@ -350,6 +268,7 @@ class Beamline(Settings):
         fields = dict.fromkeys(FIELD.findall(self.runs.source.path), "x")
         self._check_return(fields)
         self._check_access()
+        self._check_rules(fields)
         gather = self.pipeline.archive.bundle.gather if self.pipeline.archive else None
         unknown = sorted(set(gather.by if gather else ()) - {*fields, "proposal", "experiment"})
         if unknown:
@@ -375,6 +294,18 @@ class Beamline(Settings):
                 "pipeline.copies: names are letters, digits, '-' and '_', and differ in more than '-' and '_'"
             )
         return names
+
+    def _check_rules(self, fields: Iterable[str]) -> None:
+        """Refuse a rule that asks for what no run of this beamline can have."""
+        correlate, process = self.pipeline.correlate, self.pipeline.process
+        asked = {
+            "pipeline.correlate.rules": [rule.when for rule in correlate.rules] if correlate else [],
+            "pipeline.process.targets": [rule.when for rule in process.targets] if process else [],
+        }
+        for what, rules in asked.items():
+            for number, when in enumerate(rules, 1):
+                if unknown := unknown_facts(when, tuple(fields)):
+                    raise ValueError(f"{what}: rule {number} names {', '.join(unknown)}, which no run here has")
 
     def _check_return(self, fields: Iterable[str]) -> None:
         back = self.pipeline.return_results

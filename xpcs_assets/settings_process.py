@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from xpcs_assets.settings_base import Settings
+from xpcs_assets.settings_rules import When
 from xpcs_assets.units import Seconds
 
 WORD_FIELD = re.compile(r"\{([a-z_]+)\}")
@@ -21,11 +22,7 @@ TARGETS = "{target}"
 class TargetRule(Settings):
     """Targets of runs of a special kind."""
 
-    when: dict[str, str] = Field(
-        min_length=1,
-        description="Name patterns by field, all of which must match: the path's fields, and with a run "
-        "database `mode` and `detectors`",
-    )
+    when: When
     target: tuple[str, ...] = Field(min_length=1, description="Their targets")
 
 

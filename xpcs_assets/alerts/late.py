@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, case, exists, func, or_, select
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.tables import RecordRow
 from xpcs_assets.copies.database import reading
+from xpcs_assets.copies.standing import is_skipped
 from xpcs_assets.copies.tables import ResultRow, VersionRow
 
 
@@ -26,7 +27,7 @@ class LateRun:
 def late_runs(
     beamline: OpenBeamline, after: timedelta, recent: timedelta, stood: Collection[str], limit: int
 ) -> tuple[LateRun, ...]:
-    """Newest versions without a result, where the beamline correlates, or without a catalog entry; the oldest first.
+    """Newest versions without a result, where they are correlated, or without a catalog entry; the oldest first.
 
     Parameters
     ----------
@@ -62,13 +63,14 @@ def _late(beamline: OpenBeamline, due_at: datetime, which: ColumnElement[bool], 
         RecordRow.kind == "raw",
     )
     correlates = beamline.settings.pipeline.correlate is not None
+    analysed = or_(result, is_skipped())
     query = (
-        select(VersionRow.run_key, VersionRow.taken_at, case((result, 1), else_=0), case((record, 1), else_=0))
+        select(VersionRow.run_key, VersionRow.taken_at, case((analysed, 1), else_=0), case((record, 1), else_=0))
         .where(
             VersionRow.beamline == beamline.name,
             VersionRow.taken_at <= due_at,
             which,
-            or_(~result, ~record) if correlates else ~record,
+            or_(~analysed, ~record) if correlates else ~record,
             ~superseded,
         )
         .order_by(VersionRow.taken_at, VersionRow.run_key)
@@ -76,8 +78,8 @@ def _late(beamline: OpenBeamline, due_at: datetime, which: ColumnElement[bool], 
     )
     with reading(beamline.engine) as session:
         return tuple(
-            LateRun(run_key, taken_at, _in_words(correlates and not has_result, not has_record))
-            for run_key, taken_at, has_result, has_record in session.execute(query)
+            LateRun(run_key, taken_at, _in_words(correlates and not is_analysed, not has_record))
+            for run_key, taken_at, is_analysed, has_record in session.execute(query)
         )
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from xpcs_assets.arrive.watch import ASKED
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.documents import derived_pid, raw_pid
+from xpcs_assets.compute.choose_recipe import why_skipped
 from xpcs_assets.copies.ledger import ArrivalState, Event, Finding, FindingKind
 from xpcs_assets.copies.pending import uncopied, unreturned
 from xpcs_assets.copies.standing import unfinished
@@ -223,4 +224,5 @@ def _is_over(beamline: OpenBeamline, finding: Finding) -> bool:
     there = wanted <= {copy.place for copy in ledger.copies(beamline.name, run_key, version)}
     results = ledger.results(beamline.name, run_key, analysis_key=run_key, version=version)
     uncatalogued = ledger.findings(beamline.name, kinds=[FindingKind.UNCATALOGUED], run_key=run_key)
-    return there and (bool(results) or pipeline.correlate is None) and not uncatalogued
+    is_analysed = bool(results) or pipeline.correlate is None or bool(why_skipped(beamline, latest))
+    return there and is_analysed and not uncatalogued

@@ -1,7 +1,5 @@
 """Dagster binding of campaigns: the sensor that asks for members as room is made."""
 
-from typing import Any
-
 from dagster import (
     AssetKey,
     DagsterInstance,
@@ -15,11 +13,12 @@ from dagster import (
 )
 
 from xpcs_assets.campaign.advance import Request, RunEnd, advance
-from xpcs_assets.campaign.campaign import going
+from xpcs_assets.campaign.campaign import FAILED, Campaign, going, note_ended
+from xpcs_assets.errors import XpcsAssetsError
 from xpcs_assets.follow import steps_of
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, PRIORITY_TAG, status_of_request
 from xpcs_assets.orchestrate.bindings import Bound
-from xpcs_assets.reprocess import run_config
+from xpcs_assets.reprocess import config_for, run_config
 from xpcs_assets.runs.key import analysis_key
 
 REQUESTS_PER_TICK = 20
@@ -44,15 +43,16 @@ def build(bound: Bound, ingest_job: str) -> list[SensorDefinition]:
         under_way = going(bound.beamline)
         if not under_way:
             return SkipReason("no campaign is under way")
-        requests: list[RunRequest] = []
+        due: list[tuple[Campaign, Request]] = []
         for now in under_way:
-            config = run_config(bound.beamline, now.campaign.config)
             asked = advance(bound.beamline, now, lambda run_key: how_ended(context.instance, run_key))
-            requests += [_request(bound, request, config, keys) for request in asked]
-        if not requests:
+            due += [(now.campaign, request) for request in asked]
+        if not due:
             named = ", ".join(now.campaign.name for now in under_way)
             return SkipReason(f"{named}: as many members as may be are under way")
-        turn = requests[:REQUESTS_PER_TICK]  # the others are asked for at the next tick: Dagster has no run of them yet
+        # The others are asked for at the next tick: Dagster has no run of them yet.
+        made = [_request(bound, campaign, request, keys) for campaign, request in due[:REQUESTS_PER_TICK]]
+        turn = [request for request in made if request is not None]
         partitions = bound.partitions.build_add_request([str(request.partition_key) for request in turn])
         return SensorResult(run_requests=turn, dynamic_partitions_requests=[partitions])
 
@@ -69,12 +69,18 @@ def how_ended(instance: DagsterInstance, run_key: str) -> RunEnd:
     return RunEnd.BADLY if status in {"FAILURE", "CANCELED"} else RunEnd.GOING
 
 
-def _request(bound: Bound, request: Request, config: dict[str, Any], keys: list[AssetKey]) -> RunRequest:
+def _request(bound: Bound, campaign: Campaign, request: Request, keys: list[AssetKey]) -> RunRequest | None:
+    """What Dagster is asked for; None where it cannot be told which recipe the member has, which is then its end."""
+    try:
+        config = config_for(bound.beamline, request.member.run_key, campaign.config)
+    except XpcsAssetsError as error:
+        note_ended(bound.beamline, campaign.name, {request.member.run_key: (FAILED, str(error))})
+        return None
     priority = bound.beamline.settings.queue.priority - LATER
     return RunRequest(
         run_key=request.run_key,
         partition_key=request.member.key,
-        run_config=config,
+        run_config=run_config(bound.beamline, config),
         asset_selection=keys,
         tags={BEAMLINE_TAG: bound.beamline.name, PRIORITY_TAG: str(priority)},
     )

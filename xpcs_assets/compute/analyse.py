@@ -11,12 +11,13 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.believe import believe, digest_of
 from xpcs_assets.compute.call import WorkerCall
 from xpcs_assets.compute.choose_qmap import choose_qmap
+from xpcs_assets.compute.choose_recipe import choose_recipe
 from xpcs_assets.compute.local import WorkerJob, run
 from xpcs_assets.compute.qmap_registry import file_of, run_time
 from xpcs_assets.errors import MetadataError, NotFoundError, RawDataError
 from xpcs_assets.runs.key import split_analysis_key
 from xpcs_assets.runs.recipe import AnalysisSettings, Recipe
-from xpcs_assets.settings import Correlate
+from xpcs_assets.settings_correlate import Correlate
 
 if TYPE_CHECKING:
     from xpcs_assets.copies.ledger import RunVersion
@@ -43,6 +44,8 @@ class Inputs:
         where the manifest does not hold all of them.
     qmap_from
         Which version of which map in the registry the q-map is; empty where it is from elsewhere.
+    qmap_by_rule
+        The q-map is not the beamline's own, but that of a rule for special runs.
     """
 
     version: RunVersion
@@ -53,6 +56,7 @@ class Inputs:
     qmap_digest: str
     raw_digests: tuple[str, ...]
     qmap_from: str = ""
+    qmap_by_rule: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,12 +112,14 @@ def inputs(beamline: OpenBeamline, key: str, qmap: str = "") -> Inputs:
     raw = tuple(raw_among([folder.raw / entry.path for entry in entries if is_raw_name(Path(entry.path).name)]))
     if not raw:
         raise RawDataError("the run has no raw file", where=folder.raw, remedy="Look at the files it was taken with")
-    metadata, source = _metadata_of(raw[0]), correlate_settings(beamline).qmap
+    metadata, correlate = _metadata_of(raw[0]), correlate_settings(beamline)
+    has_maps = not qmap and any(rule.use is not None and rule.use.qmap is not None for rule in correlate.rules)
+    source = choose_recipe(beamline, correlate, version).qmap if has_maps else correlate.qmap
     chosen = choose_qmap(beamline, source, version, lambda: run_time(version, metadata), qmap)
     path = chosen.path if chosen.version is None else file_of(beamline, chosen.version)
-    return Inputs(
-        version, folder, raw, metadata, path, digest_of(path), _raw_digests(version, folder, raw), chosen.told
-    )
+    digests = _raw_digests(version, folder, raw)
+    by_rule = source != correlate.qmap
+    return Inputs(version, folder, raw, metadata, path, digest_of(path), digests, chosen.told, by_rule)
 
 
 def _raw_digests(version: RunVersion, folder: VersionFolder, raw: tuple[Path, ...]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.qmap_registry import resolve
 from xpcs_assets.errors import QmapError
-from xpcs_assets.settings import QmapSource
+from xpcs_assets.settings_correlate import QmapSource
 
 if TYPE_CHECKING:
     from xpcs_assets.copies.ledger import QmapVersion, RunVersion

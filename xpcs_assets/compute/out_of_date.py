@@ -10,6 +10,7 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.analyse import correlate_settings, plan
 from xpcs_assets.compute.believe import digest_of
 from xpcs_assets.compute.choose_qmap import choose_qmap
+from xpcs_assets.compute.choose_recipe import ChosenRecipe, choose_recipe, why_skipped
 from xpcs_assets.compute.qmap_registry import recorded_time
 from xpcs_assets.errors import XpcsAssetsError
 from xpcs_assets.runs.recipe import Recipe
@@ -31,7 +32,8 @@ class OutOfDate:
     reason
         Which q-map, for instance; or why it cannot be told.
     made_of, wanted
-        Digest of the result's recipe and of that of now; the latter empty where it cannot be told.
+        Digest of the result's recipe, empty where a rule had none made, and of that of now, empty where it cannot be
+        told or nothing would be made.
     """
 
     run_key: str
@@ -55,33 +57,48 @@ def out_of_date(beamline: OpenBeamline, run_key: str = "") -> Iterator[OutOfDate
     for version in [beamline.latest(run_key)] if run_key else beamline.ledger.runs(beamline.name):
         results = beamline.ledger.results(beamline.name, version.run_key)
         shown = next((result for result in results if result.promoted), None)
-        if shown is None:
+        skipped = why_skipped(beamline, version) if shown is None else ""
+        if shown is None and not skipped:
             continue
         try:
-            now, qmap = _recipe_of_now(beamline, version)
+            found = _look(beamline, version, shown, skipped)
         except XpcsAssetsError as error:
-            yield OutOfDate(version.run_key, (), str(error), shown.recipe_digest)
-            continue
-        if (now.digest, version.version) == (shown.recipe_digest, shown.version):
-            continue
-        differs, reason = _told(now, qmap, version, shown)
-        yield OutOfDate(version.run_key, differs, reason, shown.recipe_digest, now.digest)
+            found = OutOfDate(version.run_key, (), str(error), shown.recipe_digest if shown is not None else "")
+        if found is not None:
+            yield found
 
 
-def _recipe_of_now(beamline: OpenBeamline, version: RunVersion) -> tuple[Recipe, str]:
+def _look(beamline: OpenBeamline, version: RunVersion, shown: Result | None, skipped: str) -> OutOfDate | None:
+    """How a run that shows a result, or shows none since a rule had it skipped, is out of date; None when it is not."""
+    chosen = choose_recipe(beamline, correlate_settings(beamline), version)
+    made_of = shown.recipe_digest if shown is not None else ""
+    if chosen.skip:
+        told = f"it would not be correlated now: {chosen.told}"
+        return OutOfDate(version.run_key, (), told, made_of) if shown is not None else None
+    now, qmap = _recipe_of_now(beamline, version, chosen)
+    if shown is None:
+        told = f"it was not correlated ({skipped}), and would be now: {chosen.told}"
+        return OutOfDate(version.run_key, ("recipe",), told, made_of, now.digest)
+    if (now.digest, version.version) == (shown.recipe_digest, shown.version):
+        return None
+    differs, reason = _told(now, chosen, qmap, version, shown)
+    return OutOfDate(version.run_key, differs, reason, made_of, now.digest)
+
+
+def _recipe_of_now(beamline: OpenBeamline, version: RunVersion, own: ChosenRecipe) -> tuple[Recipe, str]:
     """The recipe that a run would be analysed with, and its q-map in words."""
-    correlate, folder = correlate_settings(beamline), beamline.staged(version)
+    folder = beamline.staged(version)
     if all((folder.raw / entry.path).exists() for entry in version.manifest.files):
-        planned = plan(beamline, version.run_key, correlate.settings)
+        planned = plan(beamline, version.run_key, own.settings)
         return planned.recipe, planned.inputs.qmap_from or planned.inputs.qmap.name
     from xpcs_assets.engine.version import ENGINE
 
-    chosen = choose_qmap(beamline, correlate.qmap, version, lambda: recorded_time(version, folder.record))
-    settings = correlate.settings.with_files(beamline.site.path)
+    chosen = choose_qmap(beamline, own.qmap, version, lambda: recorded_time(version, folder.record))
+    settings = own.settings.with_files(beamline.site.path)
     return Recipe.of(settings, chosen.digest or digest_of(chosen.path), ENGINE), chosen.told or chosen.path.name
 
 
-def _told(now: Recipe, qmap: str, version: RunVersion, shown: Result) -> tuple[tuple[str, ...], str]:
+def _told(now: Recipe, own: ChosenRecipe, qmap: str, version: RunVersion, shown: Result) -> tuple[tuple[str, ...], str]:
     """In what a result differs, and in words."""
     recipe, told = shown.report["recipe"], []
     if version.version != shown.version:
@@ -90,4 +107,6 @@ def _told(now: Recipe, qmap: str, version: RunVersion, shown: Result) -> tuple[t
         told.append(("q-map", f"now {qmap}"))
     if recipe["engine"] != now.engine:
         told.append(("engine", f"now {now.engine}, the result's is {recipe['engine']}"))
-    return tuple(what for what, _ in told) or ("recipe",), "; ".join(text for _, text in told) or "other settings"
+    if not told:
+        told.append(("recipe", f"other settings, by {own.rule}" if own.rule else "other settings"))
+    return tuple(what for what, _ in told), "; ".join(text for _, text in told)

@@ -12,8 +12,8 @@ from xpcs_assets.compute.backend import Job, Resources
 from xpcs_assets.compute.call import WorkerCall
 from xpcs_assets.copies.ledger import BookedJob
 from xpcs_assets.errors import SettingsError
-from xpcs_assets.settings import Correlate
 from xpcs_assets.settings_compute import BackendSettings
+from xpcs_assets.settings_correlate import Correlate
 
 SMALLER, ON_CPU = 1, 2
 _SMALLER_BYTES = 2 * 2**30  # where nothing says how much memory a job has

@@ -73,13 +73,24 @@ def _job_of(remote: Remote, planned: Planned, about: str) -> BookedJob | None:
 def _supersede(remote: Remote, planned: Planned) -> None:
     """End what is under way under this key for another recipe, or another version of the run."""
     for job in remote.beamline.ledger.jobs(remote.beamline.name, analysis_key=planned.key, states=OPEN):
-        if remote.is_of(job, planned):
-            continue
-        why = "another recipe or version of the run is asked for under this key"
-        if job.state is JobState.ENDED:
-            remote.change(job, JobState.CANCELLED, reason=why)
-        else:
-            remote.cancel(job, why)
+        if not remote.is_of(job, planned):
+            _end(remote, job, "another recipe or version of the run is asked for under this key")
+
+
+def drop_jobs(remote: Remote, key: str, why: str) -> None:
+    """End all that is under way under a key; of what was given up nobody is told any more."""
+    for job in remote.beamline.ledger.jobs(remote.beamline.name, analysis_key=key):
+        if job.is_open:
+            _end(remote, job, why)
+        elif job.is_to_be_told:
+            remote.beamline.ledger.note_job(job, job.reason, next_at=NEVER)
+
+
+def _end(remote: Remote, job: BookedJob, why: str) -> None:
+    if job.state is JobState.ENDED:
+        remote.change(job, JobState.CANCELLED, reason=why)
+    else:
+        remote.cancel(job, why)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from sqlalchemy import Engine, and_, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, Engine, and_, case, exists, func, or_, select
+from sqlalchemy.orm import aliased
 
 from xpcs_assets.copies.audit_book import FindingKind, FindingState
 from xpcs_assets.copies.book import value_of
@@ -22,11 +23,12 @@ from xpcs_assets.copies.tables import (
     BundleRow,
     BundleRunRow,
     CopyRow,
+    EventRow,
     FindingRow,
     ResultRow,
     VersionRow,
 )
-from xpcs_assets.copies.versions import Result
+from xpcs_assets.copies.versions import RECIPE_STEP, SKIPPED, Result
 from xpcs_assets.errors import NotVerifiedError
 from xpcs_assets.runs.manifest import FileEntry, Manifest
 
@@ -159,10 +161,24 @@ def versions_known(engine: Engine, beamline: str) -> frozenset[tuple[str, int]]:
         return frozenset((row[0], row[1]) for row in session.execute(query))
 
 
+def is_skipped() -> ColumnElement[bool]:
+    """Whether the run of a ``VersionRow`` was found to be one that is not correlated, and nothing else since."""
+    line, later = aliased(EventRow), aliased(EventRow)
+    of_run = (line.beamline == VersionRow.beamline, line.run_key == VersionRow.run_key)
+    changed = exists().where(
+        later.beamline == line.beamline,
+        later.run_key == line.run_key,
+        later.step == RECIPE_STEP,
+        later.id > line.id,
+    )
+    said = (line.step == RECIPE_STEP, line.what.startswith(SKIPPED), line.at >= VersionRow.taken_at)
+    return exists().where(*of_run, *said, ~changed)
+
+
 def unfinished(
     engine: Engine, beamline: str, *, staged_in: str, correlates: bool, taken_before: datetime, limit: int
 ) -> tuple[Unfinished, ...]:
-    """Latest versions that were never staged, or have no result though the beamline correlates; the newest first.
+    """Latest versions that were never staged, or have no result though they are correlated; the newest first.
 
     Runs that are parked are left out.
     """
@@ -191,7 +207,7 @@ def unfinished(
         FindingRow.version == VersionRow.version,
         FindingRow.state != FindingState.CLOSED.value,
     )
-    lacking = or_(~staged, ~result) if correlates else ~staged
+    lacking = or_(~staged, and_(~result, ~is_skipped())) if correlates else ~staged
     query = (
         select(VersionRow.run_key, VersionRow.version, VersionRow.taken_at, case((staged, 1), else_=0))
         .join(newest, and_(VersionRow.run_key == newest.c.run_key, VersionRow.taken_at == newest.c.taken_at))

@@ -19,6 +19,10 @@ from xpcs_assets.runs.manifest import Manifest
 
 WAITS = "waits: "
 """What the line of a step begins with that ended because what it waits for takes long; the step is not done."""
+SKIPPED = "skipped: "
+"""What the line of a step begins with that is not done for this run by a rule."""
+RECIPE_STEP = "recipe"
+"""The timeline's name for which recipe a run was found to have."""
 
 
 @dataclass(frozen=True)

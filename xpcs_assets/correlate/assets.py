@@ -1,12 +1,13 @@
 """Dagster bindings of step 3: ``correlation`` and its typed recipe."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dagster import (
     AssetExecutionContext,
+    AssetObservation,
     AssetsDefinition,
     Config,
     DagsterInstance,
@@ -16,9 +17,10 @@ from dagster import (
 from pydantic import Field, create_model
 
 from xpcs_assets.compute.analyse import Analysed, analyse, correlate_settings
+from xpcs_assets.compute.choose_recipe import choose_recipe, note_choice
 from xpcs_assets.compute.qmap_registry import standard_of
 from xpcs_assets.compute.remote import Remote
-from xpcs_assets.compute.remote_take import take
+from xpcs_assets.compute.remote_take import drop_jobs, take
 from xpcs_assets.copies.job_book import in_words
 from xpcs_assets.copies.ledger import BookedJob
 from xpcs_assets.engine.version import ENGINE
@@ -49,11 +51,15 @@ def build(bound: Bound) -> list[AssetsDefinition]:
     def correlation(context: AssetExecutionContext, config: recipe_config) -> Iterator[MaterializeResult]:  # type: ignore[valid-type]
         key = context.partition_key
         with bound.step(key, "correlation") as step:
-            done, job = _correlate(bound, context, config)
+            asked = what_is_asked(bound, key, config)
+            step.skipped = f"not correlated: {asked.skip}" if asked.skip else ""
+            done, job = (None, None) if asked.skip else _correlate(bound, context, config, asked)
             if done is None and job is not None:
                 step.waits_for = in_words(job)
                 context.log.info("it waits for %s; this run ends, another takes the result", step.waits_for)
-            facts = describe(done, job) if done is not None else {}
+            facts = {**describe(done, job), **asked.facts} if done is not None else {}
+        if asked.skip:
+            _tell_skipped(bound, context, asked)
         if done is not None:
             report_qmap(bound, context.instance, done)
             yield materialised(facts, digest=done.report["result_digest"])
@@ -61,21 +67,54 @@ def build(bound: Bound) -> list[AssetsDefinition]:
     return [correlation]
 
 
-def _correlate(bound: Bound, context: AssetExecutionContext, config: Any) -> tuple[Analysed | None, BookedJob | None]:
+@dataclass(frozen=True)
+class Asked:
+    """What a Dagster run is to correlate with.
+
+    Attributes
+    ----------
+    settings, qmap
+        The recipe, and the path of another q-map than the run's own; empty where it is that.
+    skip
+        Why nothing is to be correlated; empty where something is.
+    facts
+        What the materialisation says of how this was chosen.
+    """
+
+    settings: AnalysisSettings
+    qmap: str = ""
+    skip: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def _correlate(
+    bound: Bound, context: AssetExecutionContext, config: Any, asked: Asked
+) -> tuple[Analysed | None, BookedJob | None]:
     key = context.partition_key
-    settings, qmap = chosen(bound, key, config)
     if not correlate_settings(bound.beamline).remote:
-        return analyse(bound.beamline, key, settings, context.log.info, qmap), None
-    is_named = split_analysis_key(key)[1] is not None  # a plain key is always the beamline's own recipe
+        return analyse(bound.beamline, key, asked.settings, context.log.info, asked.qmap), None
+    is_named = split_analysis_key(key)[1] is not None  # a plain key is always the run's own recipe
     return take(
         Remote.of(bound.beamline),
         key,
-        settings,
+        asked.settings,
         context.log.info,
-        qmap=qmap,
+        qmap=asked.qmap,
         config={name: getattr(config, name) for name in (*_CHOICES, "qmap")} if is_named else {},
         about="" if is_begun_again(context.run.tags) else context.run.tags.get(JOB_TAG, ""),
     )
+
+
+def _tell_skipped(bound: Bound, context: AssetExecutionContext, asked: Asked) -> None:
+    """Show in Dagster why there is no materialisation."""
+    context.log.info("not correlated: %s", asked.skip)
+    seen = AssetObservation(
+        bound.key("correlation"),
+        partition=context.partition_key,
+        description=f"not correlated: {asked.skip}",
+        metadata=asked.facts,
+    )
+    context.log_event(seen)
 
 
 def config_class(bound: Bound) -> type[Config]:
@@ -90,25 +129,35 @@ def config_class(bound: Bound) -> type[Config]:
     return made
 
 
-def chosen(bound: Bound, key: str, config: Any) -> tuple[AnalysisSettings, str]:
-    """The settings and the q-map that a run config asks for.
+def what_is_asked(bound: Bound, key: str, config: Any) -> Asked:
+    """The recipe that a run config asks for; of a run's plain key, what the beamline file says.
 
     Raises
     ------
     RefusedError
         A run's plain key was given another recipe than the beamline's.
+    NotFoundError
+        The run was never taken, or what a rule asks for cannot be known.
     """
-    own = correlate_settings(bound.beamline).settings
+    beamline, correlate = bound.beamline, correlate_settings(bound.beamline)
+    own = correlate.settings
     wanted = {name: getattr(config, name) for name in _CHOICES}
     run, name = split_analysis_key(key)
+    if name is not None:
+        return Asked(replace(own, **wanted), config.qmap)
     differs = [choice for choice, value in wanted.items() if value != getattr(own, choice)]
-    if name is None and (differs or config.qmap):
+    if differs or config.qmap:
         raise RefusedError(
             f"the plain key of a run keeps the beamline's recipe, but {', '.join(differs) or 'qmap'} was set",
-            where=f"{bound.beamline.name}/{key}",
-            remedy=f"Give it a name: `xpcs-assets reprocess {bound.beamline.name} {run} --name NAME --set key=value`",
+            where=f"{beamline.name}/{key}",
+            remedy=f"Give it a name: `xpcs-assets reprocess {beamline.name} {run} --name NAME --set key=value`",
         )
-    return replace(own, **wanted), config.qmap
+    version = beamline.latest(key)
+    chosen = choose_recipe(beamline, correlate, version)
+    note_choice(beamline, version, chosen)
+    if chosen.skip and correlate.remote:
+        drop_jobs(Remote.of(beamline), key, f"the run is not correlated: {chosen.skip}")
+    return Asked(chosen.settings, "", chosen.skip, {"recipe": chosen.told} if correlate.rules else {})
 
 
 def settings_config(settings: AnalysisSettings) -> dict[str, Any]:
@@ -135,6 +184,8 @@ def report_qmap(bound: Bound, instance: DagsterInstance, done: Analysed) -> None
 def _beamlines_qmap(bound: Bound, done: Analysed) -> tuple[Path, str] | None:
     """The file and digest of the beamline's own map, if that is what the result was made with."""
     site, source = bound.beamline.site, correlate_settings(bound.beamline).qmap
+    if done.inputs.qmap_by_rule:
+        return None
     if done.inputs.qmap_from:
         standard = standard_of(bound.beamline.ledger.qmaps(bound.beamline.name, source.registry))
         return None if standard is None else (site.path(Path(standard.path)), standard.digest)

@@ -13,6 +13,7 @@ from typing import Any
 
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.compute.facts import SCAN
 from xpcs_assets.errors import InputError, NotFoundError, RefusedError, SettingsError, XpcsAssetsError
 from xpcs_assets.intake.parked import park
 from xpcs_assets.settings import FIELD
@@ -102,7 +103,17 @@ def take_document(beamline: OpenBeamline, name: str, document: Any) -> Said | No
     if missing:
         error = InputError(f"its start document has no {', '.join(missing)}", remedy="See runs.from.documents")
         return _kept(beamline, f"scan {start.get('uid')}", error)
-    return _submitted(beamline, template.format(**{field: start[field] for field in FIELD.findall(template)}))
+    said = _submitted(beamline, template.format(**{field: start[field] for field in FIELD.findall(template)}))
+    if said.key:
+        _note_scan(beamline, said.key, start)
+    return said
+
+
+def _note_scan(beamline: OpenBeamline, key: str, start: Mapping[str, Any]) -> None:
+    """Keep the start document in the run's own timeline, once: rules choose by it what is done with the run."""
+    timeline = beamline.ledger.timeline(beamline.name, key)
+    if not any(event.step == SCAN and event.detail.get("start") == start for event in timeline):
+        beamline.ledger.note(beamline.name, key, SCAN, f"of scan {start['uid']}", {"start": dict(start)})
 
 
 def _start_key(uid: Any) -> str:

@@ -27,7 +27,7 @@ from dagster import (
 
 from xpcs_assets import __version__
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.copies.versions import WAITS
+from xpcs_assets.copies.versions import SKIPPED, WAITS
 from xpcs_assets.errors import RefusedError, XpcsAssetsError
 from xpcs_assets.orchestrate.adapter import PRIORITY_TAG
 from xpcs_assets.runs.key import split_analysis_key
@@ -54,9 +54,18 @@ PRIORITY = {
 
 @dataclass
 class Step:
-    """A step under way; ``waits_for`` says why it ends without having made anything, and is empty while it has not."""
+    """A step under way.
+
+    Attributes
+    ----------
+    waits_for
+        Why it ends without having made anything yet; empty while it has not.
+    skipped
+        Why it ends without having made anything, and never will; empty while it has not.
+    """
 
     waits_for: str = ""
+    skipped: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,8 @@ class Bound:
         try:
             yield step
             ended = f"{WAITS}{step.waits_for}" if step.waits_for else "done"
+            if step.skipped:
+                ended = f"{SKIPPED}{step.skipped}"
         except XpcsAssetsError as error:
             # A refusal changes nothing: what was there before still stands.
             ended = f"{'refused' if isinstance(error, RefusedError) else 'failed'}: {error}"

@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from xpcs_assets.arrive.candidates import fields_of
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.command import Command, run_command
+from xpcs_assets.compute.facts import Facts
 from xpcs_assets.copies.ledger import RunVersion
 from xpcs_assets.errors import ComputeError, CopyError, NotFoundError, RefusedError, SettingsError
 from xpcs_assets.places.files import write_file_safely
@@ -30,8 +29,6 @@ from xpcs_assets.settings_process import TARGETS, WORD_FIELD, Process
 STEP = "processed"
 LIST = "xpcs-outputs.json"
 """Beside the outputs: what they are. It is written last."""
-RUN_DATABASE = "run_database"
-"""The timeline's name for what a run database said of a run."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +118,9 @@ def outputs_of(beamline: OpenBeamline, version: RunVersion) -> tuple[str, dict[s
 def target_of(beamline: OpenBeamline, version: RunVersion) -> tuple[str, ...]:
     """What the command is asked for: by the first rule that fits the run, or as for all runs."""
     settings = process_settings(beamline)
-    facts: dict[str, Any] = dict(fields_of(beamline.settings, version.source))
-    for event in beamline.ledger.timeline(beamline.name, version.run_key):
-        if event.step == RUN_DATABASE:
-            facts |= event.detail
+    facts = Facts(beamline, version)
     for rule in settings.targets:
-        if all(_fits(facts.get(name), pattern) for name, pattern in rule.when.items()):
+        if facts.lacking(rule.when)[0]:
             return rule.target
     return settings.target
 
@@ -144,11 +138,6 @@ def words_of(settings: Process, run_key: str, raw: Path, output: Path, target: t
     for word in settings.command:
         words += target if word == TARGETS else (WORD_FIELD.sub(lambda found: known[found[1]], word),)
     return tuple(words)
-
-
-def _fits(value: object, pattern: str) -> bool:
-    values = value if isinstance(value, list) else [] if value is None else [value]
-    return any(fnmatch.fnmatchcase(str(each), pattern) for each in values)
 
 
 def _recipe(settings: Process, version: RunVersion, target: tuple[str, ...]) -> str:

@@ -141,9 +141,9 @@ def how_far(state: RunState, arrival: Arrival, now: datetime, limit_s: float) ->
             return RunStatus.FAILED, f"{step.asset}: {step.reason}"
     if arrival.state is not ArrivalState.TAKEN:
         return RunStatus.SUBMITTED, ""
-    open_steps = [step for step in steps if step.state != "done" or not _is_since(step, arrival)]
+    open_steps = [step for step in steps if not step.is_settled or not _is_since(step, arrival)]
     if not open_steps:
-        return RunStatus.DONE, "; ".join(state.quarantined)
+        return RunStatus.DONE, state.remarks
     waits = next((step.reason for step in open_steps if step.state == "waiting" and step.reason), "")
     last = max([arrival.changed_at, *(event.at for event in state.timeline)])
     if not waits and (now - last).total_seconds() > limit_s:

@@ -14,9 +14,9 @@ from xpcs_assets.arrive.complete import has_marker, why_not
 from xpcs_assets.arrive.still import Stillness
 from xpcs_assets.arrive.watch import ASKED, ASKED_AFTER_FAILURE, REQUEST_STANDS_S, Ready, refuse_other_disk
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.compute.facts import RUN_DATABASE
 from xpcs_assets.copies.ledger import Arrival, ArrivalState
 from xpcs_assets.errors import RefusedError
-from xpcs_assets.process.processing import RUN_DATABASE
 from xpcs_assets.run_database.database import RunDatabase
 from xpcs_assets.run_database.known_run import KnownRun, RunStatus
 

@@ -179,3 +179,25 @@ def test_who_waits_is_told_of_each_look(beamline: OpenBeamline, run: str) -> Non
 
     assert wait(beamline, run, timeout_s=30, told=look) == 0
     assert looks == ["waits for raw_file", "waits for archive"]
+
+
+def test_a_run_that_a_rule_has_skip_its_analysis_says_so_and_what_is_behind_is_not_waited_for(
+    beamline: OpenBeamline, run: str
+) -> None:
+    ended(beamline, "raw_file", "staged_copy", "metadata", "catalog_entry")
+    ended(beamline, "correlation", what="skipped: not correlated: dark run")
+    state = state_of(beamline, run)
+    assert told(state) == ("working", "waits for archive")
+    assert [step.asset for step in state.skipped] == ["correlation", "plots", "result_entry"]
+    assert wait(beamline, run, timeout_s=0) == 0
+    assert wait(beamline, run, asset="result_entry", timeout_s=0) == 1
+    ended(beamline, "archive")
+    assert told(state_of(beamline, run)) == ("skipped", "not correlated: dark run")
+    ended(beamline, "correlation")
+    assert told(state_of(beamline, run)) == ("working", "waits for plots")
+
+
+def test_what_was_made_before_a_rule_came_stays_done(beamline: OpenBeamline, run: str) -> None:
+    ended(beamline, *INGEST)
+    ended(beamline, "correlation", what="skipped: not correlated: dark run")
+    assert [step.asset for step in state_of(beamline, run).skipped] == ["correlation"]

@@ -10,8 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from xpcs_assets.errors import SettingsError
-from xpcs_assets.settings import Correlate, SiteSettings
+from xpcs_assets.settings import SiteSettings
 from xpcs_assets.settings_compute import SchedulerSettings
+from xpcs_assets.settings_correlate import Correlate
 from xpcs_assets.site import Site
 
 CLUSTER = {"kind": "slurm", "python": "/env/bin/python", "folder": "/scratch/jobs"}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from xpcs_assets.compute.backend import Phase, Seen
+from xpcs_assets.compute.remote_take import drop_jobs
 from xpcs_assets.copies.ledger import JobState
 from xpcs_assets.errors import ComputeError
 from xpcs_assets_tests.unit.compute.conftest import Clusters
@@ -262,3 +263,15 @@ def test_a_dagster_run_about_a_job_that_was_cancelled_fails_with_that_and_begins
     with pytest.raises(ComputeError, match="it was cancelled: cancelled by ann"):
         found.take(about=job.name)
     assert found.states() == [JobState.CANCELLED]
+
+
+def test_of_a_run_that_is_no_longer_to_be_correlated_nothing_goes_on_and_nobody_is_told(clusters: Clusters) -> None:
+    found = clusters()
+    job, given_up = found.asked(), found.asked("A001~wide")
+    found.remote.change(given_up, JobState.PARKED, reason="given up")
+    assert found.job(given_up.name).is_to_be_told
+    for key in ("A001", "A001~wide"):
+        drop_jobs(found.remote, key, "the run is not correlated: dark run")
+    ended = found.job(job.name)
+    assert (ended.state, ended.reason) == (JobState.CANCELLING, "the run is not correlated: dark run")
+    assert not found.job(given_up.name).is_to_be_told

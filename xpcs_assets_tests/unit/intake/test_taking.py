@@ -142,3 +142,13 @@ def test_a_document_that_cannot_be_understood_is_refused(scanning: OpenBeamline,
 def test_a_beamline_without_a_path_for_documents_takes_none(beamline: OpenBeamline) -> None:
     with pytest.raises(SettingsError, match=r"runs\.from\.documents"):
         take_document(beamline, "start", {"uid": "x"})
+
+
+def test_the_start_document_is_kept_with_its_run_once(scanning: OpenBeamline) -> None:
+    start = start_of(scanning)
+    take_document(scanning, "start", start)
+    for _ in range(2):
+        take_document(scanning, "stop", {"run_start": start["uid"], "exit_status": "success"})
+    (key,) = submitted(scanning)
+    noted = [event.detail for event in scanning.ledger.timeline("xpcs", key) if event.step == "scan"]
+    assert noted == [{"start": start}]

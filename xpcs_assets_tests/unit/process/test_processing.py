@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.compute.facts import RUN_DATABASE
 from xpcs_assets.errors import ComputeError, CopyError, NotFoundError, RefusedError, XpcsAssetsError
 from xpcs_assets.process import processing
 from xpcs_assets.process.processing import LIST, outputs_of, process, target_of, words_of
@@ -234,7 +235,7 @@ def test_the_first_rule_that_fits_a_run_says_its_targets(
 ) -> None:
     beamline = configured(targets=RULES)
     if said:
-        beamline.ledger.note("xpcs", KEY, processing.RUN_DATABASE, "claimed", said)
+        beamline.ledger.note("xpcs", KEY, RUN_DATABASE, "claimed", said)
     assert target_of(beamline, beamline.latest(KEY)) == (target,)
 
 
