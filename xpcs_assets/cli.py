@@ -50,6 +50,7 @@ from xpcs_assets.cli_shared import (
     plain,
     tell_error,
 )
+from xpcs_assets.cli_summary import summary
 from xpcs_assets.cli_transfers import transfers
 from xpcs_assets.errors import NotFoundError, XpcsAssetsError
 
@@ -334,6 +335,7 @@ def average_runs(
     out.print(name)
 
 
+app.command()(summary)
 app.command()(crawl)
 app.command()(intake)
 app.command()(parked)

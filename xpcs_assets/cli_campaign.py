@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import getpass
 import json
 from collections import Counter
@@ -23,6 +22,7 @@ from xpcs_assets.cli_shared import (
     open_beamline,
     out,
     plain,
+    write_table,
 )
 from xpcs_assets.errors import RefusedError
 
@@ -84,7 +84,7 @@ def campaigns(
     found = [progress(opened, each) for each in ([name] if name else names(opened))]
     rows = [_row(opened, member) for each in found for member in each.members] if name or table else []
     if table is not None:
-        _write(table, rows)
+        write_table(table, _COLUMNS, rows)
     if as_json:
         out.print_json(json.dumps([{**_counted(each), **({"members": rows} if name else {})} for each in found]))
     else:
@@ -147,18 +147,3 @@ def _row(opened: OpenBeamline, member: Any) -> dict[str, Any]:
 
 def _text(at: datetime | None) -> str:
     return at.isoformat(timespec="seconds") if at else ""
-
-
-def _write(table: Path, rows: list[dict[str, Any]]) -> None:
-    try:
-        file = table.open("x", newline="", encoding="utf-8")
-    except OSError as error:
-        raise RefusedError(
-            f"the table cannot be written ({error.strerror})",
-            where=table,
-            remedy="Name a new file in a folder that is there",
-        ) from error
-    with file:
-        writer = csv.DictWriter(file, _COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)

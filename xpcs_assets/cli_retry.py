@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,10 +17,10 @@ from xpcs_assets.cli_shared import (
     open_beamline,
     out,
     plain,
+    time_of,
 )
 
 if TYPE_CHECKING:
-    from xpcs_assets.beamline import OpenBeamline
     from xpcs_assets.campaign.again import Failure
 
 
@@ -45,7 +44,7 @@ def retry(
 
     opened = open_beamline(home, beamline)
     selection = Selection.of(fields=where or [], match=match, numbers=numbers, start_from=start_from)
-    times = {name: _time(opened, text, name) for name, text in (("since", since), ("until", until)) if text}
+    times = {name: time_of(opened, text, f"--{name}") for name, text in (("since", since), ("until", until)) if text}
     found = failures(opened, selection, keys=keys or (), **times)
     left = [failure for failure in found if failure.left]
     asked = [failure for failure in found if not failure.left][: limit or None]
@@ -68,18 +67,3 @@ def _plain(failures: list[Failure]) -> list[dict[str, object]]:
         {"key": one.key, "assets": one.assets, "at": one.at.isoformat(), "reason": one.reason, "left": one.left}
         for one in failures
     ]
-
-
-def _time(opened: OpenBeamline, text: str, option: str) -> datetime:
-    """A day or time in UTC, or how long ago."""
-    from xpcs_assets.compute.qmap_registry import in_utc
-    from xpcs_assets.units import seconds
-
-    try:
-        return in_utc(text)
-    except (ValueError, OverflowError):
-        ago = text.removesuffix(" ago")
-    try:
-        return opened.ledger.clock() - timedelta(seconds=float(str(seconds(ago))))
-    except (ValueError, OverflowError) as error:
-        raise typer.BadParameter("a day, a time, or how long ago such as '24 h'", param_hint=f"--{option}") from error

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from xpcs_assets.errors import RefusedError
 from xpcs_assets.plain import counted as counted  # for every command
 from xpcs_assets.plain import plain as plain
 
@@ -60,3 +63,40 @@ def tell_error(text: str, word: str = "error", style: str = "red") -> None:
     """One line on standard error."""
     err.print(f"{word}:", style=style, end=" ")
     err.print(plain(text))
+
+
+def write_table(table: Path, names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV to a new file.
+
+    Raises
+    ------
+    RefusedError
+        There is a file of that name, or it cannot be written.
+    """
+    try:
+        file = table.open("x", newline="", encoding="utf-8")
+    except OSError as error:
+        raise RefusedError(
+            f"the table cannot be written ({error.strerror})",
+            where=table,
+            remedy="Name a new file in a folder that is there",
+        ) from error
+    with file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def time_of(opened: OpenBeamline, text: str, option: str) -> datetime:
+    """A day or time in UTC, or how long ago, as a person types it after ``option``."""
+    from xpcs_assets.compute.qmap_registry import in_utc
+    from xpcs_assets.units import seconds
+
+    try:
+        return in_utc(text)
+    except (ValueError, OverflowError):
+        ago = text.removesuffix(" ago")
+    try:
+        return opened.ledger.clock() - timedelta(seconds=float(str(seconds(ago))))
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter("a day, a time, or how long ago such as '24 h'", param_hint=option) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -48,6 +48,17 @@ class Line:
     detail: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class StepLine:
+    """A line that a step of a run wrote."""
+
+    run_key: str
+    at: datetime
+    step: str
+    what: str
+    detail: Mapping[str, Any]
+
+
 def news(engine: Engine, beamline: str, *, after: int) -> News:
     """What was noted of a beamline's runs after the line of a number; not more than :data:`MOST_LINES` ago."""
     with reading(engine) as session:
@@ -78,3 +89,13 @@ def failed_since(engine: Engine, beamline: str, since: datetime | None) -> tuple
     with reading(engine) as session:
         partitions = (detail.get("partition", "") for detail in session.scalars(query.order_by(EventRow.id)))
         return tuple(dict.fromkeys(filter(None, partitions)))
+
+
+def lines_since(engine: Engine, beamline: str, steps: Collection[str], since: datetime | None) -> tuple[StepLine, ...]:
+    """What some steps wrote from a time on, or ever, the first line first; the newest :data:`MOST_LINES` at most."""
+    query = select(EventRow).where(EventRow.beamline == beamline, EventRow.step.in_(steps))
+    query = query if since is None else query.where(EventRow.at >= since)
+    with reading(engine) as session:
+        rows = session.scalars(query.order_by(EventRow.id.desc()).limit(MOST_LINES))
+        found = [StepLine(row.run_key, row.at, row.step, row.what, row.detail) for row in rows]
+    return tuple(reversed(found))
