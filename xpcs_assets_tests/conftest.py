@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from pathlib import Path
 
 import pytest
 
+from xpcs_assets_tests import once
+
 
 def pytest_configure() -> None:
-    """Let children be ended by a signal, also where a shell had the tests ignore Ctrl-C.
+    """Have each process ready for thousands of tests, and its children ended by a signal.
 
-    Dagster has SIGTERM do what SIGINT does once a job runs in this process, and what is ignored is inherited.
+    Also where a shell had the tests ignore Ctrl-C: Dagster has SIGTERM do what SIGINT does once a job runs in this
+    process, and what is ignored is inherited.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    gc.disable()  # until all is collected: what is imported stays
+    once.compile_statements_once()
+    once.build_commands_once()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Begin to look for garbage."""
+    once.leave_what_was_collected_alone()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
