@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from xpcs_assets.average import asking
 from xpcs_assets.average.run_set import RunSet, find, ledger_key, record
 from xpcs_assets.cli import app
 from xpcs_assets.errors import NotFoundError, RefusedError
-from xpcs_assets.new_site import init
 from xpcs_assets.results.fit_file import fits_path, stored_fits
 from xpcs_assets.results.limits import Limits
 from xpcs_assets.testing import simulate as simulation
@@ -24,10 +24,10 @@ from xpcs_assets_tests.definitions.conftest import TO_G2, Pipeline, edit, open_p
 
 
 @pytest.fixture(scope="module")
-def repeats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pipeline, list[str]]]:
+def repeats(template_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Pipeline, list[str]]]:
     """A site with one q-map for all and three repeats on one scene, correlated."""
     home = tmp_path_factory.mktemp("site")
-    init(home / "site")
+    shutil.copytree(template_site, home / "site")
     made = simulation.make_scene
     options: dict[str, Any] = {"frames": 200, "shape": (48, 64), "n_dynamic": 4, "n_static": 12}
     with pytest.MonkeyPatch.context() as patch:

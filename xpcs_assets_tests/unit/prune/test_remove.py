@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -365,29 +366,31 @@ ledger that was being made again, a q-map whose number another got, the folder t
 for tests is not looked at: no site runs it."""
 
 
-def _deletes(node: ast.AST) -> bool:
-    if not isinstance(node, ast.Attribute):
-        return False
+def _deletes(node: ast.Attribute) -> bool:
     owner = node.value.id if isinstance(node.value, ast.Name) else ""
     return node.attr in {"unlink", "rmtree", "removedirs", "rmdir"} or (
         node.attr == "remove" and owner in {"os", "shutil", "place"}
     )
 
 
-def _nodes() -> Iterator[tuple[str, ast.AST]]:
-    """Everything in every file that a site runs."""
+@cache
+def _attributes() -> tuple[tuple[str, ast.Attribute], ...]:
+    """Every ``something.name`` in every file that a site runs."""
     root = Path(xpcs_assets.__file__).parent
+    found = []
     for file in root.rglob("*.py"):
         name = file.relative_to(root)
         if name.parts[0] != "testing":
-            yield from ((name.as_posix(), node) for node in ast.walk(ast.parse(file.read_text())))
+            nodes = ast.walk(ast.parse(file.read_text()))
+            found += [(name.as_posix(), node) for node in nodes if isinstance(node, ast.Attribute)]
+    return tuple(found)
 
 
 def test_nothing_else_in_the_package_deletes_files() -> None:
-    found = {file for file, node in _nodes() if _deletes(node)}
+    found = {file for file, node in _attributes() if _deletes(node)}
     assert STORAGE | FLIGHTS <= found <= STORAGE | FLIGHTS | OWN_OUTPUT
 
 
 def test_a_place_is_asked_to_remove_copies_in_one_function_and_flight_files_in_another() -> None:
-    callers = {file for file, node in _nodes() if isinstance(node, ast.Attribute) and node.attr == "remove"}
+    callers = {file for file, node in _attributes() if node.attr == "remove"}
     assert callers == {"prune/remove.py", "doctor/flights.py"}
