@@ -49,6 +49,7 @@ from xpcs_assets.cli_shared import (
     out,
     plain,
     tell_error,
+    watched,
 )
 from xpcs_assets.cli_summary import summary
 from xpcs_assets.cli_transfers import transfers
@@ -134,9 +135,10 @@ def init(
     site = make(home, title=title, told=ledger.append)
     out.print(f"site       {site.home}")
     out.print(f"ledger     {ledger[-1]}")
-    for name, settings in site.beamlines.items():
-        watched = site.folder(settings, settings.runs.source.watch)
-        out.print(f"beamline   {name}: watches {watched}, file {site.home / 'beamlines' / (name + '.yaml')}")
+    for name in site.beamlines:
+        out.print(
+            f"beamline   {name}: watches {watched(site, name)}, file {site.home / 'beamlines' / (name + '.yaml')}"
+        )
     out.print(f"next       xpcs-assets up --home {home}")
     _tell_broken(site.broken)
 
@@ -152,9 +154,8 @@ def up(home: HomeOption = None) -> None:
             out.print(f"Dagster    {services.address}")
             out.print(f"code       127.0.0.1:{services.code_port}")
             out.print(f"logs       {services.site.home / 'log'}")
-            for name, settings in services.site.beamlines.items():
-                root = services.site.folder(settings, settings.runs.source.watch)
-                out.print(f"watching   {root} for {name}")
+            for name in services.site.beamlines:
+                out.print(f"watching   {watched(services.site, name)} for {name}")
             _tell_broken(services.site.broken)
             out.print("Ctrl-C ends all of them.")
             while True:
@@ -431,7 +432,9 @@ def check(
         tell_error(f"the watched folder cannot be listed: {error}")
         raise typer.Exit(1) from error
     if not found:
-        out.print(f"nothing below {opened.source_root} matches {plain(opened.settings.runs.source.path)!r}")
+        out.print(
+            f"nothing below {watched(opened.site, opened.name)} matches {plain(opened.settings.runs.source.path)!r}"
+        )
     heading = [("run key", "path", "would be taken")] if found else []
     columns([*heading, *((item.key, plain(item.source), plain(item.reason) or "yes") for item in found)])
     raise typer.Exit(0 if found else 1)

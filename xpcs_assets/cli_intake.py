@@ -65,6 +65,7 @@ def parked(
 
 
 def _settle(opened: OpenBeamline, name: str, path: Path | None, dismiss: str) -> None:
+    from xpcs_assets.arrive.source import source_of
     from xpcs_assets.arrive.submit import submit
     from xpcs_assets.intake.parked import one_of, settle
 
@@ -74,6 +75,6 @@ def _settle(opened: OpenBeamline, name: str, path: Path | None, dismiss: str) ->
         return
     if one.is_export_control:
         raise RefusedError("export-controlled data are not taken", where=one.file_path, remedy="Dismiss it")
-    key = submit(opened, opened.source_root / (path or one.file_path)).key
+    key = submit(opened, source_of(opened).root / (path or one.file_path)).key
     settle(opened, name, f"submitted as {key}", getpass.getuser())
     out.print(key)

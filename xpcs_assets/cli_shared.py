@@ -47,6 +47,14 @@ def open_beamline(home: Path | None, beamline: str) -> OpenBeamline:
     return OpenBeamline(site, site.beamline(beamline))
 
 
+def watched(site: Site, name: str) -> str:
+    """Where the runs of a beamline come from, as people call it."""
+    from xpcs_assets.arrive.source import source_of
+    from xpcs_assets.beamline import OpenBeamline
+
+    return source_of(OpenBeamline(site, site.beamline(name))).where
+
+
 def columns(rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows under each other; nothing is cut, so that a key can be copied from any terminal."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -31,6 +31,8 @@ from xpcs_assets.units import Seconds, SizeBytes
 NAME_RULE = "a beamline's name has lower-case letters, digits and '-', such as aps-8-id-i"
 FOLDERS = ("posix", "globus")
 """The kinds of place that are a folder of this machine, with the run's files in it."""
+SOURCES = (*FOLDERS, "ssh")
+"""The kinds of place that runs may come from."""
 FILES = (*FOLDERS, "ssh", "s3")
 """The kinds of place that hold a run's files as they are, and no bundles."""
 COPY_IN = "copy_in_"
@@ -46,7 +48,8 @@ class CompleteWhen(Settings):
     marker: str = Field("", description="A file with this name says that the run is complete; then quiet is not waited")
     frames_recorded: bool = Field(
         default=False,
-        description="Wait until the raw file holds as many frames as the metadata (runs.frames_from) promise",
+        description="Wait until the raw file holds as many frames as the metadata (runs.frames_from) promise; "
+        "not with a place of kind ssh",
     )
     give_up_after: Seconds = Field(600.0, description="After this long without change it is shown as incomplete")
 
@@ -54,7 +57,9 @@ class CompleteWhen(Settings):
 class RunsFrom(Settings):
     """Where runs come from: a watched folder, or a run database."""
 
-    watch: str = Field("", description="The place whose folder is watched; left out with a run_database")
+    watch: str = Field(
+        "", description="The place that is watched, of kind posix, globus or ssh; left out with a run_database"
+    )
     path: str = Field("{run}/", description="Path of a run below it; ends in / when a run is a folder")
     run_database: RunDatabaseSettings | None = Field(None, description="Asked for runs instead of the watched folder")
     documents: str = Field(
@@ -254,7 +259,7 @@ class Beamline(Settings):
     @model_validator(mode="after")
     def _places_exist(self) -> Self:
         wanted: dict[str, tuple[str, ...]] = dict.fromkeys(self.retention, ())
-        wanted |= dict.fromkeys((self.runs.source.watch, self.pipeline.stage.to), FOLDERS)
+        wanted |= {self.runs.source.watch: SOURCES, self.pipeline.stage.to: FOLDERS}
         if self.pipeline.process is not None:
             wanted[self.pipeline.process.to] = FOLDERS
         archive = {self.pipeline.archive.to: ("tape",)} if self.pipeline.archive else {}
@@ -265,6 +270,7 @@ class Beamline(Settings):
             if kinds and self.places[name].kind not in kinds:
                 needed = " or ".join(kinds)
                 raise ValueError(f"place {name!r} is of kind {self.places[name].kind}; one of kind {needed} is needed")
+        self._check_source()
         fields = dict.fromkeys(FIELD.findall(self.runs.source.path), "x")
         self._check_return(fields)
         self._check_access()
@@ -278,6 +284,14 @@ class Beamline(Settings):
         except SettingsError as error:
             raise ValueError(str(error)) from error
         return self
+
+    def _check_source(self) -> None:
+        watch = self.runs.source.watch
+        if self.places[watch].kind == "ssh" and self.runs.source.complete_when.frames_recorded:
+            raise ValueError(
+                f"complete_when.frames_recorded: place {watch!r} is of kind ssh, where no file is opened before it is "
+                "staged; let quiet or a marker say when a run is complete"
+            )
 
     def _further_places(self) -> tuple[str, ...]:
         """The places of copies and results, each for one purpose alone."""

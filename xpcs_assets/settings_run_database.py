@@ -31,7 +31,7 @@ class RunDatabaseFields(Settings):
 class RunFolders(Settings):
     """Where a run's raw files lie."""
 
-    place: str = Field(description="A place of kind posix or globus")
+    place: str = Field(description="A place of kind posix, globus or ssh")
     path: str = Field("{number:06d}/", description="A run's folder in it (ends in /) or raw file, by its number")
 
     @field_validator("path")

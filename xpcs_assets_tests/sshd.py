@@ -104,6 +104,12 @@ def hang_up(commands: SshCommands) -> None:
     run_here([*commands.ssh, "-O", "exit", commands.address], limit_s=_START_S)
 
 
+def host_of(commands: SshCommands) -> dict[str, object]:
+    """What a site file says of a machine."""
+    where = {"address": commands.address, "port": commands.port, "user": commands.user}
+    return {**where, "key": commands.key, "known_hosts": commands.known_hosts}
+
+
 def with_a_wrong_host_key(commands: SshCommands, folder: Path) -> SshCommands:
     """The same host, of which another key is expected."""
     _make_key(folder / "other_key")

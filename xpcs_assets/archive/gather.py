@@ -12,11 +12,11 @@ from xpcs_assets.archive.archiving import Archivist
 from xpcs_assets.archive.bundle import RAW, GatheredPlan, member_bytes
 from xpcs_assets.archive.deposit import deposit_plans, file_chunks
 from xpcs_assets.archive.index import run_prefix
-from xpcs_assets.arrive.candidates import locate
+from xpcs_assets.arrive.candidates import fields_of
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import RunVersion
 from xpcs_assets.copies.pending import unarchived
-from xpcs_assets.errors import RefusedError, SettingsError, XpcsAssetsError
+from xpcs_assets.errors import RefusedError, XpcsAssetsError
 from xpcs_assets.settings import Bundling, Gather
 
 WAITS = "waits for others to be archived with"
@@ -216,11 +216,8 @@ def _alike(beamline: OpenBeamline, gather: Gather, found: Iterable[Waiting]) -> 
 
 def _values(beamline: OpenBeamline, gather: Gather, version: RunVersion) -> tuple[str, ...]:
     """What a run has for each word of ``gather.by``: a field of its path, or of its owner; empty when it has none."""
-    root = beamline.source_root
-    try:
-        fields = locate(beamline.settings, root, root / version.source).fields
-    except SettingsError:  # taken under another pattern: its owner still stands
-        fields = {}
+    # None where it was taken under another pattern: its owner still stands.
+    fields = fields_of(beamline.settings, version.source)
     return tuple(str(fields.get(name, version.owner.get(name, ""))) for name in gather.by)
 
 

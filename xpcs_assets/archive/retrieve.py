@@ -134,8 +134,8 @@ def restage(beamline: OpenBeamline, version: RunVersion) -> Staged:
     return Staged(done.bytes_moved, version.manifest.size_bytes, already_there, time.monotonic() - began_s)
 
 
-def source_is_gone(beamline: OpenBeamline, version: RunVersion, source: Path) -> bool:
-    """Whether files of an archived version are no longer in its folder at the source, by the place's own word.
+def source_is_gone(beamline: OpenBeamline, version: RunVersion, folder: Path) -> bool:
+    """Whether files of an archived version are no longer in their folder of the source, by the place's own word.
 
     Raises
     ------
@@ -146,12 +146,12 @@ def source_is_gone(beamline: OpenBeamline, version: RunVersion, source: Path) ->
         return False
     place = beamline.place(beamline.settings.runs.source.watch)
     for entry in version.manifest.files:
-        found = place.stat((source / entry.path).relative_to(beamline.source_root).as_posix())
+        found = place.stat((folder / entry.path).as_posix())
         if found.presence is Presence.UNKNOWN:
             raise CopyError(
                 f"whether the source still has {entry.path!r} is not known: {found.reason}",
-                where=source,
-                remedy=f"Mount it; or `xpcs-assets retrieve {beamline.name} {version.run_key}` takes other copies",
+                where=f"{place.name}:{folder}",
+                remedy=f"Bring it back; or `xpcs-assets retrieve {beamline.name} {version.run_key}` takes other copies",
             )
         if found.presence is Presence.NO:
             return True

@@ -48,11 +48,14 @@ def _look_into(beamline: OpenBeamline, taken: Taken) -> dict[str, str | int]:
     """What the raw file says of itself. A damaged one is a finding of the check ``raw_complete``, no error."""
     if not taken.raw:
         return {"raw_format": "none that is known"}
-    from xpcs_assets.arrive.candidates import locate
+    from xpcs_assets.arrive.candidates import candidate_at
+    from xpcs_assets.arrive.source import source_of
     from xpcs_assets.readers.recognise import open_raw
 
-    root = beamline.source_root
-    folder = locate(beamline.settings, root, root / taken.version.source).folder
+    source = source_of(beamline)
+    if not source.tree().is_near:
+        return {"raw_format": "looked into once it is staged"}
+    folder = candidate_at(beamline.settings, source.root, taken.version.source).folder
     try:
         with open_raw(folder / taken.raw[0]) as series:
             info = series.info

@@ -10,12 +10,12 @@ import fnmatch
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from xpcs_assets.arrive.tree import HERE, Entry, Tree
 from xpcs_assets.errors import SettingsError
 from xpcs_assets.runs.folders import MARKER
 from xpcs_assets.runs.key import run_key
@@ -58,7 +58,7 @@ class Candidate:
     reason: str = ""
 
 
-def find(beamline: Beamline, root: Path) -> Iterator[Candidate]:
+def find(beamline: Beamline, root: Path, tree: Tree = HERE) -> Iterator[Candidate]:
     """Walk the watched folder and yield every candidate, by name order.
 
     Raises
@@ -70,11 +70,11 @@ def find(beamline: Beamline, root: Path) -> Iterator[Candidate]:
     pattern = beamline.runs.source.path
     parts = _parts(pattern)
     folders, last = (parts, None) if pattern.endswith("/") else (parts[:-1], parts[-1])
-    for path, fields in _descend(root, folders, {}, top=True):
+    for path, fields in _descend(tree, root, folders, {}, top=True):
         if last is None:
             yield _candidate(beamline, root, path, path, fields)
             continue
-        for entry in _entries(path, top=path == root):
+        for entry in _entries(tree, path, top=path == root):
             match = _expression(last).fullmatch(entry.name)
             if match and entry.name != MARKER and entry.is_file(follow_symlinks=False):
                 named = fields | match.groupdict()
@@ -89,14 +89,29 @@ def locate(beamline: Beamline, root: Path, path: Path) -> Candidate:
     SettingsError
         The path is not below the watched folder, or its pattern does not match.
     """
-    pattern = beamline.runs.source.path
+    return candidate_at(beamline, root, below(root, path))
+
+
+def below(root: Path, path: Path) -> str:
+    """Where a path of this machine is below the watched folder; SettingsError when it is not."""
     try:
-        relative = path.resolve().relative_to(root.resolve())
+        return path.resolve().relative_to(root.resolve()).as_posix()
     except ValueError as error:
         raise SettingsError(
             "this path is not below the watched folder", where=path, remedy=f"Runs of this beamline lie below {root}"
         ) from error
-    names = relative.parts[: len(_parts(pattern))]
+
+
+def candidate_at(beamline: Beamline, root: Path, source: str) -> Candidate:
+    """The candidate that a path below the watched folder belongs to; nothing is looked at.
+
+    Raises
+    ------
+    SettingsError
+        The beamline's pattern does not match.
+    """
+    pattern = beamline.runs.source.path
+    names = PurePosixPath(source).parts[: len(_parts(pattern))]
     fields = fields_of(beamline, "/".join(names))
     if fields:
         run = root.joinpath(*names)
@@ -104,7 +119,7 @@ def locate(beamline: Beamline, root: Path, path: Path) -> Candidate:
         return _candidate(beamline, root, folder, run, fields)
     raise SettingsError(
         f"this path does not match the beamline's pattern {pattern!r}",
-        where=path,
+        where=root / source,
         remedy=f"`xpcs-assets check {beamline.beamline}` shows what matches",
     )
 
@@ -127,7 +142,7 @@ def _parts(pattern: str) -> list[str]:
     return pattern.strip("/").split("/")
 
 
-def files_of(beamline: Beamline, candidate: Candidate, root: Path) -> tuple[Seen, ...]:
+def files_of(beamline: Beamline, candidate: Candidate, root: Path, tree: Tree = HERE) -> tuple[Seen, ...]:
     """The files of a candidate, sorted by path, without ignored ones and the marker.
 
     Raises
@@ -140,13 +155,12 @@ def files_of(beamline: Beamline, candidate: Candidate, root: Path) -> tuple[Seen
     if settings.source.complete_when.marker:
         ignored.append(settings.source.complete_when.marker)
     run = root / candidate.source
-    names = _walk(candidate.folder) if run == candidate.folder else _companions(beamline, run)
+    names = _walk(tree, candidate.folder) if run == candidate.folder else _companions(tree, beamline, run)
     seen = []
     for name in sorted(names):
         if any(fnmatch.fnmatchcase(part, mask) for part in name.split("/") for mask in ignored):
             continue
-        status = (candidate.folder / name).lstat()
-        seen.append(Seen(name, status.st_size if stat.S_ISREG(status.st_mode) else -1, status.st_mtime_ns))
+        seen.append(Seen(name, *tree.measured(candidate.folder / name)))
     return tuple(seen)
 
 
@@ -156,12 +170,12 @@ def fingerprint(files: tuple[Seen, ...]) -> str:
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def unreadable(root: Path, beamline: Beamline) -> list[Path]:
+def unreadable(root: Path, beamline: Beamline, tree: Tree = HERE) -> list[Path]:
     """Folders on the pattern's way that cannot be listed."""
     found: list[Path] = []
     pattern = beamline.runs.source.path
     parts = _parts(pattern)
-    for _ in _descend(root, parts if pattern.endswith("/") else parts[:-1], {}, top=False, refused=found):
+    for _ in _descend(tree, root, parts if pattern.endswith("/") else parts[:-1], {}, top=False, refused=found):
         pass
     return found
 
@@ -184,24 +198,29 @@ def _candidate(beamline: Beamline, root: Path, folder: Path, run: Path, fields: 
 
 
 def _descend(
-    folder: Path, parts: list[str], fields: dict[str, str], *, top: bool, refused: list[Path] | None = None
+    tree: Tree,
+    folder: Path,
+    parts: list[str],
+    fields: dict[str, str],
+    *,
+    top: bool,
+    refused: list[Path] | None = None,
 ) -> Iterator[tuple[Path, dict[str, str]]]:
     if not parts:
-        if refused is not None and not os.access(folder, os.R_OK | os.X_OK):
+        if refused is not None and not tree.may_list(folder):
             refused.append(folder)
         yield folder, fields
         return
-    for entry in _entries(folder, top=top, refused=refused):
+    for entry in _entries(tree, folder, top=top, refused=refused):
         match = _expression(parts[0]).fullmatch(entry.name)
         if match and not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
-            below = folder / entry.name
-            yield from _descend(below, parts[1:], fields | match.groupdict(), top=False, refused=refused)
+            inner = folder / entry.name
+            yield from _descend(tree, inner, parts[1:], fields | match.groupdict(), top=False, refused=refused)
 
 
-def _entries(folder: Path, *, top: bool, refused: list[Path] | None = None) -> list[os.DirEntry[str]]:
+def _entries(tree: Tree, folder: Path, *, top: bool, refused: list[Path] | None = None) -> list[Entry]:
     try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
+        return sorted(tree.entries(folder), key=lambda entry: entry.name)
     except OSError:
         if top:
             raise
@@ -210,19 +229,17 @@ def _entries(folder: Path, *, top: bool, refused: list[Path] | None = None) -> l
         return []
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from (f"{entry.name}/{name}" for name in _walk(folder / entry.name))
-            else:
-                yield entry.name
+def _walk(tree: Tree, folder: Path) -> Iterator[str]:
+    for entry in tree.entries(folder):
+        if entry.is_dir(follow_symlinks=False):
+            yield from (f"{entry.name}/{name}" for name in _walk(tree, folder / entry.name))
+        else:
+            yield entry.name
 
 
-def _companions(beamline: Beamline, raw: Path) -> Iterator[str]:
+def _companions(tree: Tree, beamline: Beamline, raw: Path) -> Iterator[str]:
     raw_name = _expression(beamline.runs.source.path.split("/")[-1])
-    with os.scandir(raw.parent) as entries:
-        names = [entry.name for entry in entries if not entry.is_dir()]
+    names = [entry.name for entry in tree.entries(raw.parent) if not entry.is_dir()]
     stems = {Path(name).stem for name in names if raw_name.fullmatch(name)}
     for name in names:
         if name == raw.name or (not raw_name.fullmatch(name) and _owner(name, stems) == raw.stem):

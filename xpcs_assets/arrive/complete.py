@@ -1,4 +1,7 @@
-"""Is a run complete? Why not, in words. Looks at names, sizes and HDF5 headers, never at the data."""
+"""Is a run complete? Why not, in words. Looks at names, sizes and HDF5 headers, never at the data.
+
+Of files on another machine only names and sizes are known: what is in them is judged once they are staged.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +9,46 @@ import fnmatch
 from pathlib import Path
 
 from xpcs_assets.arrive.candidates import Candidate, Seen
+from xpcs_assets.arrive.tree import HERE, Tree
 from xpcs_assets.errors import InputError
 from xpcs_assets.settings import Beamline
 
 
-def why_not(beamline: Beamline, candidate: Candidate, files: tuple[Seen, ...]) -> str:
+def why_not(beamline: Beamline, candidate: Candidate, files: tuple[Seen, ...], tree: Tree = HERE) -> str:
     """The reason why a run that has stopped changing is not complete; empty when it is.
 
     A run is complete when it has a raw file (any file, where nothing is analysed) and everything the beamline file
     expects, no file is empty or special, every HDF5 file opens and none is being written, and, where configured, the
     raw file holds as many frames as the metadata promise.
     """
-    for look in (_special, _names, _sizes, _hdf5, _frames):
+    looks = (_special, _names, _sizes, _hdf5, _frames)
+    for look in looks if tree.is_near else looks[:3]:
         reason = look(beamline, candidate, files)
         if reason:
             return reason
     return ""
 
 
-def has_marker(beamline: Beamline, candidate: Candidate) -> bool:
+def has_marker(beamline: Beamline, candidate: Candidate, tree: Tree = HERE) -> bool:
     """Tell whether the marker file that the beamline file names lies in the run's folder."""
     marker = beamline.runs.source.complete_when.marker
-    return bool(marker) and (candidate.folder / marker).exists()
+    return bool(marker) and tree.exists(candidate.folder / marker)
 
 
-def raw_files(folder: Path, files: tuple[Seen, ...]) -> list[str]:
+def raw_files(folder: Path, files: tuple[Seen, ...], tree: Tree = HERE) -> list[str]:
     """The raw files among a run's files in ``folder``: by name, and by content where several have a raw file's name."""
     from xpcs_assets.readers.companions import raw_among
+
+    named = _raw_names(files)
+    if not tree.is_near:
+        return named
+    return [path.relative_to(folder).as_posix() for path in raw_among([folder / path for path in named])]
+
+
+def _raw_names(files: tuple[Seen, ...]) -> list[str]:
     from xpcs_assets.readers.recognise import is_raw_name
 
-    named = [folder / item.path for item in files if is_raw_name(Path(item.path).name)]
-    return [path.relative_to(folder).as_posix() for path in raw_among(named)]
+    return [item.path for item in files if is_raw_name(Path(item.path).name)]
 
 
 def _special(_: Beamline, candidate: Candidate, files: tuple[Seen, ...]) -> str:
@@ -44,9 +56,9 @@ def _special(_: Beamline, candidate: Candidate, files: tuple[Seen, ...]) -> str:
     return f"{odd[0]!r} is a link or no ordinary file: put the file itself into the run's folder" if odd else ""
 
 
-def _names(beamline: Beamline, candidate: Candidate, files: tuple[Seen, ...]) -> str:
+def _names(beamline: Beamline, _: Candidate, files: tuple[Seen, ...]) -> str:
     is_analysed = beamline.pipeline.correlate is not None or beamline.runs.source.complete_when.frames_recorded
-    if is_analysed and not raw_files(candidate.folder, files):
+    if is_analysed and not _raw_names(files):
         return "no raw file is there yet"
     names = [Path(item.path).name for item in files]
     missing = [mask for mask in beamline.runs.expect if not fnmatch.filter(names, mask)]

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from xpcs_assets.arrive.candidates import Candidate, find
+from xpcs_assets.arrive.source import Source, source_of
 from xpcs_assets.arrive.submit import Look, Match, hand_in, look_through
+from xpcs_assets.arrive.tree import Tree
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.errors import NotFoundError, SettingsError
+from xpcs_assets.errors import NotFoundError
 from xpcs_assets.runs.selection import Selection
 from xpcs_assets.settings import FIELD
 
@@ -54,11 +56,13 @@ def crawl(beamline: OpenBeamline, selection: Selection, below: Path | None = Non
     SettingsError
         It is not below the watched folder, or the paths have no such field.
     """
-    inside = _inside(beamline, below)
+    source = source_of(beamline)
+    tree = source.tree()
+    inside = _inside(source, tree, below)
     selection.refuse_unknown(FIELD.findall(beamline.settings.runs.source.path), beamline.name)
     found: dict[str, list[Match]] = {"new": [], "known": [], "invalid": []}
-    candidates = (one for one in find(beamline.settings, beamline.source_root) if _is_below(one, inside))
-    for candidate, look in look_through(beamline, selection.among(candidates, _told)):
+    candidates = (one for one in find(beamline.settings, source.root, tree) if _is_below(one, inside))
+    for candidate, look in look_through(beamline, selection.among(candidates, _told), tree):
         kind, reason = _take(beamline, candidate, look, dry_run=dry_run)
         found[kind].append(Match(candidate.source, candidate.key, reason))
     return Crawled(*(tuple(found[kind]) for kind in ("new", "known", "invalid")))
@@ -75,18 +79,12 @@ def _take(beamline: OpenBeamline, candidate: Candidate, look: Look, *, dry_run: 
     return "new", ""
 
 
-def _inside(beamline: OpenBeamline, below: Path | None) -> PurePosixPath:
+def _inside(source: Source, tree: Tree, below: Path | None) -> PurePosixPath:
     if below is None:
         return PurePosixPath()
-    root = beamline.source_root
-    if not below.exists():
-        raise NotFoundError("there is no such folder", where=below, remedy=f"Name one below {root}")
-    try:
-        return PurePosixPath(below.resolve().relative_to(root.resolve()))
-    except ValueError as error:
-        raise SettingsError(
-            "this folder is not below the watched one", where=below, remedy=f"Runs of this beamline lie below {root}"
-        ) from error
+    if not tree.exists(source.named(below)):
+        raise NotFoundError("there is no such folder", where=below, remedy=f"Name one below {source.where}")
+    return PurePosixPath(source.relative(below))
 
 
 def _is_below(candidate: Candidate, folder: PurePosixPath) -> bool:

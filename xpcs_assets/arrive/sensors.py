@@ -14,6 +14,7 @@ from dagster import (
     sensor,
 )
 
+from xpcs_assets.arrive.source import source_of
 from xpcs_assets.arrive.watch import ASKED_AFTER_FAILURE, Ready, Watch
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, PRIORITY_TAG, runs_of_partition, was_requested
 from xpcs_assets.orchestrate.bindings import Bound
@@ -33,7 +34,7 @@ def build(bound: Bound, job_name: str) -> list[SensorDefinition]:
         job_name=job_name,
         minimum_interval_seconds=1,
         default_status=DefaultSensorStatus.RUNNING,
-        description=f"Runs that are complete in {bound.beamline.source_root}",
+        description=f"Runs that are complete in {source_of(bound.beamline).where}",
     )
     def arrivals(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         if (pause := bound.beamline.ledger.paused(bound.beamline.name)) is not None:
@@ -66,7 +67,7 @@ def _stay(watch: Watch) -> tuple[list[Ready], list[str]]:
     started_s = time.monotonic()
     while True:
         ready = watch.look(limit=REQUESTS_PER_TICK)
-        if ready or time.monotonic() - started_s > STAY_S:
+        if ready or not watch.is_near or time.monotonic() - started_s > STAY_S:
             return ready, [f"cannot list {folder}" for folder in watch.refused_folders()]
         time.sleep(LOOK_EVERY_S)
 

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from xpcs_assets.arrive.candidates import Candidate, Seen, files_of, find, fingerprint, locate
+from xpcs_assets.arrive.candidates import Candidate, Seen, candidate_at, files_of, find, fingerprint
 from xpcs_assets.arrive.complete import why_not
+from xpcs_assets.arrive.source import source_of
+from xpcs_assets.arrive.tree import Tree
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.arrivals import taken_by_another
 from xpcs_assets.copies.ledger import Arrival, ArrivalState
@@ -37,11 +39,12 @@ def submit(beamline: OpenBeamline, path: Path, *, as_is: bool = False, dry_run: 
     RefusedError
         It is refused by name, or not complete; ``as_is`` takes an incomplete one as it is.
     """
-    root = beamline.source_root
-    if not path.exists():
+    source = source_of(beamline)
+    tree = source.tree()
+    if not tree.exists(source.named(path)):
         raise NotFoundError("there is no such run", where=path, remedy="Give the path of a run's folder or file")
-    candidate = locate(beamline.settings, root, path)
-    look = look_at(beamline, candidate)
+    candidate = candidate_at(beamline.settings, source.root, source.relative(path))
+    look = look_at(beamline, candidate, tree)
     reason = "" if as_is and look.files else look.reason
     if reason:
         raise RefusedError(reason, where=path, remedy="Complete it; or --as-is keeps it as it is, if it can be named")
@@ -93,15 +96,22 @@ def matches(beamline: OpenBeamline, limit: int) -> list[Match]:
     OSError
         The watched folder cannot be listed.
     """
-    candidates = itertools.islice(find(beamline.settings, beamline.source_root), limit)
-    return [Match(one.source, one.key, look.reason) for one, look in look_through(beamline, candidates)]
+    source = source_of(beamline)
+    tree = source.tree()
+    candidates = itertools.islice(find(beamline.settings, source.root, tree), limit)
+    return [Match(one.source, one.key, look.reason) for one, look in look_through(beamline, candidates, tree)]
 
 
-def look_through(beamline: OpenBeamline, candidates: Iterable[Candidate]) -> Iterator[tuple[Candidate, Look]]:
+def look_through(
+    beamline: OpenBeamline, candidates: Iterable[Candidate], tree: Tree
+) -> Iterator[tuple[Candidate, Look]]:
     """Look at candidates one after the other; of two with one key only the one that has it already would be taken."""
     owners: dict[str, str] = {}
+    if not tree.is_near:
+        candidates = list(candidates)
+        tree.expect(one.folder for one in candidates)
     for candidate in candidates:
-        look = look_at(beamline, candidate)
+        look = look_at(beamline, candidate, tree)
         owner = owners.setdefault(candidate.key, look.known.source if look.known else candidate.source)
         if owner != candidate.source:
             look = Look((), f"its key {candidate.key!r} is that of {owner}", look.known)
@@ -138,13 +148,14 @@ class Look:
         return known is not None and known.state is ArrivalState.TAKEN and known.fingerprint == self.fingerprint
 
 
-def look_at(beamline: OpenBeamline, candidate: Candidate) -> Look:
-    """Look at a candidate's files now."""
+def look_at(beamline: OpenBeamline, candidate: Candidate, tree: Tree) -> Look:
+    """Look at a candidate's files as a tree of the beamline's source has them."""
     known = beamline.ledger.arrival(beamline.name, candidate.key)
     if candidate.reason:
         return Look((), candidate.reason, known)
     try:
-        files = files_of(beamline.settings, candidate, beamline.source_root)
+        files = files_of(beamline.settings, candidate, source_of(beamline).root, tree)
     except OSError as error:
         return Look((), f"cannot be read: {error.strerror}", known)
-    return Look(files, why_not(beamline.settings, candidate, files) if files else "no file of a run is there", known)
+    reason = why_not(beamline.settings, candidate, files, tree) if files else "no file of a run is there"
+    return Look(files, reason, known)

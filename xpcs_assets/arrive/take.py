@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xpcs_assets.arrive.candidates import Candidate, Seen, files_of, fingerprint, locate
+from xpcs_assets.arrive.candidates import Candidate, Seen, candidate_at, files_of, fingerprint
+from xpcs_assets.arrive.source import Source, source_of
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.errors import ChangedWhileReadingError, CopyError, NotFoundError
-from xpcs_assets.stage.copy import take_manifest
 
 if TYPE_CHECKING:
     from xpcs_assets.copies.ledger import RunVersion
@@ -53,24 +52,24 @@ def take(beamline: OpenBeamline, key: str) -> Taken:
     arrival = ledger.arrival(beamline.name, key)
     if arrival is None:
         raise NotFoundError("no such run was seen", where=f"{beamline.name}/{key}", remedy="Submit its path")
-    root = beamline.source_root
+    source = source_of(beamline)
     try:
-        return _take(beamline, locate(beamline.settings, root, root / arrival.source))
+        return _take(beamline, source, candidate_at(beamline.settings, source.root, arrival.source))
     except (CopyError, NotFoundError) as error:
         if arrival.state is not ArrivalState.TAKEN:
             ledger.retake(beamline.name, key, str(error))
         raise
 
 
-def _take(beamline: OpenBeamline, candidate: Candidate) -> Taken:
+def _take(beamline: OpenBeamline, source: Source, candidate: Candidate) -> Taken:
     from xpcs_assets.arrive.complete import raw_files
     from xpcs_assets.copies.ledger import ArrivalState, Evidence
 
-    ledger, root, key = beamline.ledger, beamline.source_root, candidate.key
-    before = _listed(beamline, candidate, root)
+    ledger, key = beamline.ledger, candidate.key
+    before = _listed(beamline, source, candidate)
     also = beamline.settings.pipeline.stage.also_hash
-    manifest = take_manifest(key, candidate.folder, [item.path for item in before], also)
-    after = _listed(beamline, candidate, root)
+    manifest = source.manifest(candidate, [item.path for item in before], also)
+    after = _listed(beamline, source, candidate)
     if before != after:
         raise ChangedWhileReadingError(
             "the run's files changed while they were read",
@@ -85,7 +84,7 @@ def _take(beamline: OpenBeamline, candidate: Candidate) -> Taken:
         key,
         version.version,
         place=place.name,
-        path=str(candidate.folder.relative_to(root)),
+        path=str(candidate.folder.relative_to(source.root)),
         failure_domain=place.failure_domain,
         evidence=Evidence.READ_BACK,
     )
@@ -94,14 +93,15 @@ def _take(beamline: OpenBeamline, candidate: Candidate) -> Taken:
     )
     is_new = version.version not in known
     ledger.note(beamline.name, key, "raw_file", f"version {version.version} {'taken' if is_new else 'seen again'}")
-    return Taken(version, is_new, tuple(raw_files(candidate.folder, after)))
+    return Taken(version, is_new, tuple(raw_files(candidate.folder, after, source.tree())))
 
 
-def _listed(beamline: OpenBeamline, candidate: Candidate, root: Path) -> tuple[Seen, ...]:
+def _listed(beamline: OpenBeamline, source: Source, candidate: Candidate) -> tuple[Seen, ...]:
+    tree = source.tree()
     try:
-        files = files_of(beamline.settings, candidate, root)
+        files = files_of(beamline.settings, candidate, source.root, tree)
     except FileNotFoundError as error:
-        if candidate.folder.exists():
+        if tree.exists(candidate.folder):
             raise ChangedWhileReadingError(
                 f"{error.filename} vanished while the run was read",
                 where=candidate.folder,

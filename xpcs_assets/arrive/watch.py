@@ -14,10 +14,12 @@ from dataclasses import dataclass, replace
 
 from xpcs_assets.arrive.candidates import Candidate, Seen, files_of, find, fingerprint, key_of_refused, unreadable
 from xpcs_assets.arrive.complete import has_marker, why_not
+from xpcs_assets.arrive.source import source_of
 from xpcs_assets.arrive.still import Stillness
+from xpcs_assets.arrive.tree import HERE, Tree
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Arrival, ArrivalState
-from xpcs_assets.errors import CopyError, RefusedError
+from xpcs_assets.errors import RefusedError
 
 NEWEST = 20
 SLICE = 50
@@ -25,19 +27,6 @@ REQUEST_STANDS_S = 120.0
 ATTEMPTS = 3
 ASKED = "complete; asked to be taken"
 ASKED_AFTER_FAILURE = "the Dagster run that was to take it failed"
-
-
-def refuse_other_disk(beamline: OpenBeamline) -> None:
-    """Refuse to look where another disk lies than the one that should be there.
-
-    Raises
-    ------
-    CopyError
-        It is another, or cannot be told: what it lacks is not gone, and what it holds is not taken.
-    """
-    if reason := beamline.place(beamline.settings.runs.source.watch).why_unavailable():
-        remedy = f"`xpcs-assets place {beamline.name}` shows what is expected there"
-        raise CopyError(f"the watched folder is unavailable: {reason}", where=beamline.source_root, remedy=remedy)
 
 
 @dataclass(frozen=True)
@@ -64,6 +53,8 @@ class Watch:
 
     def __init__(self, beamline: OpenBeamline, clock: Callable[[], float] = time.monotonic) -> None:
         self._beamline = beamline
+        self._source = source_of(beamline)
+        self._tree: Tree = HERE
         self._clock = clock
         self._still = Stillness(clock)
         self._asked: dict[str, tuple[str, float]] = {}
@@ -81,10 +72,13 @@ class Watch:
         CopyError
             It is not the disk that should be there: what it lacks is not gone, and what it holds is not taken.
         """
-        refuse_other_disk(self._beamline)
+        self._source.refuse_unavailable()
+        self._tree = self._source.tree()
         ready = self._submitted(limit)
         candidates = self._candidates()
-        for key in self._worth_a_look(list(candidates)):
+        worth_a_look = self._worth_a_look(list(candidates))
+        self._tree.expect(candidates[key].folder for key in worth_a_look)
+        for key in worth_a_look:
             if len(ready) >= limit:
                 break
             found = self._judge(candidates[key])
@@ -92,14 +86,19 @@ class Watch:
                 ready.append(found)
         return ready
 
+    @property
+    def is_near(self) -> bool:
+        """Whether looking again costs next to nothing."""
+        return self._tree.is_near
+
     def refused_folders(self) -> list[str]:
-        """Folders below the watched one that cannot be listed."""
-        return [str(path) for path in unreadable(self._beamline.source_root, self._beamline.settings)]
+        """Folders below the watched one that cannot be listed, as seen in the last look."""
+        return [str(path) for path in unreadable(self._source.root, self._beamline.settings, self._tree)]
 
     def _candidates(self) -> dict[str, Candidate]:
         """What lies in the folder, by key. Of two paths with one key only the first counts, or the one known by it."""
         found: dict[str, Candidate] = {}
-        for item in find(self._beamline.settings, self._beamline.source_root):
+        for item in find(self._beamline.settings, self._source.root, self._tree):
             first = found.setdefault(item.key, item)
             if first is item:
                 continue
@@ -133,7 +132,7 @@ class Watch:
             self._note(candidate, "", ArrivalState.REFUSED, candidate.reason)
             return None
         try:
-            files = files_of(self._beamline.settings, candidate, self._beamline.source_root)
+            files = files_of(self._beamline.settings, candidate, self._source.root, self._tree)
         except FileNotFoundError:
             self._still.forget(candidate.key)  # it vanished between listing and reading; it may come back
             return None
@@ -145,14 +144,14 @@ class Watch:
             return None
         still_for_s = self._still.for_s(candidate.key, seen)
         when = self._beamline.settings.runs.source.complete_when
-        if still_for_s < when.quiet and not has_marker(self._beamline.settings, candidate):
+        if still_for_s < when.quiet and not has_marker(self._beamline.settings, candidate, self._tree):
             return None
         return self._complete(candidate, files, seen, still_for_s)
 
     def _complete(self, candidate: Candidate, files: tuple[Seen, ...], seen: str, still_for_s: float) -> Ready | None:
         when = self._beamline.settings.runs.source.complete_when
-        reason = why_not(self._beamline.settings, candidate, files)
-        if not reason and when.marker and not has_marker(self._beamline.settings, candidate):
+        reason = why_not(self._beamline.settings, candidate, files, self._tree)
+        if not reason and when.marker and not has_marker(self._beamline.settings, candidate, self._tree):
             reason = f"the marker {when.marker!r} is not there yet"
         if reason:
             late = still_for_s >= when.give_up_after

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from xpcs_assets.arrive.candidates import find
+from xpcs_assets.arrive.source import source_of
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.delivery import outbox_of, reach_of
 from xpcs_assets.catalog.documents import derived_pid, raw_pid
@@ -18,7 +19,7 @@ from xpcs_assets.catalog.tables import RecordRow
 from xpcs_assets.copies.database import reading
 from xpcs_assets.copies.ledger import CopyState, FindingKind, Result
 from xpcs_assets.copies.standing import newest_results, standing, versions_known
-from xpcs_assets.errors import InputError, ResultError
+from xpcs_assets.errors import CopyError, InputError, ResultError
 
 SETTLES_S = 3600.0
 """So long a run or a result may be on its way before anything about it is odd, s."""
@@ -45,13 +46,13 @@ def compare_runs(beamline: OpenBeamline) -> str:
 
 def _compare_source(beamline: OpenBeamline) -> str:
     """Runs that lie at the source and were never taken."""
-    place = beamline.settings.runs.source.watch
+    place, source = beamline.settings.runs.source.watch, source_of(beamline)
     if reason := beamline.place(place).why_unavailable():
         return reason
     taken = {run_key for run_key, _ in versions_known(beamline.engine, beamline.name)}
     when = beamline.settings.runs.source.complete_when
     try:
-        for candidate in find(beamline.settings, beamline.source_root):
+        for candidate in find(beamline.settings, source.root, source.tree()):
             if candidate.reason or candidate.key in taken:
                 continue
             arrival = beamline.ledger.arrival(beamline.name, candidate.key)
@@ -67,6 +68,8 @@ def _compare_source(beamline: OpenBeamline) -> str:
             )
     except OSError as error:
         return f"the watched folder cannot be listed: {error.strerror}"
+    except CopyError as error:
+        return error.what
     return ""
 
 

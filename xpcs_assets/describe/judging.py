@@ -70,16 +70,22 @@ def note(beamline: OpenBeamline, key: str, check: str, quality: Quality) -> None
 
 
 def _folder(beamline: OpenBeamline, version: RunVersion) -> Path:
-    from xpcs_assets.arrive.candidates import locate
+    from xpcs_assets.arrive.candidates import candidate_at
+    from xpcs_assets.arrive.source import source_of
 
     staged = beamline.staged(version)
     if staged.manifest.exists():
         return staged.raw
-    root = beamline.source_root
-    if not (root / version.source).exists():
+    source = source_of(beamline)
+    if not source.tree().is_near:
+        remedy = f"Materialise staged_copy, or `xpcs-assets retrieve {beamline.name} {version.run_key}`"
+        raise NotFoundError(
+            "the raw data are not staged, and are not opened elsewhere", where=staged.path, remedy=remedy
+        )
+    if not (source.root / version.source).exists():
         remedy = f"`xpcs-assets retrieve {beamline.name} {version.run_key}` brings them back"
         raise NotFoundError("the raw data are neither staged nor at the source", where=staged.path, remedy=remedy)
-    return locate(beamline.settings, root, root / version.source).folder
+    return candidate_at(beamline.settings, source.root, version.source).folder
 
 
 def _metadata(beamline: OpenBeamline, version: RunVersion) -> Path | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xpcs_assets.arrive.source import source_of
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.facts import SCAN
@@ -138,7 +139,7 @@ def _understood(message: Any) -> tuple[list[str], bool]:
 
 def _submitted(beamline: OpenBeamline, path: str) -> Said:
     try:
-        done = submit(beamline, beamline.source_root / path)
+        done = submit(beamline, source_of(beamline).root / path)
     except (RefusedError, NotFoundError, SettingsError) as error:
         return _kept(beamline, path, error)
     return Said(path, done.key, done.known)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from xpcs_assets.commands import SshCommands
-from xpcs_assets.errors import ConflictingBytesError, CopyError
+from xpcs_assets.errors import ChangedWhileReadingError, ConflictingBytesError, CopyError
 from xpcs_assets.places.files import ONLY_SHA256, Written, refuse_wrong_source
 from xpcs_assets.places.hashing import KINDS, Hasher
 from xpcs_assets.places.marker import UNMARKED, why_unknown
@@ -19,7 +19,7 @@ from xpcs_assets.places.place import Listing, Presence, RemovalPermit, Stat, Usa
 from xpcs_assets.places.pouring import Digests
 from xpcs_assets.places.reading import Hashed, Signature
 from xpcs_assets.places.ssh_far_files import DIGESTS
-from xpcs_assets.places.ssh_session import session
+from xpcs_assets.places.ssh_session import PATIENCE_S, session
 from xpcs_assets.places.ssh_wire import OutOfReachError, Session, request_of, told_marker
 from xpcs_assets.runs.folders import ASIDE_FOLDER, MARKER
 from xpcs_assets.runs.manifest import check_relative
@@ -103,7 +103,7 @@ class SshPlace:
         Raises
         ------
         NotFoundError, CopyError
-            It is not there, no regular file, cannot be read or changed while it was read.
+            It is not there, no regular file, cannot be read; ChangedWhileReadingError if it changed meanwhile.
         SettingsError
             The library that makes one of the digests is not installed.
         """
@@ -120,7 +120,7 @@ class SshPlace:
                         hasher.update(data)
             sums = {"sha256": hasher.sha256, **hasher.also}
         if found["changed"]:
-            raise CopyError(
+            raise ChangedWhileReadingError(
                 "it changed while it was read", where=self._path(path), remedy="Read it again when nobody writes it"
             )
         return Hashed(sums["sha256"], {kind: sums[kind] for kind in wanted}, Signature(*found["signature"]))
@@ -229,16 +229,25 @@ class SshPlace:
         )
         return Listing(Presence.YES, files, others)
 
-    def request(self, do: str, path: str = "", permit: RemovalPermit | None = None, **facts: Any) -> dict[str, Any]:
+    def request(
+        self,
+        do: str,
+        path: str = "",
+        permit: RemovalPermit | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
+        **facts: Any,
+    ) -> dict[str, Any]:
         """The answer to a request to the far side that has one; see ``ssh_far.Far`` for what may be asked."""
-        with self._asked(do, path, **facts) as asked:
+        with self._asked(do, path, patience_s=patience_s, **facts) as asked:
             return self._answer(asked, permit, path)
 
     @contextmanager
-    def _asked(self, do: str, path: str = "", **facts: Any) -> Iterator[Session]:
+    def _asked(self, do: str, path: str = "", *, patience_s: float = PATIENCE_S, **facts: Any) -> Iterator[Session]:
         """A request under way; CopyError where the machine or the root cannot be reached."""
+        request = request_of(self.root, do, path=path, **facts)
         try:
-            with session(self.commands, request_of(self.root, do, path=path, **facts), self._path(path)) as asked:
+            with session(self.commands, request, self._path(path), patience_s) as asked:
                 yield asked
         except OutOfReachError as error:
             raise self.unavailable(error.what) from error

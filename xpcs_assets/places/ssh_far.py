@@ -16,6 +16,7 @@ import os
 import select
 import stat
 import sys
+import time
 from contextlib import suppress
 
 from xpcs_assets.places.ssh_far_files import (
@@ -34,6 +35,7 @@ from xpcs_assets.places.ssh_far_files import (
     open_below,
     open_regular,
     signature_of,
+    tell_folder,
 )
 
 TYPE_CHECKING = False  # the module typing takes longer to load than the rest
@@ -181,6 +183,15 @@ class Far:
 
     def _is_partial(self, name: bytes) -> bool:
         return name.startswith(b".") and name.endswith(self.suffix)
+
+    def folders(self) -> None:
+        """What lies in folders, each name with what it is, and in those below them down to a depth; -1: in all."""
+        self.refuse_unless("available")
+        until_s = time.monotonic() + float(self.text("limit_s"))
+        told = {}  # type: dict[str, Any]
+        for path in list(self.request["paths"]):
+            tell_folder((self.root, _split(path)), int(self.text("depth")), until_s, self.wire, told)
+        self.wire.say(folders=told)
 
     # ---- what changes something --------------------------------------------------------------------------------------
 

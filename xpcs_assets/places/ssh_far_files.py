@@ -178,6 +178,49 @@ def names_in(folder: int) -> "list[bytes]":
     return sorted(os.fsencode(name) for name in os.listdir(folder))
 
 
+def tell_folder(
+    below: "tuple[int, list[bytes]]", depth: int, until_s: float, wire: Wire, told: "dict[str, Any]"
+) -> None:
+    """Tell what lies in a folder ``below`` an open one, and in those in it down to a depth; -1: in all of them."""
+    root, parts = below
+    path = b"/".join(parts).decode("utf-8", "surrogateescape")
+    try:
+        folder = open_below(root, parts)
+    except ToldError:
+        told[path] = {"errno": errno.ELOOP, "strerror": os.strerror(errno.ELOOP)}
+        return
+    except OSError as error:
+        told[path] = {"errno": error.errno, "strerror": error.strerror}
+        return
+    found = []  # type: list[tuple[str, str, list[int]]]
+    try:
+        for name in names_in(folder):
+            wire.beat()
+            if time.monotonic() > until_s:
+                raise ToldError("CopyError", "to list it takes too long", "Watch a folder with fewer files in it")
+            with suppress(FileNotFoundError):  # another has taken it away since
+                found.append((name.decode("utf-8", "surrogateescape"), *_what_is(name, folder)))
+    finally:
+        os.close(folder)
+    told[path] = {"entries": found}
+    for text, what, _ in found:
+        if what == "folder" and depth and (depth < 0 or not text.startswith(".")):
+            inner = [*parts, name_of(text)]
+            tell_folder((root, inner), depth - 1 if depth > 0 else depth, until_s, wire, told)
+
+
+def _what_is(name: bytes, folder: int) -> "tuple[str, list[int]]":
+    """What a name in an open folder is: of a file, a folder, a locked one, a door (a link to a folder), or other."""
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    what = "file" if stat.S_ISREG(found.st_mode) else "other"
+    if stat.S_ISDIR(found.st_mode):
+        what = "folder" if os.access(name, os.R_OK | os.X_OK, dir_fd=folder) else "locked"
+    elif stat.S_ISLNK(found.st_mode):
+        with suppress(OSError):
+            what = "door" if stat.S_ISDIR(os.stat(name, dir_fd=folder).st_mode) else what
+    return what, signature_of(found)
+
+
 def exists(name: bytes, folder: int) -> bool:
     """Whether anything has this name in an open folder."""
     try:

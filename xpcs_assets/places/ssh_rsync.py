@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from xpcs_assets.commands import SSH_FAILED, Answer, SshCommands, in_a_line, run_here
@@ -19,16 +21,19 @@ from xpcs_assets.errors import (
     NoRoomError,
     NotFoundError,
     NotVerifiedError,
+    SourceDiffersError,
     UnreachableError,
 )
 from xpcs_assets.places.folders import open_below, open_folder
-from xpcs_assets.places.moving import move_file
-from xpcs_assets.places.reading import hash_file, open_regular, told_as_copy_error
+from xpcs_assets.places.place import Presence
+from xpcs_assets.places.posix import PosixPlace
+from xpcs_assets.places.reading import open_inside, told_as_copy_error
 from xpcs_assets.places.ssh import SshPlace
-from xpcs_assets.places.syscalls import SYSCALLS
 from xpcs_assets.runs.folders import ARRIVING_FOLDER
 from xpcs_assets.runs.manifest import FileEntry, check_relative
 
+RSYNC_LIMIT_S = 12 * 3600.0
+"""How long one rsync may take; what it has brought till then is not sent again."""
 _SILENT_S = 300
 _OPTIONS = (
     "--times",
@@ -93,56 +98,102 @@ def push(place: SshPlace, source_folder: Path, entries: Sequence[FileEntry], tar
     return moved
 
 
-def pull(place: SshPlace, source_folder: str, entries: Sequence[FileEntry], target_folder: Path, limit_s: float) -> int:
-    """Copy files below a folder of the place to a local folder, which may be new; the counterpart of :func:`push`.
+def pull(
+    place: SshPlace,
+    source_folder: str,
+    entries: Sequence[FileEntry],
+    target: PosixPlace,
+    target_folder: str,
+    limit_s: float,
+) -> int:
+    """Copy files below a folder of the place to a folder of a place of this machine; the counterpart of :func:`push`.
 
-    All of ``entries`` are there then, read back from the disk here with the right sha256. Parameters, what is returned
-    and what is raised are those of :func:`push`.
+    All of ``entries`` are there then, read back from the disk here with the digests of the list. A file that is wrong
+    lets the others have their names. Parameters, what is returned and what is raised are those of :func:`push`.
+
+    Raises
+    ------
+    SourceDiffersError
+        A file is not any more what the list says of it; nothing of it was kept under its name.
     """
     check_relative(source_folder)
     if reason := place.why_unavailable():
         raise place.unavailable(reason)
-    with told_as_copy_error(target_folder), open_folder(target_folder, SYSCALLS, make=True) as root:
-        left = [entry for entry in entries if not _is_there(root, target_folder, entry)]
-        if not left:
-            return 0
-        with open_below(root, [ARRIVING_FOLDER], SYSCALLS, make=True):
-            source = f"{_host(place.commands)}:{place.root}/{source_folder}/"
-            moved = _rsync(place, left, source, f"{target_folder}/{ARRIVING_FOLDER}/", limit_s)
-        for entry in left:
-            _take(root, target_folder, entry)
+    arriving = f"{ARRIVING_FOLDER}/{check_relative(target_folder)}"
+    way = _Way(place, source_folder, target, arriving, target_folder)
+    left = [entry for entry in entries if not way.is_there(entry)]
+    if not left:
+        return 0
+    with (
+        told_as_copy_error(target.root),
+        open_folder(target.root, target.calls) as root,
+        open_below(root, check_relative(arriving).parts, target.calls, make=True),
+    ):
+        source = f"{_host(place.commands)}:{place.root}/{source_folder}/"
+        moved = _rsync(place, left, source, f"{target.root}/{arriving}/", limit_s)
+    wrong = [error for entry in left if (error := way.taken(entry)) is not None]
+    if wrong:
+        raise wrong[0]
     return moved
 
 
-def _is_there(root: int, folder: Path, entry: FileEntry) -> bool:
-    """Whether the file has its name already; other bytes that have it are refused."""
-    *above, _ = check_relative(entry.path).parts
-    try:
-        with open_below(root, above, SYSCALLS) as inner, told_as_copy_error(folder / entry.path):
-            found = hash_file(folder / entry.path, SYSCALLS, (), inner)
-    except (FileNotFoundError, NotFoundError):
-        return False
-    if found.sha256 != entry.sha256:
-        raise ConflictingBytesError(
-            "the name is taken by other bytes",
-            where=folder / entry.path,
-            remedy="Both were kept: look which is right, and move the other away",
-        )
-    return True
+@dataclass(frozen=True)
+class _Way:
+    """Where files come from, arrive and go."""
 
+    place: SshPlace
+    source_folder: str
+    target: PosixPlace
+    arriving: str
+    target_folder: str
 
-def _take(root: int, folder: Path, entry: FileEntry) -> None:
-    """Read back what has arrived, and give it its final name."""
-    arrived = f"{ARRIVING_FOLDER}/{entry.path}"
-    above = check_relative(arrived).parts[:-1]
-    with open_below(root, above, SYSCALLS) as inner:
-        with open_regular(folder / arrived, SYSCALLS, inner) as descriptor:
-            SYSCALLS.set_mtime(descriptor, entry.mtime_ns)
-            SYSCALLS.fsync(descriptor)
-        found = hash_file(folder / arrived, SYSCALLS, (), inner)
-    if entry.differs(found):
-        raise NotVerifiedError(entry.differs(found), where=folder / entry.path, remedy="Repeat: it is sent again")
-    move_file(root, folder, arrived, entry.path, SYSCALLS)
+    def is_there(self, entry: FileEntry) -> bool:
+        """Whether the file has its name already; other bytes that have it are refused."""
+        arrived, name = f"{self.arriving}/{entry.path}", f"{self.target_folder}/{entry.path}"
+        try:
+            self._refuse_other(name, entry)
+        except NotFoundError:
+            return False
+        if self.target.stat(arrived).presence is Presence.YES:  # whoever named it died before the old name went
+            with suppress(ConflictingBytesError):
+                self.target.put_back(arrived, name)
+        return True
+
+    def taken(self, entry: FileEntry) -> NotVerifiedError | None:
+        """Read back what has arrived, and give it its final name; why it gets none."""
+        arrived, name = f"{self.arriving}/{entry.path}", f"{self.target_folder}/{entry.path}"
+        calls = self.target.calls
+        try:
+            with open_inside(self.target.root, arrived, calls) as descriptor:
+                calls.set_mtime(descriptor, entry.mtime_ns)
+                calls.fsync(descriptor)
+        except NotFoundError:
+            what = f"{entry.path!r} did not arrive, as no regular file does"
+            return NotVerifiedError(what, where=self.place.where, remedy="See what it is there, and repeat")
+        found = self.target.digest(arrived, entry.kinds)
+        if why := entry.differs(found):
+            return self._blamed(entry, why)
+        self.target.put_back(arrived, name)
+        named = self.target.stat(name).signature
+        if named is None or (named.device, named.inode) != (found.signature.device, found.signature.inode):
+            self._refuse_other(name, entry)  # an rsync that has outlived its caller may have come in between
+        return None
+
+    def _refuse_other(self, name: str, entry: FileEntry) -> None:
+        if why := entry.differs(self.target.digest(name, entry.kinds)):
+            raise ConflictingBytesError(
+                f"the name is taken by other bytes: {why}",
+                where=self.target.root / name,
+                remedy="Both were kept: look which is right, and move the other away",
+            )
+
+    def _blamed(self, entry: FileEntry, why: str) -> NotVerifiedError:
+        """Whether the file is another at the source, or was changed on its way."""
+        path = str(PurePosixPath(self.source_folder) / entry.path)
+        where = f"{self.place.where}/{path}"
+        if entry.differs(self.place.digest(path, entry.kinds)):
+            return SourceDiffersError(why, where=where, remedy="It is taken anew when it is still")
+        return NotVerifiedError(f"it arrived as other bytes: {why}", where=where, remedy="Repeat: it is sent again")
 
 
 def _rsync(place: SshPlace, entries: Sequence[FileEntry], source: str, target: str, limit_s: float) -> int:

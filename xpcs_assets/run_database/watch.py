@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from xpcs_assets.arrive.candidates import Candidate, Seen, fields_of, files_of, fingerprint, locate
+from xpcs_assets.arrive.candidates import Candidate, Seen, candidate_at, fields_of, files_of, fingerprint
 from xpcs_assets.arrive.complete import has_marker, why_not
+from xpcs_assets.arrive.source import source_of
 from xpcs_assets.arrive.still import Stillness
-from xpcs_assets.arrive.watch import ASKED, ASKED_AFTER_FAILURE, REQUEST_STANDS_S, Ready, refuse_other_disk
+from xpcs_assets.arrive.tree import HERE, Tree
+from xpcs_assets.arrive.watch import ASKED, ASKED_AFTER_FAILURE, REQUEST_STANDS_S, Ready
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.facts import RUN_DATABASE
 from xpcs_assets.copies.ledger import Arrival, ArrivalState
@@ -31,6 +33,8 @@ class DatabaseWatch:
         self, beamline: OpenBeamline, database: RunDatabase, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._beamline = beamline
+        self._source = source_of(beamline)
+        self._tree: Tree = HERE
         self._database = database
         self._clock = clock
         self._still = Stillness(clock)
@@ -49,7 +53,8 @@ class DatabaseWatch:
             The place of the raw files is not the disk that should be there: nothing is said of any run.
         """
         self.told = []
-        refuse_other_disk(self._beamline)
+        self._source.refuse_unavailable()
+        self._tree = self._source.tree()
         mine = {run.number: run for run in self._database.mine()}
         ready = [found for run in mine.values() if (found := self._gone_on_with(run)) is not None]
         ready += self._submitted(mine)
@@ -58,7 +63,9 @@ class DatabaseWatch:
             self.told.append("the run database's switch is off: no new run is taken")
             return ready
         room = min(limit - len(ready), self._database.settings.runs_at_most - len(mine))
-        for run in self._database.to_take(self._database.now()):
+        to_take = list(self._database.to_take(self._database.now())) if room > 0 else []
+        self._tree.expect(self.candidate(run).folder for run in to_take)
+        for run in to_take:
             if room <= 0:
                 break
             try:
@@ -73,8 +80,8 @@ class DatabaseWatch:
 
     def candidate(self, run: KnownRun) -> Candidate:
         """Where the files of a run lie, and the run key that this gives."""
-        root = self._beamline.source_root
-        return locate(self._beamline.settings, root, root / self._database.settings.source.source(run.number))
+        source = self._database.settings.source.source(run.number)
+        return candidate_at(self._beamline.settings, self._source.root, source)
 
     def _gone_on_with(self, run: KnownRun) -> Ready | None:
         """A claimed run that is still to be asked for: this site was ended in between, or the request was lost."""
@@ -117,8 +124,8 @@ class DatabaseWatch:
         seen = fingerprint(files)
         still_for_s = self._still.for_s(candidate.key, seen)
         when = self._beamline.settings.runs.source.complete_when
-        marked = has_marker(self._beamline.settings, candidate)
-        reason = why_not(self._beamline.settings, candidate, files) if files else self._missing(candidate)
+        marked = has_marker(self._beamline.settings, candidate, self._tree)
+        reason = why_not(self._beamline.settings, candidate, files, self._tree) if files else self._missing(candidate)
         if not reason and when.marker and not marked:
             reason = f"the marker {when.marker!r} is not there yet"
         if reason and still_for_s >= when.give_up_after:
@@ -170,7 +177,7 @@ class DatabaseWatch:
 
     def _files(self, candidate: Candidate) -> tuple[Seen, ...]:
         try:
-            return files_of(self._beamline.settings, candidate, self._beamline.source_root)
+            return files_of(self._beamline.settings, candidate, self._source.root, self._tree)
         except OSError:
             return ()
 

@@ -88,7 +88,7 @@ def take_manifest(
     entries = [_entry(root, path, kinds, calls) for path in dict.fromkeys(paths)]
     for entry, before in entries:  # a file read early may have changed while a later one was read
         if _look(root / entry.path, calls) != before:
-            raise _changed(root / entry.path)
+            raise changed(root / entry.path)
     return Manifest.of(run_key, [entry for entry, _ in entries])
 
 
@@ -139,14 +139,19 @@ def stage_run(
         try:
             written = place.put(name, chunks, sha256=entry.sha256, also=dict(entry.also), mtime_ns=entry.mtime_ns)
         except SourceDiffersError as error:
-            raise _changed(source_root / entry.path) from error
+            raise changed(source_root / entry.path) from error
         if not written.already_there:
             moved.append(written.size_bytes)
 
     side_by_side.each(manifest.files, copy)
+    mark_complete(manifest, target, place)
+    return Staged(sum(moved), manifest.size_bytes, len(manifest.files) - len(moved), stopwatch() - began)
+
+
+def mark_complete(manifest: Manifest, target: VersionFolder, place: PosixPlace) -> None:
+    """Write ``manifest.json``, the last file of a copy, once every file has its name."""
     place.settle(_inside(place, target.raw / entry.path) for entry in manifest.files)
     place.put(_inside(place, target.manifest), [manifest.to_json().encode()])
-    return Staged(sum(moved), manifest.size_bytes, len(manifest.files) - len(moved), stopwatch() - began)
 
 
 def record_staged(ledger: Ledger, target: VersionFolder, place: PosixPlace) -> Copy:
@@ -205,9 +210,9 @@ def _entry(root: Path, path: str, also: tuple[str, ...], calls: Syscalls) -> tup
                 size_bytes += len(data)
             after = Signature.of(calls.fstat(descriptor))
     except NotFoundError as error:
-        raise _vanished(file) from error
+        raise vanished(file) from error
     if not before == opened == after or size_bytes != after.size_bytes:
-        raise _changed(file)
+        raise changed(file)
     return FileEntry(path, size_bytes, hasher.sha256, after.mtime_ns, tuple(sorted(hasher.also.items()))), after
 
 
@@ -216,7 +221,7 @@ def _look(file: Path, calls: Syscalls) -> Signature:
         with reading.told_as_copy_error(file):
             found = calls.lstat(file)
     except NotFoundError as error:
-        raise _vanished(file) from error
+        raise vanished(file) from error
     if not stat.S_ISREG(found.st_mode):
         raise CopyError("it is no regular file", where=file, remedy="Links, pipes and devices are not taken: copy them")
     return Signature.of(found)
@@ -230,7 +235,7 @@ def _source_chunks(root: Path, entry: FileEntry, on_bytes: Callable[[int], None]
                 on_bytes(len(data))
                 yield data
     except NotFoundError as error:
-        raise _vanished(root / entry.path) from error
+        raise vanished(root / entry.path) from error
 
 
 def _is_of_one_file(error: CopyError, source_root: Path) -> bool:
@@ -276,9 +281,11 @@ def _inside(place: PosixPlace, path: Path) -> str:
     return path.relative_to(place.root).as_posix()
 
 
-def _vanished(file: Path) -> ChangedWhileReadingError:
-    return ChangedWhileReadingError("it vanished before it was read", where=file, remedy=_WRITING)
+def vanished(where: Path | str) -> ChangedWhileReadingError:
+    """A file of the source that is not there any more."""
+    return ChangedWhileReadingError("it vanished before it was read", where=where, remedy=_WRITING)
 
 
-def _changed(file: Path) -> ChangedWhileReadingError:
-    return ChangedWhileReadingError("it changed while it was read", where=file, remedy=_WRITING)
+def changed(where: Path | str) -> ChangedWhileReadingError:
+    """A file of the source that is not what it was."""
+    return ChangedWhileReadingError("it changed while it was read", where=where, remedy=_WRITING)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +18,13 @@ from xpcs_assets.errors import ConflictingBytesError, NotFoundError, NotVerified
 from xpcs_assets.places.place import Place
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.places.ssh import SshPlace
-from xpcs_assets.places.ssh_rsync import push
+from xpcs_assets.places.ssh_rsync import RSYNC_LIMIT_S, push
 from xpcs_assets.runs.folders import VersionFolder
 from xpcs_assets.stage.copy import complete, inside
 from xpcs_assets.stage.further_transfer import bring, settle
 from xpcs_assets.stage.moves import COPY, Arrived, Move, Waits, goes_by_transfer, lacking_at, lease_of
+from xpcs_assets.stage.side_by_side import while_renewing
 
-RSYNC_LIMIT_S = 12 * 3600.0
-"""How long one rsync may take; what it has brought till then is not sent again."""
-_RENEW_EVERY_S = 60.0
 _NAMED = 3
 
 
@@ -149,12 +146,7 @@ def _push(source: Path, version: RunVersion, target: SshPlace, folder: str, rene
     What it cannot, such as a file that is wrong here or whose name is taken there, is told of each file by who comes
     next.
     """
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        pushing = thread.submit(push, target, source, version.manifest.files, folder, RSYNC_LIMIT_S)
-        while not pushing.done():
-            wait([pushing], timeout=_RENEW_EVERY_S)
-            renew(0)
     try:
-        return pushing.result()
+        return while_renewing(lambda: push(target, source, version.manifest.files, folder, RSYNC_LIMIT_S), renew)
     except (ConflictingBytesError, NotFoundError, NotVerifiedError):
         return 0

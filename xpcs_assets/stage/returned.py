@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from xpcs_assets.arrive.candidates import locate
+from xpcs_assets.arrive.candidates import candidate_at
+from xpcs_assets.arrive.source import source_of
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Result, RunVersion
 from xpcs_assets.errors import NotFoundError, NotVerifiedError
@@ -72,8 +73,7 @@ def return_results(beamline: OpenBeamline, key: str) -> Returned:
 
 def path_of(beamline: OpenBeamline, settings: ReturnResults, version: RunVersion, result: Result) -> PurePosixPath:
     """Where the file of a result goes; versions after the first are told apart by their names."""
-    root = beamline.source_root
-    fields = dict(locate(beamline.settings, root, root / version.source).fields)
+    fields = dict(candidate_at(beamline.settings, source_of(beamline).root, version.source).fields)
     fields |= {
         "run_key": version.run_key,
         "analysis_key": result.analysis_key,

@@ -1,18 +1,19 @@
 """The files of a run done side by side: one that fails alone lets the others finish, what stops all is raised at once.
 
-With one at a time everything is done in the calling thread, in order.
+With one at a time everything is done in the calling thread, in order. What moves them all at once is waited for.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from xpcs_assets.errors import CopyError, XpcsAssetsError
 from xpcs_assets.runs.manifest import FileEntry
 
 _NAMED = 20
+_RENEW_EVERY_S = 60.0
 
 
 class SideBySide:
@@ -90,6 +91,19 @@ class SideBySide:
             more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
             named = "; ".join(f"{error.where}: {error.what}" for error in failed[:_NAMED])
             raise kind(f"{len(failed)} of {of} files were not copied: {named}{more}", remedy=first.remedy)
+
+
+def while_renewing(work: Callable[[], int], renew: Callable[[int], None]) -> int:
+    """Do ``work`` that tells nothing of its progress, and keep the run's lease meanwhile; what it gives.
+
+    When the lease is lost the work is waited for all the same: nobody is told of it then.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        working = thread.submit(work)
+        while not working.done():
+            wait([working], timeout=_RENEW_EVERY_S)
+            renew(0)
+    return working.result()
 
 
 class _StoppedError(Exception):

@@ -6,14 +6,15 @@ import time
 from dataclasses import dataclass
 
 from xpcs_assets.archive.retrieve import restage, source_is_gone
-from xpcs_assets.arrive.candidates import locate
+from xpcs_assets.arrive.candidates import candidate_at
+from xpcs_assets.arrive.source import source_of
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import RunVersion
 from xpcs_assets.errors import SettingsError
 from xpcs_assets.places.place import Place
 from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.runs.folders import VersionFolder
-from xpcs_assets.stage.copy import Staged, complete, inside, record_staged, stage_run
+from xpcs_assets.stage.copy import Staged, complete, inside, record_staged
 from xpcs_assets.stage.further_transfer import bring, settle
 from xpcs_assets.stage.moves import STAGE, Move, Waits, goes_by_transfer, lease_of
 
@@ -43,17 +44,16 @@ def stage(beamline: OpenBeamline, key: str) -> StagedRun | Waits:
     place = beamline.place(beamline.settings.pipeline.stage.to)
     if not isinstance(place, PosixPlace):
         raise SettingsError(f"{place.name!r} is no folder to stage to", remedy="Stage to a place of kind posix")
-    root = beamline.source_root
-    source = locate(beamline.settings, root, root / version.source).folder
-    if source_is_gone(beamline, version, source):
+    source = source_of(beamline)
+    source_folder = candidate_at(beamline.settings, source.root, version.source).folder
+    if source_is_gone(beamline, version, source_folder.relative_to(source.root)):
         return StagedRun(version, folder, restage(beamline, version))
     watched = beamline.place(beamline.settings.runs.source.watch)
     if goes_by_transfer(beamline, watched, place):
-        return _by_transfer(beamline, version, watched, str(source.relative_to(root)))
+        return _by_transfer(beamline, version, watched, str(source_folder.relative_to(source.root)))
     with beamline.working(version.run_key, lease_of(STAGE, place.name)) as renew:
-        staged = stage_run(
-            version.manifest, source, folder, place, together=beamline.settings.pipeline.stage.together, on_bytes=renew
-        )
+        together = beamline.settings.pipeline.stage.together
+        staged = source.stage(version.manifest, source_folder, folder, place, together=together, on_bytes=renew)
         renew(0)
         record_staged(beamline.ledger, folder, place)
     return StagedRun(version, folder, staged)

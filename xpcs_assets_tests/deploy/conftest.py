@@ -15,11 +15,12 @@ from xpcs_assets.places import globus_site
 from xpcs_assets.settings import Beamline
 from xpcs_assets.site import load_beamline
 from xpcs_assets.testing.globus_transfer_server import GlobusTransferServer
+from xpcs_assets_tests.far_source import add_host, server_or_skip
 from xpcs_assets_tests.globus_transfer import account_for
 
 FILES = Path(__file__).parents[2] / "deploy" / "beamlines"
 NAMES = tuple(sorted(file.stem for file in FILES.glob("*.yaml")))
-ON_THIS_MACHINE = {"posix": "root", "tape": "root", "globus": "mounted_at"}
+ON_THIS_MACHINE = {"posix": "root", "tape": "root", "globus": "mounted_at", "ssh": "root"}
 
 
 def here(home: Path, name: str, server: GlobusTransferServer) -> None:
@@ -31,6 +32,8 @@ def here(home: Path, name: str, server: GlobusTransferServer) -> None:
         settings[ON_THIS_MACHINE[settings["kind"]]] = str(folder)
         if settings["kind"] == "globus":
             settings["collection"] = str(server.service.share(folder, settings["root"]))
+        if settings["kind"] == "ssh":
+            add_host(home, server_or_skip().commands, settings["host"])
     content["runs"]["from"]["complete_when"]["quiet"] = 0
     (home / "beamlines" / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
 

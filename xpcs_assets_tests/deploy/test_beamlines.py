@@ -10,6 +10,7 @@ import pytest
 
 from xpcs_assets.arrive.candidates import fields_of, find
 from xpcs_assets.arrive.submit import look_at, submit
+from xpcs_assets.arrive.tree import HERE
 from xpcs_assets.compute.qmap_registry import add
 from xpcs_assets.follow import state_of
 from xpcs_assets.runs.key import run_key
@@ -147,9 +148,9 @@ def test_a_scan_of_files_that_no_reader_knows_is_complete_once_it_has_any(pipeli
     folder = pipeline.beamline.source_root / "AS-002" / "xmcd_0008"
     folder.mkdir(parents=True)
     (candidate,) = find(pipeline.beamline.settings, pipeline.beamline.source_root)
-    assert look_at(pipeline.beamline, candidate).reason == "no file of a run is there"
+    assert look_at(pipeline.beamline, candidate, HERE).reason == "no file of a run is there"
     (folder / "xmcd.fits").write_bytes(b"SIMPLE  = T")
-    assert look_at(pipeline.beamline, candidate).reason == ""
+    assert look_at(pipeline.beamline, candidate, HERE).reason == ""
 
 
 @of("als-4-0-2")

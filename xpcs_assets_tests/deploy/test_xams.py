@@ -10,6 +10,8 @@ import dagster as dg
 import pytest
 import yaml
 
+from xpcs_assets.arrive.source import source_of
+from xpcs_assets.errors import CopyError
 from xpcs_assets_tests.definitions.conftest import Pipeline, open_pipeline
 from xpcs_assets_tests.deploy.conftest import shipped, site_of
 from xpcs_assets_tests.mongo import VARIABLE, Runs, runs
@@ -39,6 +41,7 @@ def pipeline(rundb: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         database = content["runs"]["from"]["run_database"]
         database |= {name: rundb.settings[name] for name in ("url", "database", "collection", "switch")}
         process = content["pipeline"]["process"]
+        content["retention"]["daq"] |= {"keep_for": "1 ms", "at_most_share": 1.0}
         process |= {"command": [sys.executable, "-c", AMSTRAX, *process["command"][1:]], "work": str(home / "work")}
         file.write_text(yaml.safe_dump(content), encoding="utf-8")
         yield from open_pipeline(home, "xams")
@@ -55,7 +58,7 @@ def test_a_run_of_xams_is_claimed_processed_by_its_mode_and_written_back(rundb: 
     live = {"type": "live", "host": "daq", "location": f"/daq/{KEY}"}
     rundb.add(6001, mode="ledcalibration", data=[live])
     rundb.add(600)
-    run = pipeline.beamline.source_root / KEY
+    run = source_of(pipeline.beamline).root / KEY
     run.mkdir()
     (run / "records-000000").write_bytes(b"records")
     assert tick(pipeline) == [KEY]
@@ -73,6 +76,23 @@ def test_a_run_of_xams_is_claimed_processed_by_its_mode_and_written_back(rundb: 
     copies = [Path(entry["location"]) for entry in entries if entry["type"] == "raw_records"]
     roots = [pipeline.beamline.root(place) for place in ("stoomboot", "dcache")]
     assert [path.is_relative_to(root) for path, root in zip(copies, roots, strict=True)] == [True, True]
+    assert pipeline.prune(run_key=KEY, version=1, place="daq", path=KEY).success
+    assert not run.exists()
+    assert copies[0].joinpath("records-000000").read_bytes() == b"records"
+
+
+def test_a_daq_machine_that_is_away_fails_no_run(rundb: Runs, pipeline: Pipeline) -> None:
+    rundb.add(6001)
+    daq = source_of(pipeline.beamline).root
+    (daq / KEY).mkdir()
+    (daq / KEY / "records-000000").write_bytes(b"records")
+    daq.rename(daq.with_name("not mounted"))
+    for _ in range(2):
+        with pytest.raises(CopyError, match="place 'daq' is unavailable"):
+            tick(pipeline)
+    assert rundb.status(6001)[0] == ""
+    daq.with_name("not mounted").rename(daq)
+    assert tick(pipeline) == [KEY]
 
 
 def test_the_shipped_file_asks_for_targets_by_mode_and_for_no_old_run() -> None:

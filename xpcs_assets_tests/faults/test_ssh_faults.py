@@ -17,6 +17,7 @@ import pytest
 from xpcs_assets.errors import ConflictingBytesError, CopyError, NoRoomError, NotFoundError, NotVerifiedError
 from xpcs_assets.places import ssh_rsync
 from xpcs_assets.places.place import Presence
+from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.places.ssh import SshPlace
 from xpcs_assets.places.ssh_rsync import pull, push
 from xpcs_assets.runs.folders import ARRIVING_FOLDER, ASIDE_FOLDER
@@ -327,7 +328,7 @@ def test_other_bytes_under_a_name_are_kept(
     else:
         push(place, source, entries, "run", LIMIT_S)
         with pytest.raises(ConflictingBytesError):
-            pull(place, "run", entries, taken, LIMIT_S)
+            pull(place, "run", entries, PosixPlace("here", tmp_path), "back", LIMIT_S)
     assert (taken / "a").read_bytes() == b"other"
 
 
@@ -341,7 +342,7 @@ def test_a_file_that_is_not_at_the_source_is_told_and_the_others_wait(
     assert push(place, source, entries, "run", LIMIT_S) == len(DATA)
     (root / "run" / "a").unlink()
     with pytest.raises(CopyError, match="some files could not be moved"):
-        pull(place, "run", entries, tmp_path / "back", LIMIT_S)
+        pull(place, "run", entries, PosixPlace("here", tmp_path), "back", LIMIT_S)
 
 
 def test_a_link_at_the_source_is_not_followed(

@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_listed_is_in_the_ticks_reason(
     eager: OpenBeamline, instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = Ticks(eager, instance)
-    monkeypatch.setattr("xpcs_assets.arrive.watch.unreadable", lambda root, settings: [root / "locked"])
+    monkeypatch.setattr("xpcs_assets.arrive.watch.unreadable", lambda root, settings, tree: [root / "locked"])
     result = ticks.tick()
     assert isinstance(result, SkipReason)
     assert result.skip_message == f"cannot list {eager.source_root}/locked"

@@ -71,7 +71,7 @@ def test_only_what_lies_below_a_folder_is_looked_at(beamline: OpenBeamline, runs
 
 
 def test_a_folder_elsewhere_is_refused(beamline: OpenBeamline, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"not below the watched one"):
+    with pytest.raises(SettingsError, match=r"not below the watched folder"):
         crawl(beamline, ALL, tmp_path)
     with pytest.raises(NotFoundError):
         crawl(beamline, ALL, beamline.source_root / "no")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from xpcs_assets.arrive import source
 from xpcs_assets.arrive import take as taking
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
@@ -62,14 +63,14 @@ def test_a_run_that_was_never_seen_is_not_found(beamline: OpenBeamline) -> None:
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
     """Let something happen right after the files were hashed."""
-    original = taking.take_manifest
+    original = source.take_manifest
 
     def hash_then(key: str, root: Path, paths: list[str], also: tuple[str, ...]) -> Manifest:
         manifest = original(key, root, paths, also)
         happens()
         return manifest
 
-    monkeypatch.setattr(taking, "take_manifest", hash_then)
+    monkeypatch.setattr(source, "take_manifest", hash_then)
 
 
 @pytest.mark.parametrize("change", ["grows", "another file", "goes", "all goes"])

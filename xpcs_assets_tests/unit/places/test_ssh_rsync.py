@@ -14,6 +14,7 @@ from xpcs_assets.errors import CopyError, NoRoomError, NotVerifiedError, Unreach
 from xpcs_assets.places import ssh_rsync
 from xpcs_assets.places.marker import Marker, leave_marker
 from xpcs_assets.places.place import Presence
+from xpcs_assets.places.posix import PosixPlace
 from xpcs_assets.places.ssh import SshPlace
 from xpcs_assets.places.ssh_rsync import pull, push
 from xpcs_assets.runs.folders import ARRIVING_FOLDER
@@ -69,6 +70,11 @@ def entries(source: Path) -> list[FileEntry]:
     ]
 
 
+def back(root: Path) -> PosixPlace:
+    """Where files go back to."""
+    return PosixPlace("here", root)
+
+
 def found_below(folder: Path) -> dict[str, tuple[bytes, int]]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
@@ -81,11 +87,8 @@ def test_files_go_there_and_back_with_their_names_and_times(
     size_bytes = sum(entry.size_bytes for entry in entries)
     assert push(place, source, entries, "a run/v1", LIMIT_S) == size_bytes
     assert (found_below(root / "a run" / "v1"), list(root.iterdir())) == (expected, [root / "a run"])
-    assert pull(place, "a run/v1", entries, tmp_path / "new" / "back", LIMIT_S) == size_bytes
-    assert (found_below(tmp_path / "new" / "back"), (tmp_path / "new" / "back" / ARRIVING_FOLDER).exists()) == (
-        expected,
-        False,
-    )
+    assert pull(place, "a run/v1", entries, back(tmp_path), "new/back", LIMIT_S) == size_bytes
+    assert (found_below(tmp_path / "new" / "back"), (tmp_path / ARRIVING_FOLDER).exists()) == (expected, False)
 
 
 def test_what_is_there_is_not_sent_again(
@@ -94,9 +97,9 @@ def test_what_is_there_is_not_sent_again(
     push(place, source, entries[1:], "run", LIMIT_S)
     assert push(place, source, entries, "run", LIMIT_S) == entries[0].size_bytes
     assert push(place, source, entries, "run", LIMIT_S) == 0
-    pull(place, "run", entries[1:], tmp_path / "back", LIMIT_S)
-    assert pull(place, "run", entries, tmp_path / "back", LIMIT_S) == entries[0].size_bytes
-    assert pull(place, "run", entries, tmp_path / "back", LIMIT_S) == 0
+    pull(place, "run", entries[1:], back(tmp_path), "back", LIMIT_S)
+    assert pull(place, "run", entries, back(tmp_path), "back", LIMIT_S) == entries[0].size_bytes
+    assert pull(place, "run", entries, back(tmp_path), "back", LIMIT_S) == 0
     assert [path.name for path in root.iterdir()] == ["run"]
 
 
@@ -117,7 +120,7 @@ def test_nothing_is_moved_to_or_from_another_disk(
     expecting = SshPlace("there", place.commands, str(root), identity="0f" * 16)
     for moving in (
         lambda: push(expecting, source, entries, "new", LIMIT_S),
-        lambda: pull(expecting, "run", entries, tmp_path / "back", LIMIT_S),
+        lambda: pull(expecting, "run", entries, back(tmp_path), "back", LIMIT_S),
     ):
         with pytest.raises(CopyError, match="place 'there' is unavailable: the marker"):
             moving()
@@ -145,7 +148,7 @@ def test_i17_no_folder_leads_out_of_the_place(
     with pytest.raises(NotVerifiedError, match="no path inside"):
         push(place, source, entries, folder, LIMIT_S)
     with pytest.raises(NotVerifiedError, match="no path inside"):
-        pull(place, folder, entries, tmp_path / "back", LIMIT_S)
+        pull(place, folder, entries, back(tmp_path), "back", LIMIT_S)
 
 
 def test_bytes_that_are_not_those_of_the_list_get_no_name_here(
@@ -154,7 +157,7 @@ def test_bytes_that_are_not_those_of_the_list_get_no_name_here(
     push(place, source, entries, "run", LIMIT_S)
     wrong = [replace(entries[0], sha256="0" * 64)]
     with pytest.raises(NotVerifiedError, match="other bytes"):
-        pull(place, "run", wrong, tmp_path / "back", LIMIT_S)
+        pull(place, "run", wrong, back(tmp_path), "back", LIMIT_S)
     assert not (tmp_path / "back" / entries[0].path).exists()
 
 

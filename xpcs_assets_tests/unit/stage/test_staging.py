@@ -50,7 +50,7 @@ def test_i16_a_worker_whose_lease_another_has_taken_over_records_nothing(
     if step != "stage":
         stage(beamline, key)
     (act, where) = {
-        "stage": (lambda: stage(beamline, key), "xpcs_assets.stage.staging.stage_run"),
+        "stage": (lambda: stage(beamline, key), "xpcs_assets.arrive.source.stage_run"),
         "retrieve": (lambda: retrieve(beamline, key), "xpcs_assets.archive.retrieve.Fetch.fetch"),
         "archive": (lambda: archive(beamline, key), "xpcs_assets.archive.archiving.deposit"),
     }[step]
