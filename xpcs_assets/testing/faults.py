@@ -75,6 +75,33 @@ class DieAt(Fault):
         return act()
 
 
+class ShowAt(Fault):
+    """Before each step in ``names``, and half way through a write, ``show`` looks; then the operation goes on.
+
+    What there is then of files and database is what a process that died at this step would leave.
+    """
+
+    def __init__(self, show: Callable[[], object], names: frozenset[str] = CHANGING) -> None:
+        super().__init__()
+        self.show = show
+        self.names = names
+
+    def step(self, name: str, act: Callable[[], Any], begin: Callable[[], Any] | None = None) -> Any:
+        """Show what there is, and do the step."""
+        if name not in self.names:
+            return act()
+        self.count(name)
+        if not isinstance(begin, partial):
+            self.show()
+            return act()
+        descriptor = begin.args[0]
+        position = os.lseek(descriptor, 0, os.SEEK_CUR)
+        begin()
+        self.show()
+        os.lseek(descriptor, position, os.SEEK_SET)
+        return act()
+
+
 class FailAt(Fault):
     """Step ``number`` of those in ``names`` raises the system's error ``code``.
 

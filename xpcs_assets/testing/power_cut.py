@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -86,6 +87,14 @@ class Disk:
             self._root.rename(self._root.with_name(f"{self._root.name} before the cut"))
             after.rename(self._root)
         shutil.rmtree(self._root.with_name(f"{self._root.name} before the cut"))
+
+    def picture(self, shown: Shown, into: Path) -> None:
+        """Make the folder ``into`` as this one may be found after a loss of power; all goes on here."""
+        into.mkdir()
+        with self._busy:
+            self._show(self._top, into, shown, {})
+        # By another process: to close a file of SQLite's gives up the locks that this one has.
+        subprocess.run(["cp", "-a", *self._root.glob(f"{self._kept}*"), into], check=True)
 
     def _settle(self, folder: _Node) -> None:
         self._safe.names_in[folder] = self._names(folder)

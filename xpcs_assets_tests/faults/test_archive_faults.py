@@ -29,9 +29,9 @@ from xpcs_assets.prune.witness import read_bundles
 from xpcs_assets.settings import Beamline
 from xpcs_assets.site import Site
 from xpcs_assets.stage.staging import stage
-from xpcs_assets.testing.faults import CHANGING, DieAt, Fault, FaultySyscalls, count_commits, partials_below
+from xpcs_assets.testing.faults import DieAt, Fault, FaultySyscalls, ShowAt, count_commits, partials_below
 from xpcs_assets_tests import storage as of_one_run
-from xpcs_assets_tests.faults.everywhere import Operation, Runner, engine_at, everywhere
+from xpcs_assets_tests.faults.everywhere import Album, Onlooker, Operation, Runner, engine_at, everywhere
 from xpcs_assets_tests.storage import HandClock, Storage
 from xpcs_assets_tests.unit.conftest import HDF5, bare_run
 
@@ -82,19 +82,32 @@ def opened(home: Path, fault: Fault | None = None, waited_s: float = 0.0) -> Ite
     engine.dispose()
 
 
-def killed_at(operation: Callable[[OpenBeamline], object], steps: frozenset[str]) -> Runner:
-    """Do the operation, and die at one of these steps; at any one when there are none."""
+Ends = Callable[[Callable[[OpenBeamline], object]], Runner | Onlooker]
+
+
+def killed(operation: Callable[[OpenBeamline], object]) -> Runner:
+    """Do the operation, and die at a step."""
 
     def runner(root: Path, _: Operation, number: int) -> None:
-        with opened(root, DieAt(number, steps)) as beamline:
+        with opened(root, DieAt(number)) as beamline:
             operation(beamline)
 
     return runner
 
 
+def seen(operation: Callable[[OpenBeamline], object]) -> Onlooker:
+    """Do the operation, and see what is left by one that dies at a change."""
+
+    def look(root: Path, _: Operation, album: Album) -> None:
+        with opened(root, ShowAt(lambda: album.take(root))) as beamline:
+            operation(beamline)
+
+    return Onlooker(look)
+
+
 KILLS = [
-    pytest.param(CHANGING, id="at every change"),
-    pytest.param(frozenset(), id="at every call", marks=pytest.mark.long),
+    pytest.param(seen, id="at every change"),
+    pytest.param(killed, id="at every call", marks=pytest.mark.long),
 ]
 
 
@@ -114,10 +127,8 @@ def gather(beamline: OpenBeamline) -> None:
     assert gather_runs(beamline, RUNS).failed == {}
 
 
-@pytest.mark.parametrize("steps", KILLS)
-def test_f01_f02_gathering_killed_anywhere_gives_one_bundle_and_each_run_once(
-    quick_folder: Path, steps: frozenset[str]
-) -> None:
+@pytest.mark.parametrize("ends", KILLS)
+def test_f01_f02_gathering_killed_anywhere_gives_one_bundle_and_each_run_once(quick_folder: Path, ends: Ends) -> None:
     start = site_below(quick_folder)
     with opened(start) as beamline:
         staged(beamline)
@@ -128,8 +139,8 @@ def test_f01_f02_gathering_killed_anywhere_gives_one_bundle_and_each_run_once(
         expected = on_tape(beamline)
         assert len(expected) == 2
     recorded = 0
-    for killed in everywhere(start, cast("Any", None), killed_at(gather, steps), at_least=10):
-        with opened(killed.root, waited_s=LEASE_S + 1) as beamline:
+    for left in everywhere(start, cast("Any", None), ends(gather), at_least=10):
+        with opened(left.root, waited_s=LEASE_S + 1) as beamline:
             found = on_tape(beamline)
             assert found.items() <= expected.items(), "a final name has other bytes than it should have"
             assert len(partials_below(beamline.root("tape"))) <= 1
@@ -146,9 +157,9 @@ def test_f01_f02_gathering_killed_anywhere_gives_one_bundle_and_each_run_once(
     assert recorded, "no kill fell between the bundle's line in the ledger and the end"
 
 
-@pytest.mark.parametrize("steps", KILLS)
+@pytest.mark.parametrize("ends", KILLS)
 @pytest.mark.parametrize("to", ["where it was staged", "another folder"])
-def test_f01_f02_retrieving_killed_anywhere_ends_well(quick_folder: Path, to: str, steps: frozenset[str]) -> None:
+def test_f01_f02_retrieving_killed_anywhere_ends_well(quick_folder: Path, to: str, ends: Ends) -> None:
     start = site_below(quick_folder)
     expected = {"A001.imm": b"frames", "A001_metadata.hdf": HDF5}
     with opened(start) as beamline:
@@ -169,8 +180,8 @@ def test_f01_f02_retrieving_killed_anywhere_ends_well(quick_folder: Path, to: st
         again = None if to == "where it was staged" else target_of(beamline)
         assert retrieve(beamline, "A001", to=again).missing == {}
 
-    for killed in everywhere(start, cast("Any", None), killed_at(operation, steps), at_least=10):
-        with opened(killed.root, waited_s=LEASE_S + 1) as beamline:
+    for left in everywhere(start, cast("Any", None), ends(operation), at_least=10):
+        with opened(left.root, waited_s=LEASE_S + 1) as beamline:
             target = target_of(beamline)
             found = files_in(target)
             assert found.items() <= expected.items(), "a final name has other bytes than it should have"
@@ -179,7 +190,7 @@ def test_f01_f02_retrieving_killed_anywhere_ends_well(quick_folder: Path, to: st
                 assert found == expected
             operation(beamline)
             assert files_in(target) == expected
-            assert partials_below(killed.root) == ()
+            assert partials_below(left.root) == ()
             if to == "where it was staged":
                 assert state(beamline) is CopyState.PRESENT
 

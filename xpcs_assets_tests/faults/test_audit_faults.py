@@ -25,7 +25,7 @@ from xpcs_assets_tests.faults.everywhere import (
     Killed,
     Runner,
     everywhere,
-    killed_at_a_change,
+    killed_at_a_name,
     killed_at_any,
     prepared,
     reopened,
@@ -244,7 +244,7 @@ def ends_well(killed: Killed) -> CopyState:
     return left
 
 
-STEPS = [killed_at_a_change, pytest.param(killed_at_any, marks=pytest.mark.long)]
+STEPS = [killed_at_a_name, pytest.param(killed_at_any, marks=pytest.mark.long)]
 
 
 @pytest.mark.parametrize("runner", STEPS)

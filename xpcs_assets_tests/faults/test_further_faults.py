@@ -16,7 +16,7 @@ from xpcs_assets.stage.further import FurtherCopy, copy_further
 from xpcs_assets.stage.staging import stage
 from xpcs_assets.testing.faults import partials_below
 from xpcs_assets_tests.faults.everywhere import everywhere
-from xpcs_assets_tests.faults.test_archive_faults import KILLS, killed_at, opened, site_below
+from xpcs_assets_tests.faults.test_archive_faults import KILLS, Ends, opened, site_below
 from xpcs_assets_tests.unit.conftest import bare_run
 
 RAW = "xpcs/A001/v1/raw"
@@ -31,8 +31,8 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in found if path not in partials_below(folder)}
 
 
-@pytest.mark.parametrize("steps", KILLS)
-def test_a_further_copy_killed_anywhere_is_made_once_and_whole(quick_folder: Path, steps: frozenset[str]) -> None:
+@pytest.mark.parametrize("ends", KILLS)
+def test_a_further_copy_killed_anywhere_is_made_once_and_whole(quick_folder: Path, ends: Ends) -> None:
     start = site_below(quick_folder)
     (start / "mirror").mkdir()
     file = start / "beamlines" / "xpcs.yaml"
@@ -48,7 +48,7 @@ def test_a_further_copy_killed_anywhere_is_made_once_and_whole(quick_folder: Pat
             beamline.place(name)  # met before, as at any site that runs
         expected = files(beamline.root("store") / RAW)
     claimed = 0
-    for killed in everywhere(start, cast("Any", None), killed_at(copied, steps), at_least=15):
+    for killed in everywhere(start, cast("Any", None), ends(copied), at_least=15):
         with opened(killed.root, waited_s=LEASE_S + 1) as beamline:
             mirror = beamline.root("mirror")
             assert files(mirror / RAW).items() <= expected.items(), "a final name has other bytes than it should have"

@@ -13,22 +13,26 @@ from xpcs_assets.errors import RefusedError
 from xpcs_assets.places import pouring, reading
 from xpcs_assets.prune.remove import LEASE_S
 from xpcs_assets.stage.copy import record_staged, stage_run
-from xpcs_assets.testing.faults import KILLED, DieAt, in_children, partials_below
+from xpcs_assets.testing.faults import CHANGING, KILLED, DieAt, in_children, partials_below
 from xpcs_assets_tests.faults.everywhere import (
     KILLS,
+    Onlooker,
+    Operation,
     Runner,
     everywhere,
     killed_at_any,
     prepared,
     reopened,
     run,
+    seen_at_a_change,
+    state_in,
     whole_or_absent,
 )
 from xpcs_assets_tests.storage import BEAMLINE, FILES, KEEP_S, RUN, Storage
 
 
 @pytest.mark.parametrize("kill", KILLS)
-def test_f01_f02_staging_killed_anywhere_ends_well(quick_folder: Path, kill: Runner) -> None:
+def test_f01_f02_staging_killed_anywhere_ends_well(quick_folder: Path, kill: Runner | Onlooker) -> None:
     start = prepared(quick_folder, lambda storage: storage.take())
     steps = 0
     for killed in everywhere(start, lambda storage: storage.stage(), kill):
@@ -76,7 +80,7 @@ def test_f01_staging_side_by_side_and_behind_the_writer_killed_anywhere_ends_wel
 
 
 @pytest.mark.parametrize("kill", KILLS)
-def test_f01_archiving_killed_anywhere_gives_one_archive(quick_folder: Path, kill: Runner) -> None:
+def test_f01_archiving_killed_anywhere_gives_one_archive(quick_folder: Path, kill: Runner | Onlooker) -> None:
     def prepare(storage: Storage) -> None:
         storage.take()
         storage.stage()
@@ -109,7 +113,9 @@ def _on_tape(storage: Storage) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kill", KILLS)
 @pytest.mark.parametrize("place", ["detector", "disk"])
-def test_f40_pruning_killed_anywhere_never_goes_below_min_copies(quick_folder: Path, place: str, kill: Runner) -> None:
+def test_f40_pruning_killed_anywhere_never_goes_below_min_copies(
+    quick_folder: Path, place: str, kill: Runner | Onlooker
+) -> None:
     other = {"detector": "disk", "disk": "detector"}[place]
     start = prepared(quick_folder, lambda storage: storage.fill())
     before_the_tombstone = True
@@ -133,6 +139,25 @@ def test_f40_pruning_killed_anywhere_never_goes_below_min_copies(quick_folder: P
         assert _on_tape(storage) == on_tape
         storage.close()
     assert not before_the_tombstone, "no kill fell after the first unlink"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("operation", [Storage.stage, Storage.archive], ids=["staging", "archiving"])
+def test_what_is_seen_at_a_change_is_what_a_process_killed_there_leaves(
+    quick_folder: Path, operation: Operation
+) -> None:
+    def prepare(storage: Storage) -> None:
+        storage.take()
+        if operation is Storage.archive:
+            storage.stage()
+
+    def killed_at_a_change(root: Path, operation: Operation, number: int) -> None:
+        run(root, operation, DieAt(number, CHANGING))
+
+    start = prepared(quick_folder, prepare)
+    seen = [(left.number, state_in(left.root)) for left in everywhere(start, operation, seen_at_a_change)]
+    killed = [(left.number, state_in(left.root)) for left in everywhere(start, operation, killed_at_a_change)]
+    assert seen == killed
 
 
 def test_a_lease_of_the_dead_is_refused_until_it_expires(quick_folder: Path) -> None:

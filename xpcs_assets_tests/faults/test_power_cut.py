@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from shutil import copytree, rmtree
 from typing import Any
@@ -23,23 +22,35 @@ from xpcs_assets.audit.reread import mark
 from xpcs_assets.audit.scope import Scope
 from xpcs_assets.copies.ledger import CopyState, RemovalKind
 from xpcs_assets.prune.trash import LEASE_S, in_trash, put_back_copy
-from xpcs_assets.testing.faults import KILLED, Fault, in_children, partials_below
+from xpcs_assets.testing.faults import KILLED, Fault, FaultySyscalls, in_children, partials_below
 from xpcs_assets.testing.power_cut import Disk, Shown, WatchedSyscalls
-from xpcs_assets_tests.faults.everywhere import cut_at, everywhere, prepared, reopened, whole_or_absent
+from xpcs_assets_tests.faults.everywhere import (
+    Onlooker,
+    Runner,
+    cut_at,
+    everywhere,
+    prepared,
+    reopened,
+    seen_cut_at,
+    whole_or_absent,
+)
 from xpcs_assets_tests.storage import BEAMLINE, FILES, KEEP_S, RETENTION, RUN, Storage
 
 TRASH = replace(RETENTION, trash_for_s=86400.0)
 EVERY_WAY = [
-    pytest.param(shown, marks=[] if shown is Shown.NOTHING else [pytest.mark.long], id=shown.name.lower())
-    for shown in Shown
+    pytest.param(seen_cut_at(Shown.NOTHING), id="nothing"),
+    *(
+        pytest.param(cut_at(shown), id=f"{shown.name.lower()} for every process", marks=pytest.mark.long)
+        for shown in Shown
+    ),
 ]
 
 
-@pytest.mark.parametrize("shown", EVERY_WAY)
-def test_f03_f04_staging_ends_well_after_a_power_cut_anywhere(quick_folder: Path, shown: Shown) -> None:
+@pytest.mark.parametrize("cut_off", EVERY_WAY)
+def test_f03_f04_staging_ends_well_after_a_power_cut_anywhere(quick_folder: Path, cut_off: Runner | Onlooker) -> None:
     start = prepared(quick_folder, lambda storage: storage.take())
     claimed = False
-    for cut in everywhere(start, lambda storage: storage.stage(), cut_at(shown)):
+    for cut in everywhere(start, lambda storage: storage.stage(), cut_off):
         storage = reopened(cut.root)
         assert whole_or_absent(storage, "disk"), "a final name has bytes that it should not have"
         if "disk" in [copy.place for copy in storage.ledger.copies(BEAMLINE, RUN)]:
@@ -54,14 +65,14 @@ def test_f03_f04_staging_ends_well_after_a_power_cut_anywhere(quick_folder: Path
     assert claimed, "no cut fell after the ledger had the copy"
 
 
-@pytest.mark.parametrize("shown", EVERY_WAY)
-def test_f03_f04_archiving_ends_well_after_a_power_cut_anywhere(quick_folder: Path, shown: Shown) -> None:
+@pytest.mark.parametrize("cut_off", EVERY_WAY)
+def test_f03_f04_archiving_ends_well_after_a_power_cut_anywhere(quick_folder: Path, cut_off: Runner | Onlooker) -> None:
     def prepare(storage: Storage) -> None:
         storage.take()
         storage.stage()
 
     start = prepared(quick_folder, prepare)
-    for cut in everywhere(start, lambda storage: storage.archive(), cut_at(shown)):
+    for cut in everywhere(start, lambda storage: storage.archive(), cut_off):
         storage = reopened(cut.root)
         for name in storage.tape.list().files:
             if name.endswith(".tar"):
@@ -98,7 +109,8 @@ def test_f40_pruning_ends_well_after_a_power_cut_anywhere(quick_folder: Path, sh
         storage.close()
 
 
-NAMING = frozenset({"mkdir", "link", "rename", "unlink", "fsync"})
+NAMES = frozenset({"mkdir", "link", "rename", "unlink"})
+NAMING = NAMES | {"fsync"}
 
 
 class DeadAt(Fault):
@@ -177,6 +189,7 @@ def repaired(storage: Storage) -> object:
     return repair(Scope(BEAMLINE, storage.ledger, storage.places), storage.copy("disk"))
 
 
+@pytest.mark.parametrize("where", ["behind a name", pytest.param("anywhere", marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("prepare", "operation", "is_there", "at_least"),
     [
@@ -193,6 +206,7 @@ def test_f04_what_a_second_process_finished_outlives_a_power_cut(
     operation: Callable[[Storage], object],
     is_there: Callable[[Storage], bool],
     at_least: int,
+    where: str,
 ) -> None:
     """The first dies before it synced what it named; the second finds the name, and must not take it for safe."""
     start = prepared(quick_folder, prepare)
@@ -211,14 +225,26 @@ def test_f04_what_a_second_process_finished_outlives_a_power_cut(
             disk.cut(Shown.NOTHING)
             os._exit(KILLED)
 
-    for number in count(1):
+    steps = naming_steps(Path(copytree(start, quick_folder / "whole")), operation)
+    assert len(steps) >= at_least
+    numbers = list(range(1, len(steps) + 1))
+    if where == "behind a name":
+        numbers = [number for number in numbers if number == 1 or steps[number - 2] in NAMES]
+    for number in numbers:
         root = copytree(start, quick_folder / f"dead at {number}")
         (status,) = in_children(partial(finished_by_another, root, number))
-        if status == 0:
-            assert number > at_least
-            return
         assert status == KILLED, f"the second process failed (dead at {number})"
         storage = reopened(root)
         assert is_there(storage), f"the ledger claims a copy that is not there (dead at {number})"
         storage.close()
         rmtree(root)
+
+
+def naming_steps(root: Path, operation: Callable[[Storage], object]) -> list[str]:
+    """The names of the steps that a process may be dead at."""
+    fault = Fault()
+    storage = Storage(root, FaultySyscalls(fault))
+    storage.clock.advance(KEEP_S)
+    operation(storage)
+    storage.close()
+    return [name for name in fault.steps if name in NAMING]

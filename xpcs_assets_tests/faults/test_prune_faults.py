@@ -23,7 +23,7 @@ from xpcs_assets.prune.remove import PURPOSE, remove_copy
 from xpcs_assets.prune.trash import in_trash, put_back_copy
 from xpcs_assets.runs.folders import ASIDE_FOLDER
 from xpcs_assets.testing.faults import FailAt, FaultySyscalls, in_children
-from xpcs_assets_tests.faults.everywhere import KILLS, Killed, Runner, everywhere, prepared, reopened
+from xpcs_assets_tests.faults.everywhere import KILLS, Killed, Onlooker, Runner, everywhere, prepared, reopened
 from xpcs_assets_tests.storage import BEAMLINE, FILES, KEEP_S, RETENTION, RUN, Storage
 
 GRACE_S = 7200.0
@@ -59,7 +59,7 @@ def nothing_is_lost(storage: Storage) -> None:
 
 @pytest.mark.parametrize("kill", KILLS)
 def test_f40_a_move_to_the_trash_killed_anywhere_loses_nothing_and_is_finished(
-    quick_folder: Path, kill: Runner
+    quick_folder: Path, kill: Runner | Onlooker
 ) -> None:
     moved = False
     for killed in everywhere(prepared(quick_folder, lambda storage: storage.fill()), to_trash, kill):
@@ -86,7 +86,9 @@ def _in_trash(storage: Storage) -> None:
 
 
 @pytest.mark.parametrize("kill", KILLS)
-def test_f40_emptying_the_trash_killed_anywhere_never_goes_below_min_copies(quick_folder: Path, kill: Runner) -> None:
+def test_f40_emptying_the_trash_killed_anywhere_never_goes_below_min_copies(
+    quick_folder: Path, kill: Runner | Onlooker
+) -> None:
     gone = False
     for killed in everywhere(prepared(quick_folder, _in_trash), empty, kill):
         storage = reopened(killed.root)
@@ -103,7 +105,9 @@ def test_f40_emptying_the_trash_killed_anywhere_never_goes_below_min_copies(quic
 
 
 @pytest.mark.parametrize("kill", KILLS)
-def test_f40_putting_back_killed_anywhere_loses_nothing_and_is_finished(quick_folder: Path, kill: Runner) -> None:
+def test_f40_putting_back_killed_anywhere_loses_nothing_and_is_finished(
+    quick_folder: Path, kill: Runner | Onlooker
+) -> None:
     def ends_well(killed: Killed) -> None:
         storage = reopened(killed.root)
         nothing_is_lost(storage)
