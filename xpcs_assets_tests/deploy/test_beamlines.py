@@ -10,10 +10,15 @@ import pytest
 
 from xpcs_assets.arrive.candidates import fields_of, find
 from xpcs_assets.arrive.submit import look_at, submit
+from xpcs_assets.arrive.take import take
 from xpcs_assets.arrive.tree import HERE
+from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.qmap_registry import add
 from xpcs_assets.follow import state_of
+from xpcs_assets.readers.recognise import open_raw
 from xpcs_assets.runs.key import run_key
+from xpcs_assets.site import Site
+from xpcs_assets.testing.simulate import simulate
 from xpcs_assets_tests.definitions.conftest import Pipeline, open_pipeline
 from xpcs_assets_tests.deploy.conftest import NAMES, shipped, site_of
 
@@ -64,6 +69,13 @@ def test_nothing_is_pruned_before_it_is_archived_and_catalogued_and_elsewhere(na
     assert "" not in domains
 
 
+@pytest.mark.parametrize("name", ["als-7-0-1-1", *DICHROISM])
+def test_cfs_keeps_for_180_days_and_until_tape_and_catalog_have_it(name: str) -> None:
+    kept = shipped(name).retention["cfs"]
+    assert kept.keep_for == 180 * 86_400
+    assert set(kept.needs) == {"archive", "catalog"}
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "xams"])
 def test_the_ways_between_the_places_are_flown_twice_a_day(name: str) -> None:
     flights = shipped(name).flight_check
@@ -107,6 +119,24 @@ def test_a_run_of_aps_8_id_i_is_moved_correlated_archived_and_its_result_goes_ba
     assert back.read_bytes() == pipeline.beamline.result_path(result).read_bytes()
     assert back.relative_to(pipeline.beamline.root("results")).parts[:3] == ("2025-1", "comm202501", "analysis")
     assert pipeline.beamline.latest(key).owner["groups"] == ["comm202501"]
+
+
+@pytest.mark.parametrize(("raw_format", "files"), [("imm", 1), ("rigaku500k", 1), ("rigaku3m", 6), ("eiger", 1)])
+def test_each_detector_of_aps_8_id_i_makes_one_run_that_is_complete(
+    raw_format: str, files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site_of(tmp_path / "site", monkeypatch, "aps-8-id-i"):
+        site = Site(tmp_path / "site")
+        beamline = OpenBeamline(site, site.beamline("aps-8-id-i"))
+        data = beamline.source_root / "2025-1" / "comm202501" / "data"
+        run = simulate(data, format=raw_format, frames=20, name="A001_sim_a0001_f000020_r00001")
+        (candidate,) = find(beamline.settings, beamline.source_root)
+        assert candidate.key == f"comm202501_{run.name}"
+        key = submit(beamline, data / run.name).key
+        taken = take(beamline, key)
+        beamline.engine.dispose()
+        with open_raw([run.folder / name for name in taken.raw]) as series:
+            assert (len(series.info.files), 0 < series.info.n_recorded <= 20) == (files, True)
 
 
 @of("als-7-0-1-1")
