@@ -18,6 +18,7 @@ Each says what happened, where, and what to do next::
     │   ├── ChangedWhileReadingError   the source changed while it was read
     │   ├── ConflictingBytesError      the name is taken by other bytes; both are kept
     │   ├── NoRoomError                the disk or quota is full
+    │   ├── UnderWayError              it is being done elsewhere and takes its time; nothing has failed
     │   └── NotVerifiedError           what was read back is not what was written
     │       └── SourceDiffersError       the bytes to copy are not those that the manifest names
     ├── LedgerError             the ledger cannot be read, written or is of another schema
@@ -121,6 +122,10 @@ class CorrelationError(XpcsAssetsError):
 
 class CopyError(XpcsAssetsError):
     """Bytes could not be copied safely."""
+
+
+class UnderWayError(CopyError):
+    """What was asked for is being done elsewhere and takes its time; nothing has failed, and it is asked for again."""
 
 
 class ChangedWhileReadingError(CopyError):

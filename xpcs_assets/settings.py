@@ -151,7 +151,7 @@ class Bundling(Settings):
 class Archive(Settings):
     """Where runs are archived."""
 
-    to: str = Field(description="A place of kind tape")
+    to: str = Field(description="A place of kind tape or hpss")
     bundle: Bundling = Field(Bundling(), description="How files are put together for tape")
 
 
@@ -262,7 +262,7 @@ class Beamline(Settings):
         wanted |= {self.runs.source.watch: SOURCES, self.pipeline.stage.to: FOLDERS}
         if self.pipeline.process is not None:
             wanted[self.pipeline.process.to] = FOLDERS
-        archive = {self.pipeline.archive.to: ("tape",)} if self.pipeline.archive else {}
+        archive = {self.pipeline.archive.to: ("tape", "hpss")} if self.pipeline.archive else {}
         further = [(name, FILES) for name in self._further_places()]
         for name, kinds in [*wanted.items(), *archive.items(), *further]:
             if name not in self.places:
@@ -276,6 +276,8 @@ class Beamline(Settings):
         self._check_access()
         self._check_rules(fields)
         gather = self.pipeline.archive.bundle.gather if self.pipeline.archive else None
+        if gather is not None and any(self.places[name].kind == "hpss" for name in archive):
+            raise ValueError("gather goes with an archive of kind tape: while a job waits, other runs would join in")
         unknown = sorted(set(gather.by if gather else ()) - {*fields, "proposal", "experiment"})
         if unknown:
             raise ValueError(f"gather.by names {', '.join(unknown)}, which neither path nor owner of a run has")

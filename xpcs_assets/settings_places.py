@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 from uuid import UUID
@@ -11,6 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from xpcs_assets.settings_base import Secret, Settings
 from xpcs_assets.units import Seconds
 
+HSI_PATH = re.compile(r"(/[A-Za-z0-9._=+,@%-]+)+")
+"""A path that hsi takes for nothing else, in a command."""
 _DOMAIN = "What dies together (a disk, a room). Copies in one domain count once; empty: "
 
 
@@ -126,8 +129,45 @@ class GlobusPlaceSettings(Settings):
         return self.mounted_at
 
 
+class HpssPlaceSettings(Settings):
+    """An archive in HPSS, which jobs of a batch system reach with hsi and htar."""
+
+    kind: Literal["hpss"] = Field(description="Which kind of place this is")
+    root: str = Field(description="The folder in HPSS, an absolute path")
+    through: str = Field(description="The back end of the site file's `compute` whose jobs reach HPSS")
+    scratch: Path = Field(
+        description="A folder for this place alone that this machine and the jobs see; it has room for a bundle twice"
+    )
+    queue: str = Field("xfer", description="The queue of its jobs; empty: the back end's")
+    walltime: Seconds = Field(12 * 3600.0, ge=60, description="A job that takes longer is ended")
+    account: str = Field("", description="Who pays; empty: the back end's")
+    extra: tuple[str, ...] = Field((), description="Further words for the submission, such as `--constraint=cron`")
+    hsi: str = Field("hsi", description="The program, as jobs find it")
+    htar: str = Field("htar", description="The program, as jobs find it")
+    wait: Seconds = Field(20.0, ge=0, le=120, description="Who asks waits so long for a job; then it goes on alone")
+    fresh: Seconds = Field(
+        6 * 3600.0,
+        ge=60,
+        le=86400,
+        description="What a job has seen or brought counts for so long, and stays in scratch",
+    )
+    failure_domain: str = Field("", description=f"{_DOMAIN}HPSS and the folder")
+
+    @field_validator("root")
+    @classmethod
+    def _is_a_plain_path(cls, value: str) -> str:
+        if HSI_PATH.fullmatch(_absolute(value)) is None:
+            raise ValueError("hsi takes letters, digits and '._=+,@%-' between slashes")
+        return _absolute(value)
+
+    @property
+    def folder(self) -> None:
+        """It is not found on this machine."""
+
+
 PlaceSettings = Annotated[
-    FolderSettings | SshPlaceSettings | S3PlaceSettings | GlobusPlaceSettings, Field(discriminator="kind")
+    FolderSettings | SshPlaceSettings | S3PlaceSettings | GlobusPlaceSettings | HpssPlaceSettings,
+    Field(discriminator="kind"),
 ]
 
 

@@ -85,7 +85,14 @@ class Site:
             )
 
     def _know_backends(self, beamline: Beamline, path: Path) -> None:
-        """Refuse a beamline whose analyses are to run where ``site.yaml`` has nothing."""
+        """Refuse a beamline whose analyses, or jobs that reach HPSS, are to run where ``site.yaml`` has nothing."""
+        for name, place in beamline.places.items():
+            if place.kind == "hpss" and place.through not in self.settings.compute:
+                raise SettingsError(
+                    f"places.{name}.through: {SITE_FILE} has no back end {place.through!r} under compute",
+                    where=path,
+                    remedy=f"There are: {', '.join(self.settings.compute) or 'none'}",
+                )
         correlate = beamline.pipeline.correlate
         unknown = [name for name in (correlate.remote if correlate else ()) if name not in self.settings.compute]
         if unknown:

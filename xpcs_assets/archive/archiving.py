@@ -16,7 +16,7 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.beside import write_note
 from xpcs_assets.copies.ledger import Bundle, CopyState, RunVersion
 from xpcs_assets.errors import NotFoundError, NotVerifiedError, SettingsError
-from xpcs_assets.places.tape import TapePlace
+from xpcs_assets.places.hpss import ArchivePlace
 from xpcs_assets.runs.folders import PARTIAL_SUFFIX, VersionFolder
 from xpcs_assets.runs.manifest import Manifest
 from xpcs_assets.stage.copy import take_manifest
@@ -99,7 +99,7 @@ class Archivist:
     """
 
     beamline: OpenBeamline
-    place: TapePlace
+    place: ArchivePlace
     on_bytes: Callable[[int], None] = lambda size_bytes: None
     done: list[Deposited] = field(default_factory=list)
 
@@ -116,8 +116,8 @@ class Archivist:
         if settings is None:
             raise NotFoundError("this beamline has no archive step", where=beamline.name)
         place = beamline.place(settings.to)
-        if not isinstance(place, TapePlace):
-            raise SettingsError(f"{place.name!r} is no archive", remedy="Archive to a place of kind tape")
+        if not isinstance(place, ArchivePlace):
+            raise SettingsError(f"{place.name!r} is no archive", remedy="Archive to a place of kind tape or hpss")
         return cls(beamline, place)
 
     @property
@@ -178,7 +178,10 @@ class Archivist:
         )
 
     def record(self, deposited: Deposited) -> None:
-        """Tell the ledger, and the notes beside the manifests, of what was deposited."""
+        """Tell the ledger, and the notes beside the manifests, of what was deposited.
+
+        UnderWayError when there is more to come.
+        """
         self.on_bytes(0)  # who has lost the lease meanwhile stops here
         record_deposit(self.beamline.ledger, deposited)
         root = self.beamline.root(self.beamline.settings.pipeline.stage.to)
@@ -186,6 +189,8 @@ class Archivist:
         for run_key, version in sorted(runs):
             write_note(self.beamline.engine, VersionFolder(root, self.beamline.name, run_key, version))
         self.done.append(deposited)
+        if deposited.under_way is not None:
+            raise deposited.under_way
 
     def put_results(self, version: RunVersion) -> None:
         """Put what the archive lacks of a version's results into it.

@@ -11,10 +11,10 @@ from typing import Any
 
 from dagster import (
     AssetCheckResult,
+    AssetCheckSeverity,
     AssetExecutionContext,
     AssetsDefinition,
     Config,
-    DagsterInstance,
     Failure,
     JobDefinition,
     MaterializeResult,
@@ -29,7 +29,8 @@ from xpcs_assets.archive.archiving import Archived, archive, archive_results
 from xpcs_assets.archive.gather import WAITS, Gathered, gather_runs, waits
 from xpcs_assets.archive.index import INDEX_SUFFIX
 from xpcs_assets.copies.ledger import Evidence
-from xpcs_assets.errors import XpcsAssetsError
+from xpcs_assets.copies.versions import WAITS as TAKES_ITS_TIME
+from xpcs_assets.errors import UnderWayError, XpcsAssetsError
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, log_materialised, report_failed_check
 from xpcs_assets.orchestrate.bindings import Bound, check, materialised, table
 
@@ -54,10 +55,20 @@ def build(bound: Bound) -> list[AssetsDefinition]:
         after=after,
         kinds={"tar"},
         checks={CHECK: "every bundle was read back and every member hashed"},
+        may_wait=True,
     )
-    def archived(context: AssetExecutionContext) -> MaterializeResult:
-        done = _archive(bound, context.instance, context.partition_key)
-        return materialised(_facts(done), digest=done.version.manifest_digest, checks=[_check(done)])
+    def archived(context: AssetExecutionContext) -> Iterator[MaterializeResult | AssetCheckResult]:
+        done = _archive(bound, context, context.partition_key)
+        if done is None:
+            yield AssetCheckResult(
+                asset_key=bound.key("archive"),
+                check_name=CHECK,
+                passed=False,
+                severity=AssetCheckSeverity.WARN,
+                description="not yet: a job puts bundles into the archive; the run's timeline names it",
+            )
+            return
+        yield materialised(_facts(done), digest=done.version.manifest_digest, checks=[_check(done)])
 
     return [archived]
 
@@ -73,10 +84,12 @@ def build_job(bound: Bound) -> JobDefinition:
                 if gathered.error is None and _waits(bound, run_key):
                     _archive_results(bound, run_key)
                     continue
-                done = _archive(bound, context.instance, run_key, gathered.error)
+                done = _archive(bound, context, run_key, gathered.error)
             except (Failure, XpcsAssetsError) as failure:
                 context.log.error("%s: %s", run_key, getattr(failure, "description", failure))  # noqa: TRY400
                 failed.append(run_key)
+                continue
+            if done is None:
                 continue
             log_materialised(
                 context,
@@ -130,17 +143,26 @@ def _waits(bound: Bound, run_key: str) -> bool:
 
 
 def _archive(
-    bound: Bound, instance: DagsterInstance, key: str, gathering_failed: XpcsAssetsError | None = None
-) -> Archived:
+    bound: Bound,
+    context: AssetExecutionContext | OpExecutionContext,
+    key: str,
+    gathering_failed: XpcsAssetsError | None = None,
+) -> Archived | None:
+    """What of a run lies in the archive now; None while a job puts more of it there."""
     try:
-        with bound.step(key, "archive"):
+        with bound.step(key, "archive") as step:
             bound.beamline.plain_key_only(key, "archive")
-            if gathering_failed is not None:
-                raise gathering_failed
-            return archive(bound.beamline, key)
+            try:
+                if gathering_failed is not None:
+                    raise gathering_failed
+                return archive(bound.beamline, key)
+            except UnderWayError as error:
+                step.waits_for = error.what
+                context.log.info("%s waits: %s; this run ends, another goes on", key, error.what)
     except Failure as failure:
-        report_failed_check(instance, bound.key("archive"), CHECK, key, str(failure.description))
+        report_failed_check(context.instance, bound.key("archive"), CHECK, key, str(failure.description))
         raise
+    return None
 
 
 def _archive_results(bound: Bound, run_key: str) -> None:
@@ -148,6 +170,9 @@ def _archive_results(bound: Bound, run_key: str) -> None:
     ledger = bound.beamline.ledger
     try:
         done = archive_results(bound.beamline, run_key)
+    except UnderWayError as error:
+        ledger.note(bound.beamline.name, run_key, "archive", f"{TAKES_ITS_TIME}{error.what}", {"partition": run_key})
+        return
     except XpcsAssetsError as error:
         ledger.note(bound.beamline.name, run_key, "archive", f"failed: {error}", {"partition": run_key})
         raise

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 
 from xpcs_assets.archive.bundle import RAW, BundleContent, Plan, plan_bundles, read_bundle
 from xpcs_assets.archive.index import INDEX_SUFFIX
 from xpcs_assets.copies.ledger import Evidence, Ledger
-from xpcs_assets.errors import ConflictingBytesError, NotVerifiedError
+from xpcs_assets.errors import ConflictingBytesError, NotVerifiedError, UnderWayError
 from xpcs_assets.places import reading
-from xpcs_assets.places.place import Place, Presence
-from xpcs_assets.places.tape import TapePlace
+from xpcs_assets.places.hpss import ArchivePlace
+from xpcs_assets.places.place import Place
 from xpcs_assets.runs.manifest import Manifest
 
 OnBytes = Callable[[int], None]
@@ -65,6 +64,8 @@ class Deposited:
         back, indexes of other bytes. It stays, and does not count.
     evidence
         How it was verified.
+    under_way
+        Why not all of the bundles are there yet, where a job still puts one there; who has recorded these raises it.
     """
 
     place: str
@@ -73,6 +74,7 @@ class Deposited:
     written: int
     damaged: tuple[str, ...] = ()
     evidence: Evidence = Evidence.READ_BACK
+    under_way: UnderWayError | None = None
 
     @property
     def members(self) -> int:
@@ -86,7 +88,7 @@ class Deposited:
 
 
 def deposit(
-    place: TapePlace,
+    place: ArchivePlace,
     beamline: str,
     version: int,
     content: str,
@@ -137,7 +139,7 @@ def deposit(
 
 
 def deposit_plans(
-    place: TapePlace,
+    place: ArchivePlace,
     plans: Collection[Plan],
     open_member: OpenMember,
     *,
@@ -162,21 +164,30 @@ def deposit_plans(
         A file is not what its manifest says.
     NotVerifiedError
         What was written just now came back as something else, twice.
+    UnderWayError
+        A job puts the first of them there, and is not done yet.
     NoRoomError, CopyError
         As :func:`xpcs_assets.places.files.write_file_safely`.
     """
     bundles: list[ReadBack] = []
     damaged: list[str] = []
     written = 0
+    under_way: UnderWayError | None = None
     for folder in sorted({plan.folder for plan in plans}):
         place.sweep(folder)
     for plan in plans:
-        done, is_new, bad = _settle(place, plan, open_member, spoilt, on_bytes)
+        try:
+            done, is_new, bad = _settle(place, plan, open_member, spoilt, on_bytes)
+        except UnderWayError as error:  # one at a time: scratch need not hold them all
+            under_way = error
+            break
         bundles.append(done)
         damaged += bad
         written += is_new
+    if under_way is not None and not bundles:
+        raise under_way
     place.settle(bundle.plan.path for bundle in bundles)
-    return Deposited(place.name, place.failure_domain, tuple(bundles), written, tuple(damaged))
+    return Deposited(place.name, place.failure_domain, tuple(bundles), written, tuple(damaged), under_way=under_way)
 
 
 def record_deposit(ledger: Ledger, deposited: Deposited) -> None:
@@ -199,7 +210,7 @@ def record_deposit(ledger: Ledger, deposited: Deposited) -> None:
             members=found.members,
             evidence=deposited.evidence,
         )
-        if plan.content == RAW:
+        if plan.content == RAW and deposited.under_way is None:  # half a copy is none
             copies |= {
                 (run.run_key, run.version): (plan.beamline, plan.path if run.prefix else plan.folder)
                 for run in plan.runs
@@ -216,7 +227,7 @@ def record_deposit(ledger: Ledger, deposited: Deposited) -> None:
         )
 
 
-def file_chunks(root: Path, path: str, place: TapePlace) -> Iterator[bytes]:
+def file_chunks(root: Path, path: str, place: ArchivePlace) -> Iterator[bytes]:
     """The bytes of a staged file that is bundled; a link on the way is refused."""
     with reading.open_inside(root, path, place.calls) as descriptor:
         yield from reading.chunks_of(descriptor, place.calls)
@@ -242,16 +253,16 @@ def read_twice(
 
 
 def _settle(
-    place: TapePlace, plan: Plan, open_member: OpenMember, spoilt: Collection[str], on_bytes: OnBytes
+    place: ArchivePlace, plan: Plan, open_member: OpenMember, spoilt: Collection[str], on_bytes: OnBytes
 ) -> tuple[ReadBack, bool, list[str]]:
     """The bundle read back, whether it is new, and what else was found under the names that it could have had."""
     others: list[str] = []
     while True:
         while plan.path in spoilt:
             plan = replace(plan, again=plan.again + 1)
-        try:
-            _refuse_other_index(place, plan)
-            is_new = _write(place, plan, open_member, on_bytes)  # a source that differs ends it here
+        try:  # a source that differs ends it here
+            chunks = _counted(plan.chunks(open_member), on_bytes)
+            is_new = place.put_bundle(plan.path, chunks, plan.path + INDEX_SUFFIX, plan.index)
         except ConflictingBytesError as error:
             others.append(plan.path + (INDEX_SUFFIX if error.where.endswith(INDEX_SUFFIX) else ""))
             plan = replace(plan, again=plan.again + 1)
@@ -265,25 +276,7 @@ def _settle(
             plan = replace(plan, again=plan.again + 1)
 
 
-def _refuse_other_index(place: TapePlace, plan: Plan) -> None:
-    """Refuse a name whose index is taken, before a bundle of terabytes is written under it."""
-    index, path = plan.index, plan.path + INDEX_SUFFIX
-    there = place.stat(path)
-    if there.signature is not None and place.digest(path).sha256 != sha256(index).hexdigest():
-        raise ConflictingBytesError("its index is there with other bytes", where=f"{place.name}:{path}")
-
-
-def _write(place: TapePlace, plan: Plan, open_member: OpenMember, on_bytes: OnBytes) -> bool:
-    """Whether the bundle was not there before."""
-    is_new = place.stat(plan.path).presence is not Presence.YES
-    if is_new:
-        is_new = not place.put(plan.path, _counted(plan.chunks(open_member), on_bytes)).already_there
-    index = plan.index
-    place.put(plan.path + INDEX_SUFFIX, [index], sha256=sha256(index).hexdigest())
-    return is_new
-
-
-def _read_back(place: TapePlace, plan: Plan, on_bytes: OnBytes) -> ReadBack:
+def _read_back(place: ArchivePlace, plan: Plan, on_bytes: OnBytes) -> ReadBack:
     found = read_twice(place, plan.path, plan.kinds, on_bytes)
     sound = found.members == plan.members and found.index == plan.index
     if not sound or any(found.also[e.path].get(kind) != value for e in plan.entries for kind, value in e.also):

@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 from xpcs_assets.archive.bundle import RAW, BundleContent
 from xpcs_assets.archive.deposit import read_twice
 from xpcs_assets.copies.ledger import Bundle, Copy, CopyState, Evidence, Ledger
-from xpcs_assets.errors import CopyError, NotFoundError, NotVerifiedError
-from xpcs_assets.places.place import Place, Presence
+from xpcs_assets.errors import CopyError, NotFoundError, NotVerifiedError, UnderWayError
+from xpcs_assets.places.place import Place, Presence, Stat
 from xpcs_assets.runs.manifest import Manifest
 
 STEP = "fixity"
@@ -64,8 +64,7 @@ def reread_bundle(
         The archive cannot be asked, or the bundle cannot be read: nothing is known, and the ledger stays as it is.
     """
     check = place.stat(bundle.name)
-    if check.presence is Presence.UNKNOWN:
-        raise CopyError(f"the archive cannot be asked: {check.reason}", where=place.name, remedy="Repeat when it can")
+    _refuse_unknown(check, place.name)
     manifests = {
         run: ledger.version(bundle.beamline, run.run_key, run.version).manifest
         for run in bundle.runs
@@ -103,8 +102,7 @@ def check_there(ledger: Ledger, place: Place, bundle: Bundle) -> None:
     """
     where = f"{place.name}:{bundle.name}"
     now = place.stat(bundle.name)
-    if now.presence is Presence.UNKNOWN:
-        raise CopyError(f"the archive cannot be asked: {now.reason}", where=where, remedy="Repeat when it can")
+    _refuse_unknown(now, where)
     if now.signature is None:
         distrust(ledger, bundle, CopyState.LOST, "it is gone from the archive")
         raise NotVerifiedError(f"a bundle that was read back is gone ({now.reason})", where=where, remedy=_GONE)
@@ -112,6 +110,13 @@ def check_there(ledger: Ledger, place: Place, bundle: Bundle) -> None:
         wrong = f"it has {now.signature.size_bytes} bytes and had {bundle.size_bytes} when it was read back"
         distrust(ledger, bundle, CopyState.BAD, wrong)
         raise NotVerifiedError(wrong, where=where, remedy=_GONE)
+
+
+def _refuse_unknown(found: Stat, where: str) -> None:
+    if found.is_under_way:
+        raise UnderWayError(found.reason, where=where, remedy="It is asked again later")
+    if found.presence is Presence.UNKNOWN:
+        raise CopyError(f"the archive cannot be asked: {found.reason}", where=where, remedy="Repeat when it can")
 
 
 def distrust(ledger: Ledger, bundle: Bundle, state: CopyState, wrong: str) -> Bundle:

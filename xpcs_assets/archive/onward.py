@@ -2,14 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 
-from xpcs_assets.copies.ledger import Member
-from xpcs_assets.errors import XpcsAssetsError
+from xpcs_assets.copies.ledger import Bundle, Member
+from xpcs_assets.errors import CopyError, UnderWayError, XpcsAssetsError
+from xpcs_assets.places.hpss import HpssPlace
 from xpcs_assets.places.place import Place
+from xpcs_assets.places.reading import chunks_of, open_regular, told_as_copy_error
 
 SKIP_BYTES = 8 << 20
 """A gap longer than this is skipped where the place can; a shorter one is read over."""
+
+
+class TakenOut:
+    """Members that lie in files of their own already.
+
+    Parameters
+    ----------
+    files
+        By their paths in the bundle.
+    """
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = files
+
+    def read(self, member: Member) -> Iterator[bytes]:
+        """The bytes of a member; none when it did not come out."""
+        file = self._files.get(member.path)
+        if file is not None:
+            with told_as_copy_error(file), open_regular(file) as descriptor:
+                yield from chunks_of(descriptor)
+
+
+def reader(place: Place, bundle: Bundle, members: Sequence[Member], *, whole: bool) -> Onward | TakenOut:
+    """How to read members of a bundle. From HPSS, a small part is taken out there unless the bundle is wanted whole.
+
+    Raises
+    ------
+    UnderWayError
+        The job that brings them is not done yet.
+    CopyError
+        They cannot be brought.
+    """
+    if not isinstance(place, HpssPlace):
+        return Onward(place, bundle.name)
+    if not whole and 2 * sum(member.size_bytes for member in members) < bundle.size_bytes:
+        with suppress(_NotTakenOutError):
+            return TakenOut(_taken_out(place, bundle, members))
+    place.fetch(bundle.name)
+    return Onward(place, bundle.name)
+
+
+class _NotTakenOutError(Exception):
+    """htar cannot do it: the bundle is read by our own index."""
+
+
+def _taken_out(place: HpssPlace, bundle: Bundle, members: Sequence[Member]) -> Mapping[str, Path]:
+    try:
+        files = place.take_out(bundle.name, [member.path for member in members])
+    except UnderWayError:
+        raise
+    except CopyError as error:
+        raise _NotTakenOutError from error
+    if files is None:
+        raise _NotTakenOutError
+    return files
 
 
 class Onward:

@@ -1,4 +1,4 @@
-"""Which runs are to be archived now: what the archive lacks, less what has failed a moment ago."""
+"""Which runs are to be archived now: what the archive lacks, less what has failed, or has waited, a moment ago."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from datetime import datetime, timedelta
 from xpcs_assets.archive.gather import due, waiting
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.pending import unarchived
+from xpcs_assets.copies.versions import WAITS
 
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=6)
+LONGEST_WAIT = timedelta(minutes=15)
+"""A run whose archive is reached by jobs is looked at again after this long at most, while its job goes on."""
+
+_LONGEST = {"failed: ": LONGEST_PAUSE, WAITS: LONGEST_WAIT}
 
 
 def to_archive(beamline: OpenBeamline, limit: int) -> list[str]:
@@ -41,11 +46,15 @@ def to_gather(beamline: OpenBeamline, is_idle: Callable[[str], bool]) -> list[li
 
 
 def _pauses(beamline: OpenBeamline, run_key: str) -> bool:
-    """Whether archiving failed so lately that it is not tried again yet."""
+    """Whether archiving failed, or had to wait, so lately that it is not tried again yet."""
     ledger = beamline.ledger
-    failures: list[datetime] = []
+    alike: list[datetime] = []  # the last ends of one kind in a row
+    kind = ""
     for event in ledger.timeline(beamline.name, run_key):
         if event.step == "archive":
-            failures = [*failures, event.at] if event.what.startswith("failed: ") else []
-    pause = min(FIRST_PAUSE * 2 ** min(len(failures) - 1, 10), LONGEST_PAUSE) if failures else FIRST_PAUSE
-    return bool(failures) and ledger.clock() - failures[-1] < pause
+            before, kind = kind, next((word for word in _LONGEST if event.what.startswith(word)), "")
+            alike = [*(alike if kind == before else ()), event.at]
+    if not kind:
+        return False
+    pause = min(FIRST_PAUSE * 2 ** min(len(alike) - 1, 10), _LONGEST[kind])
+    return bool(ledger.clock() - alike[-1] < pause)

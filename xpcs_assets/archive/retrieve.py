@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from xpcs_assets.archive.bundle import RAW
-from xpcs_assets.archive.onward import Onward
+from xpcs_assets.archive.onward import reader
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Bundle, BundleRun, Copy, CopyState, RunVersion
 from xpcs_assets.errors import (
@@ -263,8 +263,15 @@ class Fetch:
             for member in self.beamline.ledger.members(bundle.place, bundle.name, prefix)
             if (member.path, member.size_bytes, member.sha256) in wanted
         ]
-        for _ in range(2):
-            onward = Onward(place, bundle.name)
+        for anew in (False, True):
+            if not members:
+                return
+            try:
+                onward = reader(place, bundle, [member for member, _ in members], whole=anew)
+            except XpcsAssetsError as error:
+                for _, entry in members:
+                    self.why[entry.path].append(f"{bundle.place}:{bundle.name}: {error.what}")
+                return
             members = [
                 (member, entry)
                 for member, entry in members

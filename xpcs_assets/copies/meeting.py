@@ -6,7 +6,7 @@ import errno
 from dataclasses import dataclass
 
 from xpcs_assets.copies.ledger import Ledger
-from xpcs_assets.errors import CopyError, RefusedError
+from xpcs_assets.errors import CopyError, RefusedError, UnderWayError
 from xpcs_assets.places.marker import UNMARKED, Marker, Root
 
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -23,10 +23,13 @@ class Met:
         The marker's; ``UNMARKED`` for a root that bears none and cannot be written.
     unavailable
         Why the place was not met, and nothing may be done there; empty when it was.
+    is_under_way
+        It is being asked, and may be met the next time.
     """
 
     identity: str
     unavailable: str = ""
+    is_under_way: bool = False
 
 
 def meet(ledger: Ledger, beamline: str, place: str, root: Root) -> Met:
@@ -45,7 +48,7 @@ def meet(ledger: Ledger, beamline: str, place: str, root: Root) -> Met:
         marker = marker or root.leave_marker(_new_marker(ledger, place))
     except CopyError as error:
         is_forbidden = isinstance(error.__cause__, OSError) and error.__cause__.errno in _FORBIDDEN
-        return Met(UNMARKED, "" if is_forbidden else error.what)
+        return Met(UNMARKED, "" if is_forbidden else error.what, isinstance(error, UnderWayError))
     if taken := _why_taken(ledger, beamline, place, marker):
         return Met(UNMARKED, taken)
     return Met(ledger.meet_place(beamline, place, marker.identity, root.where).identity)

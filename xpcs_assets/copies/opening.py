@@ -16,7 +16,13 @@ from xpcs_assets.places.marker import PosixRoot, Root
 from xpcs_assets.places.place import Place
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings import Beamline
-from xpcs_assets.settings_places import GlobusPlaceSettings, S3PlaceSettings, SshPlaceSettings
+from xpcs_assets.settings_places import (
+    HSI_PATH,
+    GlobusPlaceSettings,
+    HpssPlaceSettings,
+    S3PlaceSettings,
+    SshPlaceSettings,
+)
 from xpcs_assets.site import Site
 
 if TYPE_CHECKING:
@@ -133,10 +139,57 @@ def _ssh(site: Site, beamline: Beamline, name: str) -> Reached:
     return Reached(SshRoot(commands, settings.root), made)
 
 
+def _hpss(site: Site, beamline: Beamline, name: str) -> Reached:
+    from xpcs_assets.compute.backend import Resources
+    from xpcs_assets.compute.opening import backend_settings, open_backend
+    from xpcs_assets.places.hpss import HpssPlace, HpssRoot
+    from xpcs_assets.places.hpss_asking import Asking, Hands
+    from xpcs_assets.places.hpss_scratch import Scratch
+
+    settings = cast(HpssPlaceSettings, beamline.places[name])
+    through, scratch = backend_settings(site, settings.through), site.path(settings.scratch)
+    hands = Hands(
+        open_backend(site, settings.through),
+        python=through.python,
+        folder=through.folder,
+        seen=through.seen,
+        hsi=settings.hsi,
+        htar=settings.htar,
+        resources=Resources(
+            walltime_s=settings.walltime,
+            account=settings.account or through.account,
+            queue=settings.queue or through.queue,
+            extra=(*through.extra, *settings.extra),
+        ),
+        environment=through.environment,
+        wait_s=settings.wait,
+        settle_s=through.settle,
+    )
+    if HSI_PATH.fullmatch(str(scratch)) is None:
+        raise SettingsError(
+            f"hsi cannot be told the path {str(scratch)!r}",
+            where=f"places.{name}.scratch",
+            remedy="It takes letters, digits and '._=+,@%-' between slashes",
+        )
+    asking = Asking(name, settings.root, Scratch(scratch, settings.fresh), hands)
+
+    def made(met: Met) -> Place:
+        return HpssPlace(
+            asking,
+            settings.failure_domain,
+            identity=met.identity,
+            unavailable=met.unavailable,
+            is_under_way=met.is_under_way,
+        )
+
+    return Reached(HpssRoot(asking), made)
+
+
 _KINDS: dict[str, Callable[[Site, Beamline, str], Reached]] = {
     "posix": _folder,
     "tape": _folder,
     "ssh": _ssh,
     "s3": _s3,
     "globus": _globus,
+    "hpss": _hpss,
 }

@@ -30,7 +30,7 @@ def written(settings: Beamline) -> frozenset[str]:
     pipeline = settings.pipeline
     back = {pipeline.return_results.to} if pipeline.return_results is not None else set()
     names = {pipeline.stage.to, *pipeline.copies, *back, *settings.retention}
-    return frozenset(name for name in names if settings.places[name].kind != "tape")
+    return frozenset(name for name in names if settings.places[name].kind not in {"tape", "hpss"})
 
 
 def probes(site: Site, settings: Beamline, ledger: Ledger | None) -> Iterator[Probe]:

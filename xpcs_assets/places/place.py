@@ -31,11 +31,14 @@ class Stat:
         What it is, when it is there.
     reason
         Why not, or why nothing can be said.
+    is_under_way
+        Nothing can be said yet: it is being asked, and the next look may tell.
     """
 
     presence: Presence
     signature: Signature | None = None
     reason: str = ""
+    is_under_way: bool = False
 
 
 @dataclass(frozen=True)

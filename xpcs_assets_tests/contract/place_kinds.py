@@ -7,6 +7,7 @@ a test may put there what it likes; another kind takes the folder's name for a p
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
@@ -22,6 +23,7 @@ from xpcs_assets.places.ssh import SshPlace
 from xpcs_assets.places.tape import TapePlace
 from xpcs_assets.runs.folders import MARKER
 from xpcs_assets_tests import sshd
+from xpcs_assets_tests.hpss import Vault
 from xpcs_assets_tests.s3 import keys_of, made_bucket, s3_server
 
 
@@ -178,10 +180,39 @@ class SshKind(PlaceKind):
         return "host 127.0.0.1"
 
 
+class HpssKind(PlaceKind):
+    """A folder in an HPSS that is played by a folder; its jobs are done as they are handed over."""
+
+    is_folder = False
+    gives_up = False
+
+    def open(
+        self,
+        root: Path,
+        failure_domain: str = "",
+        *,
+        name: str = "here",
+        identity: str | None = None,
+        unavailable: str = "",
+    ) -> Place:
+        """See :meth:`PlaceKind.open`."""
+        vault = Vault.build(root, root.parent / "beside", name)
+        return vault.place(failure_domain, identity=identity, unavailable=unavailable)
+
+    def domain(self, root: Path) -> str:
+        """See :meth:`PlaceKind.domain`."""
+        return f"HPSS {root}"
+
+    def carries(self, name: str) -> bool:
+        """Only names that hsi takes for names."""
+        return re.fullmatch(r"[A-Za-z0-9._=+,@%-]+", name) is not None
+
+
 KINDS: dict[str, PlaceKind] = {
     "posix": PosixKind(),
     "tape": TapeKind(),
     "globus": GlobusKind(),
     "s3": S3Kind(),
     "ssh": SshKind(),
+    "hpss": HpssKind(),
 }
