@@ -39,6 +39,12 @@ class AccessSettings(Settings):
         return value
 
 
+class GlobusAccessSettings(AccessSettings):
+    """Who may read a run's copies in a guest collection: groups of Globus, by their names or ids."""
+
+    create: bool = Field(default=False, description="Whether a group that there is not is made")
+
+
 class FolderSettings(Settings):
     """A folder of this machine, or one that plays tape."""
 
@@ -111,6 +117,9 @@ class GlobusPlaceSettings(Settings):
     sha256: bool = Field(default=True, description="Whether the collection's storage can compute sha256 for Globus")
     mounted_at: Path = Field(description="The same folder on this machine: what arrived is read back there")
     failure_domain: str = Field("", description=f"{_DOMAIN}the file system")
+    access: GlobusAccessSettings | None = Field(
+        None, description="Who may read runs there, by rules of a guest collection; left out, nothing is set"
+    )
 
     @field_validator("root")
     @classmethod
@@ -204,6 +213,8 @@ class GlobusSettings(Settings):
     token: Secret | None = Field(None, description="A long-lived token for Transfer; wins over client_id")
     url: str = Field("", description="Of Transfer; empty: the SDK's")
     auth_url: str = Field("", description="Of Globus Auth; empty: the SDK's")
+    groups_url: str = Field("", description="Of Globus Groups; empty: the SDK's")
+    groups_token: Secret | None = Field(None, description="A token for Groups, where `token` is one for Transfer")
     endpoints_file: Path | None = Field(
         None, description="A `config.yml` in the splash form, for `endpoint` of a place; from the site's home"
     )

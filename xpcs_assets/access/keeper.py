@@ -136,13 +136,13 @@ class Keeper:
             seen = doors.look(gate.folder, inside=inside)
             if seen is None:
                 return found
-            readers, unknown = self._readers(gate.place, wanted)
+            readers, unknown = (frozenset[Principal](), ()) if seen.is_gone else self._readers(gate.place, wanted)
         except UnreachableError as error:
             self._give_up(gate.place, error)
             return replace(found, trouble=(str(error),), asked=False)
         except XpcsAssetsError as error:
             return replace(found, trouble=(str(error),))
-        return replace(found, readers=readers, seen=seen, trouble=unknown)
+        return replace(found, readers=readers, seen=_named(seen, readers), trouble=unknown)
 
     def _readers(self, place: str, wanted: Wanted) -> tuple[frozenset[Principal], tuple[str, ...]]:
         """Whom to let in, and which groups there are not: the others are let in all the same, and old ones kept out."""
@@ -163,7 +163,7 @@ class Keeper:
             seen = doors.look(found.gate.folder, inside=inside)
         except XpcsAssetsError as error:
             return replace(found, trouble=(*found.trouble, str(error)))
-        after = replace(found, seen=seen, changed=True)
+        after = replace(found, seen=seen and _named(seen, found.readers), changed=True)
         return replace(after, trouble=(*after.trouble, _DIFFERS)) if after.differs else after
 
     def _tell(self, found: Found) -> bool:
@@ -212,6 +212,12 @@ class Keeper:
             except XpcsAssetsError as error:
                 self._groups[place, name] = error
         return _or_raise(self._groups[place, name])
+
+
+def _named(seen: Seen, known: Collection[Principal]) -> Seen:
+    """Those who may read it, by the names that are known; a place may tell no more than their ids."""
+    names = {each: each for each in known}
+    return replace(seen, readers=frozenset(names.get(each, each) for each in seen.readers))
 
 
 def _or_raise(known: Known | XpcsAssetsError) -> Known:

@@ -52,11 +52,14 @@ class Seen:
         How many files and folders below it those whom it lets in cannot read.
     above
         Whom a rule about a folder above it lets in as well; nothing is changed about those.
+    is_gone
+        Whether nothing is there any more, and only the rules about it are left.
     """
 
     readers: frozenset[Principal]
     unreadable: int = 0
     above: tuple[Principal, ...] = ()
+    is_gone: bool = False
 
 
 class Doors(Protocol):

@@ -1,4 +1,4 @@
-"""A connection to Globus Transfer: log-in, requests through the SDK, errors in our tree.
+"""A connection to Globus Transfer, or to Globus Groups: log-in, requests through the SDK, errors in our tree.
 
 The SDK makes a request again after errors of the network and of the service, a submission too: that one bears an id
 of ours, by which the service knows it. Tokens of a client are renewed by the SDK; one from a file is read anew.
@@ -17,7 +17,18 @@ from xpcs_assets.secret import SecretReference
 if TYPE_CHECKING:
     import globus_sdk
 
-WHERE = "Globus Transfer"
+
+@dataclass(frozen=True)
+class Service:
+    """A service of Globus: what it is called, and the class of its client in the SDK."""
+
+    name: str
+    client: str
+
+
+TRANSFER = Service("Globus Transfer", "TransferClient")
+GROUPS = Service("Globus Groups", "GroupsClient")
+WHERE = TRANSFER.name
 _LATER = (408, 425, 429)
 _WORDS = 500  # of what the service says
 _LOGIN = "Put a good token or secret; it is read anew each time"
@@ -57,22 +68,21 @@ class GlobusAccount:
 class GlobusConnection:
     """A connection. Not for several threads at once."""
 
-    def __init__(self, account: GlobusAccount) -> None:
+    def __init__(self, account: GlobusAccount, service: Service = TRANSFER) -> None:
         self.account = account
+        self.service = service
         self._login = Login(account)
-        self._transfer: globus_sdk.TransferClient | None = None
+        self._client: Any = None
         self._consents: tuple[str, ...] = ()
 
     def close(self) -> None:
         """Close its connections; the next request opens others, with secrets that are read anew."""
-        if self._transfer is not None:
-            self._transfer.transport.close()  # the SDK closes only those that it made
-        self._transfer = None
+        if self._client is not None:
+            self._client.transport.close()  # the SDK closes only those that it made
+        self._client = None
         self._login.close()
 
-    def ask(
-        self, what: str, request: Callable[[globus_sdk.TransferClient], Any], *, again: bool = True
-    ) -> dict[str, Any]:
+    def ask(self, what: str, request: Callable[[Any], Any]) -> dict[str, Any]:
         """Make a request. Once more with a new log-in, when the token is no longer good or lacks a consent.
 
         Raises
@@ -82,24 +92,33 @@ class GlobusConnection:
         CopyError
             Refused; the remedy says what lacks.
         """
+        content: dict[str, Any] = self._asked(what, request, dict)
+        return content
+
+    def ask_list(self, what: str, request: Callable[[Any], Any]) -> list[Any]:
+        """Make a request whose answer is a list; see :meth:`ask`."""
+        content: list[Any] = self._asked(what, request, list)
+        return content
+
+    def _asked(self, what: str, request: Callable[[Any], Any], kind: type, *, again: bool = True) -> Any:
         sdk = globus()
         try:
             content = request(self._connected()).data
         except sdk.AuthAPIError as error:
             self.close()
             consents, self._consents = self._consents, ()
-            raise _login_failed(error.http_status, consents) from None
+            raise _login_failed(error.http_status, consents, self.service) from None
         except sdk.GlobusAPIError as error:
             if again and self._may_help(error):
                 self.close()
-                return self.ask(what, request, again=False)
-            raise _refused(what, error) from None
+                return self._asked(what, request, kind, again=False)
+            raise _refused(what, error, self.service) from None
         except sdk.GlobusError as error:
             inner = getattr(error, "underlying_exception", None)
             kinds = ", ".join(type(one).__name__ for one in (error, inner) if one is not None)
-            raise unreachable(f"{what}: {kinds}") from None
-        if not isinstance(content, dict):
-            raise unreachable(f"{what}: the answer is no JSON object")
+            raise unreachable(f"{what}: {kinds}", self.service) from None
+        if not isinstance(content, kind):
+            raise unreachable(f"{what}: the answer is no JSON {'object' if kind is dict else 'list'}", self.service)
         return content
 
     def _may_help(self, error: globus_sdk.GlobusAPIError) -> bool:
@@ -112,45 +131,49 @@ class GlobusConnection:
         self._consents = tuple(dict.fromkeys((*self._consents, *lacking)))
         return True
 
-    def _connected(self) -> globus_sdk.TransferClient:
-        if self._transfer is None:
-            client = globus().TransferClient
+    def _connected(self) -> Any:
+        if self._client is None:
+            client = getattr(globus(), self.service.client)
             try:
                 authorizer = self._login.authorizer([client.scopes.all, *self._consents])
             except (ValueError, KeyError, TypeError) as error:
-                raise unreachable(f"the log-in's answer is not understood ({type(error).__name__})") from None
-            self._transfer = client(
+                raise unreachable(
+                    f"the log-in's answer is not understood ({type(error).__name__})", self.service
+                ) from None
+            self._client = client(
                 base_url=self.account.url or None,
                 authorizer=authorizer,
                 transport=self._login.transport(),
                 retry_config=self._login.retries(),
             )
-        return self._transfer
+        return self._client
 
 
-def _login_failed(status: int, consents: tuple[str, ...]) -> XpcsAssetsError:
+def _login_failed(status: int, consents: tuple[str, ...], service: Service) -> XpcsAssetsError:
     if status >= 500 or status in _LATER:
-        return unreachable(f"log-in: HTTP {status}")
+        return unreachable(f"log-in: HTTP {status}", service)
     if consents and status != 401:
         remedy = "Have the collection's manager let the client in, or use a guest collection, which wants no consent"
-        return CopyError(f"the consent {' '.join(consents)} is refused (HTTP {status})", where=WHERE, remedy=remedy)
-    return CopyError(f"the log-in is refused (HTTP {status})", where=WHERE, remedy=_LOGIN)
+        return CopyError(
+            f"the consent {' '.join(consents)} is refused (HTTP {status})", where=service.name, remedy=remedy
+        )
+    return CopyError(f"the log-in is refused (HTTP {status})", where=service.name, remedy=_LOGIN)
 
 
-def _refused(what: str, error: globus_sdk.GlobusAPIError) -> XpcsAssetsError:
+def _refused(what: str, error: globus_sdk.GlobusAPIError, service: Service) -> XpcsAssetsError:
     """What a refusal is in our tree; a consent or log-in that lacks is named in the remedy."""
     said = f"{what}: HTTP {error.http_status} {error.code or ''} {error.message or ''}"[:_WORDS].strip()
     if error.http_status >= 500 or error.http_status in _LATER:
-        return unreachable(said)
+        return unreachable(said, service)
     remedy = _REMEDIES.get(error.http_status, "")
     if scopes := error.info.consent_required.required_scopes:
         wanted = " ".join(f"'{scope}'" for scope in scopes)
         remedy = f"Run `globus session consent {wanted}` as the account, and put a token that was made after it"
     elif error.info.authorization_parameters:
         remedy = "The collection wants a newer log-in, `globus session update`; a client is better given a guest one"
-    return CopyError(said, where=WHERE, remedy=remedy)
+    return CopyError(said, where=service.name, remedy=remedy)
 
 
-def unreachable(what: str) -> UnreachableError:
+def unreachable(what: str, service: Service = TRANSFER) -> UnreachableError:
     """No answer that could be used came."""
-    return UnreachableError(what, where=WHERE, remedy="It is asked again; nothing is begun twice")
+    return UnreachableError(what, where=service.name, remedy="It is asked again; nothing is begun twice")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from uuid import UUID
 
@@ -77,6 +77,24 @@ def account_of(site: Site) -> GlobusAccount:
         auth_url=settings.auth_url,
         timeout_s=settings.timeout,
     )
+
+
+def groups_account_of(site: Site) -> GlobusAccount:
+    """The account that the site finds and makes groups with.
+
+    Raises
+    ------
+    SettingsError
+        As :func:`account_of`, or there is a token for Transfer alone.
+    """
+    settings, account = _settings(site), account_of(site)
+    if settings.token is not None and settings.groups_token is None:
+        raise SettingsError(
+            "a token for Transfer is none for Groups",
+            where=site.home / SITE_FILE,
+            remedy="Give `globus.groups_token` as well, or a client_id and client_secret in place of both",
+        )
+    return replace(account, url=settings.groups_url, token=site.secret(settings.groups_token))
 
 
 def collection_of(site: Site, place: GlobusPlaceSettings) -> Collection:

@@ -22,6 +22,8 @@ from urllib.parse import parse_qs, urlsplit
 from xpcs_assets.testing import globus_auth
 from xpcs_assets.testing.globus_search_index import Refused
 from xpcs_assets.testing.globus_search_server import Client
+from xpcs_assets.testing.globus_transfer_access import PATH as _ACCESS
+from xpcs_assets.testing.globus_transfer_access import AccessRules
 from xpcs_assets.testing.globus_transfer_tasks import TRANSFER_SCOPE, ConsentRequired, Task, TransferService
 from xpcs_assets.testing.loopback import LoopbackServer
 
@@ -39,6 +41,8 @@ class GlobusTransferServer(LoopbackServer):
     ----------
     service
         Its collections and tasks.
+    rules
+        Who may read folders of its collections.
     clients
         Who may log in, by name.
     consents
@@ -52,6 +56,7 @@ class GlobusTransferServer(LoopbackServer):
     def __init__(self) -> None:
         super().__init__()
         self.service = TransferService()
+        self.rules = AccessRules()
         self.clients = {MOVER.name: MOVER}
         self.consents: dict[str, set[str]] = {}
         self.consents_refused = False
@@ -112,7 +117,21 @@ class GlobusTransferServer(LoopbackServer):
             return self._ls(match["uuid"], query.get("path", "/"), consents)
         if match := _TASK.fullmatch(path):
             return self._of_task(method, match["part"] or "", self.service.task(match["task"], caller), query)
+        if match := _ACCESS.fullmatch(path):
+            return self._of_access(method, match["uuid"], match["rule"] or "", consents, body)
         raise Refused(404, "ClientError.NotFound", f"cannot {method} {path}")
+
+    def _of_access(self, method: str, uuid: str, rule: str, consents: set[str], body: bytes) -> dict[str, Any]:
+        if self.service.collection(uuid, consents).wants_consent:
+            raise Refused(409, "NotSupported", "access rules are for guest collections")
+        match method, rule:
+            case "GET", "":
+                return _list("access_list", self.rules.of(uuid))
+            case "POST", "":
+                return self.rules.add(uuid, json.loads(body))
+            case "DELETE", _:
+                return self.rules.delete(uuid, rule)
+        raise Refused(404, "ClientError.NotFound", f"cannot {method} an access rule")
 
     def _of_task(self, method: str, part: str, task: Task, query: Mapping[str, str]) -> dict[str, Any]:
         match method, part:

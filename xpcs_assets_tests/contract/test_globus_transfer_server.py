@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import globus_sdk
 import pytest
 from globus_sdk.transport import RetryConfig
 
+from xpcs_assets.testing.globus_search_index import Refused
 from xpcs_assets.testing.globus_search_server import Client
+from xpcs_assets.testing.globus_transfer_access import AccessRules
 from xpcs_assets.testing.globus_transfer_server import MOVER, GlobusTransferServer
 
+GROUP = "11111111-2222-4333-8444-555555555555"
 OTHER = Client("ffffffff-0000-4000-8000-00000000000f", "donkey")
 
 
@@ -212,3 +216,30 @@ def test_nobody_and_nothing_that_is_not_there_is_answered(server: GlobusTransfer
     assert refused(lambda: client.get_task(nowhere)) == (404, "TaskNotFound")
     server.tokens.expire()
     assert refused(client.get_submission_id) == (401, "AuthenticationFailed")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"path": "/data/run"}, "the path must begin and end with '/'"),
+        ({"permissions": "x"}, "permissions must be r or rw"),
+        ({"principal": "staff"}, "the principal must be a uuid"),
+        ({"principal_type": "all_authenticated_users"}, "the principal must be empty"),
+        ({"create_time": "now"}, "unknown field create_time"),
+    ],
+)
+def test_an_access_rule_that_the_service_would_not_take_is_refused(changes: dict[str, str], said: str) -> None:
+    rule = {"DATA_TYPE": "access", "principal_type": "group", "principal": GROUP, "path": "/data/", "permissions": "r"}
+    with pytest.raises(Refused, match=re.escape(said)):
+        AccessRules().add("collection", {**rule, **changes})
+
+
+def test_a_principal_has_one_rule_about_a_path() -> None:
+    rules = AccessRules()
+    rule = {"DATA_TYPE": "access", "principal_type": "group", "principal": GROUP, "path": "/data/", "permissions": "r"}
+    rules.add("collection", rule)
+    with pytest.raises(Refused, match="already has permissions"):
+        rules.add("collection", {**rule, "permissions": "rw"})
+    rules.delete("collection", rules.of("collection")[-1]["id"])
+    with pytest.raises(Refused, match="There is no access rule"):
+        rules.delete("collection", "x")

@@ -265,7 +265,7 @@ def test_no_secret_is_in_a_message_a_log_or_a_printed_object(
 def test_all_connections_are_closed(connection: GlobusConnection, monkeypatch: pytest.MonkeyPatch) -> None:
     ask(connection)
     closed: list[str] = []
-    for one in (connection._transfer, connection._login._auth):
+    for one in (connection._client, connection._login._auth):
         assert one is not None
         name = type(one).__name__
         monkeypatch.setattr(one.transport.session, "close", lambda name=name: closed.append(name))
