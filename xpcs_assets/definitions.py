@@ -12,6 +12,7 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.errors import SettingsError
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, PRIORITY_TAG
 from xpcs_assets.orchestrate.bindings import Bound
+from xpcs_assets.orchestrate.executor import one_process
 from xpcs_assets.settings import Beamline
 from xpcs_assets.site import Site, find_home
 
@@ -20,7 +21,7 @@ def build_defs(site: Site) -> dg.Definitions:
     """All definitions of a site."""
     parts = [beamline_defs(site, settings) for settings in site.beamlines.values()]
     broken = [broken_defs(name, error) for name, error in site.broken.items()]
-    return dg.Definitions.merge(dg.Definitions(executor=dg.in_process_executor), *parts, *broken)
+    return dg.Definitions.merge(dg.Definitions(executor=one_process), *parts, *broken)
 
 
 def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
@@ -125,7 +126,7 @@ def _ingest_job(bound: Bound, assets: list[dg.AssetsDefinition]) -> dg.Unresolve
     return dg.define_asset_job(
         f"{settings.dagster_name}_ingest",
         selection=dg.AssetSelection.assets(*assets),
-        executor_def=dg.in_process_executor,
+        executor_def=one_process,
         tags={BEAMLINE_TAG: bound.beamline.name, PRIORITY_TAG: str(settings.queue.priority)},
     )
 

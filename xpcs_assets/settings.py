@@ -38,6 +38,7 @@ FILES = (*FOLDERS, "ssh", "s3")
 COPY_IN = "copy_in_"
 """What the asset of a further copy is called before the name of its place."""
 _PART_OF_AN_ASSET = re.compile(r"[A-Za-z0-9]+(_[A-Za-z0-9]+)*")
+PoolLimit = Annotated[int, Field(ge=1, le=1000)]
 FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 
 
@@ -227,6 +228,14 @@ class Queue(Settings):
     priority: int = Field(0, description="A beamline with a higher number comes first")
 
 
+class Pools(Settings):
+    """How many steps of all beamlines may hold what is scarce at a time; the others wait for it."""
+
+    gpu: PoolLimit = Field(1, description="Correlations on this machine's GPU; where there is none, nothing waits")
+    tape: PoolLimit = Field(1, description="Steps that write to an archive and read it back")
+    transfer: PoolLimit = Field(4, description="Steps that copy a run, or bring its results back")
+
+
 class Beamline(Settings):
     """One instrument: its places, pipeline, queue and retention."""
 
@@ -383,6 +392,7 @@ class SiteSettings(Settings):
     )
     hosts: dict[str, HostSettings] = Field({}, description="Machines that are reached over ssh, by name")
     globus: GlobusSettings | None = Field(None, description="The account for Globus Transfer")
+    pools: Pools = Field(Pools(), description="What beamlines share, and how many may have it at a time")
     compute: dict[str, ComputeSettings] = Field(
         {}, description="Back ends that run analyses, by name; a beamline names those it uses"
     )

@@ -118,6 +118,11 @@ class Correlate(_RecipeSettings):
         return self
 
     @property
+    def is_local(self) -> bool:
+        """Whether this machine may run it."""
+        return LOCAL in self.on
+
+    @property
     def remote(self) -> tuple[str, ...]:
         """The back ends that are not this machine, in their order."""
         return tuple(name for name in self.on if name != LOCAL)

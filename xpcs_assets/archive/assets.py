@@ -19,7 +19,6 @@ from dagster import (
     JobDefinition,
     MaterializeResult,
     OpExecutionContext,
-    in_process_executor,
     job,
     op,
 )
@@ -32,7 +31,8 @@ from xpcs_assets.copies.ledger import Evidence
 from xpcs_assets.copies.versions import WAITS as TAKES_ITS_TIME
 from xpcs_assets.errors import UnderWayError, XpcsAssetsError
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, log_materialised, report_failed_check
-from xpcs_assets.orchestrate.bindings import Bound, check, materialised, table
+from xpcs_assets.orchestrate.bindings import TAPE, Bound, check, materialised, table
+from xpcs_assets.orchestrate.executor import one_process
 
 CHECK = "archive_read_back"
 
@@ -56,6 +56,7 @@ def build(bound: Bound) -> list[AssetsDefinition]:
         kinds={"tar"},
         checks={CHECK: "every bundle was read back and every member hashed"},
         may_wait=True,
+        pool=TAPE,
     )
     def archived(context: AssetExecutionContext) -> Iterator[MaterializeResult | AssetCheckResult]:
         done = _archive(bound, context, context.partition_key)
@@ -76,7 +77,7 @@ def build(bound: Bound) -> list[AssetsDefinition]:
 def build_job(bound: Bound) -> JobDefinition:
     """The archive job of one beamline: many runs in one Dagster run. One that fails does not keep the others."""
 
-    @op(name=f"{bound.beamline.settings.dagster_name}_archive_runs")
+    @op(name=f"{bound.beamline.settings.dagster_name}_archive_runs", pool=TAPE)
     def archive_runs(context: OpExecutionContext, config: WhichRuns) -> None:
         failed = []
         for run_key, gathered in _gathered(bound, config):
@@ -106,7 +107,7 @@ def build_job(bound: Bound) -> JobDefinition:
 
     @job(
         name=f"{bound.beamline.settings.dagster_name}_archive",
-        executor_def=in_process_executor,
+        executor_def=one_process,
         tags={BEAMLINE_TAG: bound.beamline.name},
     )
     def archive_job() -> None:

@@ -7,11 +7,12 @@ way, and is not found anew by a retry.
 from collections.abc import Iterable
 from datetime import datetime
 
-from dagster import DagsterInstance, Failure, JobDefinition, OpExecutionContext, in_process_executor, job, op
+from dagster import DagsterInstance, Failure, JobDefinition, OpExecutionContext, job, op
 
 from xpcs_assets.errors import XpcsAssetsError
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, report_failed_check, report_passed_check
 from xpcs_assets.orchestrate.bindings import Bound, failure
+from xpcs_assets.orchestrate.executor import one_process
 
 _SHOWN = 10
 
@@ -57,7 +58,7 @@ def _scrub_job(bound: Bound) -> JobDefinition:
                 context.log.warning("%s: %s files were wrong when read once", place.place, place.counts["flips"])
         _fail(wrong, f"`xpcs-assets repair {bound.beamline.name} RUN` mends a run from a good copy")
 
-    @job(name=f"{name}_scrub", executor_def=in_process_executor, tags={BEAMLINE_TAG: bound.beamline.name})
+    @job(name=f"{name}_scrub", executor_def=one_process, tags={BEAMLINE_TAG: bound.beamline.name})
     def scrub_job() -> None:
         scrub_copies()
 
@@ -83,7 +84,7 @@ def _audit_job(bound: Bound) -> JobDefinition:
         found = [f"{each.kind}: {each.place}:{each.path or each.run_key} {each.reason}" for each in done.findings]
         _fail([*done.trouble, *found], f"`xpcs-assets audit {bound.beamline.name}` lists everything that is open")
 
-    @job(name=f"{name}_audit", executor_def=in_process_executor, tags={BEAMLINE_TAG: bound.beamline.name})
+    @job(name=f"{name}_audit", executor_def=one_process, tags={BEAMLINE_TAG: bound.beamline.name})
     def audit_job() -> None:
         compare_places()
 

@@ -12,7 +12,6 @@ from dagster import (
     JobDefinition,
     MaterializeResult,
     OpExecutionContext,
-    in_process_executor,
     job,
     op,
 )
@@ -20,6 +19,7 @@ from dagster import (
 from xpcs_assets.errors import XpcsAssetsError
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG
 from xpcs_assets.orchestrate.bindings import Bound, failure, materialised
+from xpcs_assets.orchestrate.executor import one_process
 
 LOOKED_AT = 200
 _SHOWN = 10
@@ -124,7 +124,7 @@ def build_job(bound: Bound) -> JobDefinition:
 
     @job(
         name=f"{name}_tell_catalogs",
-        executor_def=in_process_executor,
+        executor_def=one_process,
         tags={BEAMLINE_TAG: bound.beamline.name},
     )
     def tell_catalogs() -> None:

@@ -23,10 +23,11 @@ from xpcs_assets.compute.remote import Remote
 from xpcs_assets.compute.remote_take import drop_jobs, take
 from xpcs_assets.copies.job_book import in_words
 from xpcs_assets.copies.ledger import BookedJob
+from xpcs_assets.engine.device import may_use_gpu
 from xpcs_assets.engine.version import ENGINE
 from xpcs_assets.errors import RefusedError
 from xpcs_assets.orchestrate.adapter import is_begun_again, newest, report_external
-from xpcs_assets.orchestrate.bindings import Bound, materialised, table
+from xpcs_assets.orchestrate.bindings import GPU, Bound, materialised, table
 from xpcs_assets.runs.key import split_analysis_key
 from xpcs_assets.runs.recipe import AnalysisSettings, described
 
@@ -38,7 +39,7 @@ _CHOICES = {name: text for name, text in described().items() if name != "frames"
 
 def build(bound: Bound) -> list[AssetsDefinition]:
     """The assets of this step for one beamline."""
-    recipe_config = config_class(bound)
+    recipe_config, settings = config_class(bound), correlate_settings(bound.beamline)
 
     @bound.asset(
         "correlation",
@@ -47,6 +48,7 @@ def build(bound: Bound) -> list[AssetsDefinition]:
         kinds={"jax", "hdf5"},
         code_version=ENGINE,
         may_wait=True,
+        pool=GPU if settings.is_local and may_use_gpu(settings.device) else None,
     )
     def correlation(context: AssetExecutionContext, config: recipe_config) -> Iterator[MaterializeResult]:  # type: ignore[valid-type]
         key = context.partition_key

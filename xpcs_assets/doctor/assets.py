@@ -8,12 +8,12 @@ from dagster import (
     Failure,
     asset,
     define_asset_job,
-    in_process_executor,
 )
 
 from xpcs_assets.errors import XpcsAssetsError
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG
 from xpcs_assets.orchestrate.bindings import Bound, failure, materialised, table
+from xpcs_assets.orchestrate.executor import one_process
 
 
 def build(bound: Bound) -> AssetsDefinition:
@@ -62,6 +62,6 @@ def build_job(bound: Bound, checked: AssetsDefinition) -> Any:
     return define_asset_job(
         f"{bound.beamline.settings.dagster_name}_flight_check",
         selection=[checked],
-        executor_def=in_process_executor,
+        executor_def=one_process,
         tags={BEAMLINE_TAG: bound.beamline.name},
     )

@@ -22,7 +22,7 @@ def choose_device(wanted: str) -> str:
     CorrelationError
         ``gpu`` is asked for and jax sees none.
     """
-    if wanted == "cpu" or (wanted == "auto" and not _NVIDIA.exists()):
+    if not may_use_gpu(wanted):
         return "cpu"
     import jax
 
@@ -34,6 +34,11 @@ def choose_device(wanted: str) -> str:
             "jax sees no GPU on this machine", remedy="Install xpcs-assets[gpu] where there is one, or use --device cpu"
         )
     return "cpu"
+
+
+def may_use_gpu(wanted: str) -> bool:
+    """Tell whether what is to run on ``auto``, ``cpu`` or ``gpu`` may come to run on a GPU of this machine."""
+    return wanted == "gpu" or (wanted == "auto" and _NVIDIA.exists())
 
 
 def keep_compiled() -> None:

@@ -285,6 +285,17 @@ def failed_steps(instance: DagsterInstance, beamline: str, since: datetime) -> l
     return found
 
 
+def set_pool_limits(instance: DagsterInstance, limits: Mapping[str, int]) -> None:
+    """Say how many steps may hold a slot of each pool at a time; a limit that is so already is not written."""
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+    known = {pool.name: pool.limit for pool in storage.get_pool_limits()}
+    for name, limit in limits.items():
+        if known.get(name) != limit:
+            storage.set_concurrency_slots(name, limit)
+
+
 def worker_process(instance: DagsterInstance, run_id: str) -> tuple[int, float] | None:
     """Process id of a local run's worker, and when it said so (s since 1970); None before it has."""
     connection = instance.get_records_for_run(run_id, of_type=DagsterEventType.ENGINE_EVENT)

@@ -33,6 +33,9 @@ from xpcs_assets.orchestrate.adapter import PRIORITY_TAG
 from xpcs_assets.runs.key import split_analysis_key
 from xpcs_assets.settings import COPY_IN
 
+# What steps of all beamlines share: each names the one that it holds. How many may, ``pools`` in the site file says.
+GPU, TAPE, TRANSFER = "gpu", "tape", "transfer"
+
 # Steps of one run are ordered by these: what a scientist waits for comes first.
 PRIORITY = {
     "raw_file": 12,
@@ -103,10 +106,12 @@ class Bound:
         checks: Mapping[str, str] | None = None,
         freshness: FreshnessPolicy | None = None,
         may_wait: bool = False,
+        pool: str | None = None,
     ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
         """Dagster's ``@asset`` with what all assets of a beamline share; ``checks`` are names with descriptions.
 
-        One that ``may_wait`` is a generator: it need not materialise, and nothing behind it is done until it has.
+        One that ``may_wait`` is a generator: it need not materialise, and nothing behind it is done until it has. One
+        with a ``pool`` begins when a slot of that is free, and holds it to its end.
         """
         with warnings.catch_warnings():
             # Partitioned checks are used on purpose; their preview mark is no news to an operator.
@@ -128,6 +133,7 @@ class Bound:
             output_required=not may_wait,
             freshness_policy=freshness,
             check_specs=specs,
+            pool=pool,
         )
 
     @contextmanager

@@ -5,12 +5,13 @@
 
 from typing import TYPE_CHECKING
 
-from dagster import AssetSpec, Config, JobDefinition, OpExecutionContext, in_process_executor, job, op
+from dagster import AssetSpec, Config, JobDefinition, OpExecutionContext, job, op
 
 from xpcs_assets.copies.copy_book import CopyState
 from xpcs_assets.errors import RemovalRefusedError
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, report_external
 from xpcs_assets.orchestrate.bindings import Bound, failure
+from xpcs_assets.orchestrate.executor import one_process
 
 if TYPE_CHECKING:
     from xpcs_assets.prune.remove import Removed
@@ -77,7 +78,7 @@ def build_job(bound: Bound) -> JobDefinition:
 
     @job(
         name=f"{bound.beamline.settings.dagster_name}_prune",
-        executor_def=in_process_executor,
+        executor_def=one_process,
         tags={BEAMLINE_TAG: bound.beamline.name},
     )
     def prune_job() -> None:

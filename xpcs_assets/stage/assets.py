@@ -19,7 +19,7 @@ from dagster import (
 
 from xpcs_assets.copies.ledger import Evidence
 from xpcs_assets.orchestrate.adapter import report_failed_check
-from xpcs_assets.orchestrate.bindings import Bound, Step, check, materialised
+from xpcs_assets.orchestrate.bindings import TRANSFER, Bound, Step, check, materialised
 from xpcs_assets.runs.manifest import Manifest
 from xpcs_assets.settings import ReturnResults
 from xpcs_assets.stage.further import copy_further
@@ -46,6 +46,7 @@ def build(bound: Bound) -> list[AssetsDefinition]:
         checks={CHECK: "the copy was read back and every hash agrees with the manifest"},
         freshness=policy,
         may_wait=True,
+        pool=TRANSFER,
     )
     def staged_copy(context: AssetExecutionContext) -> Iterator[MaterializeResult | AssetCheckResult]:
         key = context.partition_key
@@ -90,6 +91,7 @@ def _further_copy(bound: Bound, place: str, name: str) -> AssetsDefinition:
         kinds={"file"},
         checks={CHECK: f"the copy in {place} was read back and every hash agrees with the manifest"},
         may_wait=True,
+        pool=TRANSFER,
     )
     def further_copy(context: AssetExecutionContext) -> Iterator[MaterializeResult | AssetCheckResult]:
         key = context.partition_key
@@ -125,6 +127,7 @@ def _returned_results(bound: Bound, settings: ReturnResults) -> AssetsDefinition
         description=f"The result and its report in {settings.to}, read back there.",
         after=("correlation",),
         kinds={"hdf5"},
+        pool=TRANSFER,
     )
     def returned_results(context: AssetExecutionContext) -> MaterializeResult:
         key = context.partition_key

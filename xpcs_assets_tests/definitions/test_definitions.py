@@ -86,6 +86,38 @@ def test_g2_comes_before_metadata_and_catalog_in_the_run(home: Path) -> None:
     assert priority["correlation"] > priority["metadata"] > priority["catalog_entry"]
 
 
+@pytest.mark.parametrize(
+    ("has_gpu", "changes", "pool"),
+    [
+        (True, [], "gpu"),
+        (False, [], None),
+        (False, [("# stride: 1", "device: gpu")], "gpu"),
+        (True, [("# stride: 1", "device: cpu")], None),
+        (True, [("# stride: 1", "on: [local]")], "gpu"),
+    ],
+)
+def test_each_step_names_the_pool_of_what_it_uses(
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    has_gpu: bool,
+    changes: list[tuple[str, str]],
+    pool: str | None,
+) -> None:
+    monkeypatch.setattr("xpcs_assets.engine.device._NVIDIA", tmp_path if has_gpu else tmp_path / "none")
+    for old, new in changes:
+        edit(home, old, new)
+    found = repository(home)
+    pools = {node.name.split("__")[-1]: node.definition.pool for node in found.get_job("xpcs_ingest").nodes}
+    assert {name: each for name, each in pools.items() if each} == {
+        "staged_copy": "transfer",
+        **({"correlation": pool} if pool else {}),
+        **({"archive": "tape"} if "archive" in pools else {}),
+    }
+    (archive_runs,) = found.get_job("xpcs_archive").nodes
+    assert archive_runs.definition.pool == "tape"
+
+
 def test_the_freshness_policy_of_the_copy_is_its_places_retention(home: Path) -> None:
     edit(home, "store: {keep_for: 180 days", "store: {keep_for: 7 days")
     site = Site(home)
