@@ -169,7 +169,7 @@ class FarTree:
 
     def expect(self, folders: Iterable[Path]) -> None:
         """See :class:`Tree`."""
-        self._expected = list(folders)
+        self._expected = list(dict.fromkeys(folders))
 
     def _entry(self, path: Path) -> FarEntry:
         found = self._names(path.parent).get(path.name)

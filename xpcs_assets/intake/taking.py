@@ -15,7 +15,7 @@ from xpcs_assets.arrive.source import source_of
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.facts import SCAN
-from xpcs_assets.errors import InputError, NotFoundError, RefusedError, SettingsError, XpcsAssetsError
+from xpcs_assets.errors import CopyError, InputError, NotFoundError, RefusedError, SettingsError, XpcsAssetsError
 from xpcs_assets.intake.parked import park
 from xpcs_assets.settings import FIELD
 
@@ -140,7 +140,7 @@ def _understood(message: Any) -> tuple[list[str], bool]:
 def _submitted(beamline: OpenBeamline, path: str) -> Said:
     try:
         done = submit(beamline, source_of(beamline).root / path)
-    except (RefusedError, NotFoundError, SettingsError) as error:
+    except (RefusedError, NotFoundError, SettingsError, CopyError) as error:
         return _kept(beamline, path, error)
     return Said(path, done.key, done.known)
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from dagster import DagsterInstance, build_sensor_context
+from typer.testing import CliRunner
 
+from xpcs_assets import cli
 from xpcs_assets.archive.archiving import archive
 from xpcs_assets.arrive import sensors
 from xpcs_assets.arrive.candidates import find, unreadable
@@ -19,9 +21,12 @@ from xpcs_assets.arrive.source import source_of
 from xpcs_assets.arrive.submit import matches, submit
 from xpcs_assets.arrive.take import take
 from xpcs_assets.arrive.watch import Watch
+from xpcs_assets.audit.runs import compare_runs
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import ArrivalState, CopyState, Evidence
+from xpcs_assets.describe.judging import judge_raw, raw_quality
 from xpcs_assets.errors import ChangedWhileReadingError, CopyError, NotFoundError, RefusedError, SettingsError
+from xpcs_assets.intake.taking import take_files
 from xpcs_assets.orchestrate.bindings import Bound
 from xpcs_assets.places.marker import UNMARKED
 from xpcs_assets.places.ssh import SshPlace
@@ -335,3 +340,47 @@ def test_a_source_there_is_pruned_behind_a_proof(opening: Any, root: Path) -> No
     (copy,) = [copy for copy in far.ledger.copies("xpcs", "A001") if copy.place == "detector"]
     assert copy.state is CopyState.REMOVED
     assert staged(far).staged.bytes_moved == 0  # by the archive's word, from what is there
+
+
+def test_what_is_in_the_files_is_judged_once_they_are_staged(far: OpenBeamline, root: Path) -> None:
+    submit(far, bare_run(root / "A001"))
+    version = take(far, "A001").version
+    with pytest.raises(NotFoundError, match=r"not staged, and are not opened elsewhere.*Materialise staged_copy"):
+        judge_raw(far, version)
+    assert raw_quality(far, version) is None
+    staged(far)
+    assert "A001.imm" in judge_raw(far, version).words
+
+
+def test_a_run_there_that_nobody_took_is_found_and_no_answer_finds_nothing(far: OpenBeamline, root: Path) -> None:
+    bare_run(root / "A001")
+    assert compare_runs(far) == ""
+    root.rename(root.with_name("away"))
+    assert "No such file or directory" in compare_runs(far)
+
+
+def test_a_listing_that_takes_too_long_is_broken_off(far: OpenBeamline, root: Path) -> None:
+    bare_run(root / "A001")
+    place = far.place("detector")
+    assert isinstance(place, SshPlace)
+    with pytest.raises(CopyError, match=r"to list it takes too long.*fewer files"):
+        place.request("folders", limit_s=-1.0, depth=0, paths=[""])
+    assert len(place.request("folders", limit_s=30.0, depth=-1, paths=[""])["folders"]) == 2
+
+
+def test_commands_name_the_machine(far: OpenBeamline, root: Path) -> None:
+    runner = CliRunner(env={"XPCS_ASSETS_HOME": str(far.site.home)})
+    said = runner.invoke(cli.app, ["check", "xpcs"])
+    assert (said.exit_code, said.output) == (1, f"nothing below daq:{root} matches '{{run}}/'\n")
+    assert f"xpcs: watches daq:{root}" in runner.invoke(cli.app, ["init", str(far.site.home)]).output
+    bare_run(root / "A001")
+    assert runner.invoke(cli.app, ["submit", "xpcs", "A001"]).output == "A001\n"
+
+
+def test_what_a_dispatcher_says_while_the_machine_is_away_is_kept(far: OpenBeamline, root: Path) -> None:
+    bare_run(root / "A001")
+    root.rename(root.with_name("away"))
+    (said,) = take_files(far, {"file_path": f"{root}/A001"})
+    assert ("is unavailable" in said.reason, bool(said.parked)) == (True, True)
+    root.with_name("away").rename(root)
+    assert [one.key for one in take_files(far, {"file_path": [f"{root}/A001", "A001"]})] == ["A001", "A001"]

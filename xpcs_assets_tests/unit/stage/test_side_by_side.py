@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +17,7 @@ from xpcs_assets.errors import (
     XpcsAssetsError,
 )
 from xpcs_assets.runs.manifest import FileEntry
-from xpcs_assets.stage.side_by_side import SideBySide
+from xpcs_assets.stage.side_by_side import SideBySide, while_renewing
 
 ENTRIES = [FileEntry(f"{number:02d}", 1, "") for number in range(12)]
 
@@ -151,3 +152,29 @@ def test_bytes_are_told_by_one_thread_at_a_time() -> None:
 
     counting.each(ENTRIES, act)
     assert (most, told) == (1, 12 * 200 * 3)
+
+
+def test_the_lease_is_renewed_while_work_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xpcs_assets.stage.side_by_side._RENEW_EVERY_S", 0.01)
+    renewed = threading.Event()
+
+    def work() -> int:
+        assert renewed.wait(30)
+        return 7
+
+    assert while_renewing(work, lambda size_bytes: renewed.set()) == 7
+
+
+def test_what_work_raises_and_a_lost_lease_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xpcs_assets.stage.side_by_side._RENEW_EVERY_S", 0.01)
+
+    def fail() -> int:
+        raise CopyError("broken")
+
+    def lost(size_bytes: int) -> None:
+        raise RefusedError("another worker is at it")
+
+    with pytest.raises(CopyError, match="broken"):
+        while_renewing(fail, lambda size_bytes: None)
+    with pytest.raises(RefusedError, match="another worker"):
+        while_renewing(lambda: time.sleep(0.05) or 1, lost)
