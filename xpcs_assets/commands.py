@@ -184,10 +184,21 @@ class SshCommands:
 
 
 def run_here(
-    words: Sequence[str], *, limit_s: float, data: bytes = b"", environment: Mapping[str, str] | None = None
+    words: Sequence[str],
+    *,
+    limit_s: float,
+    data: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    keep: Sequence[int] = (),
 ) -> Answer:
-    """Run a program of this machine to its end; see :meth:`Commands.run` for what is raised."""
-    return _run(words, "this machine", limit_s=limit_s, data=data, environment=environment)
+    """Run a program of this machine to its end; see :meth:`Commands.run` for what is raised.
+
+    Parameters
+    ----------
+    keep
+        Open files that it has as well as long as it runs, and with them their locks, even when we have died.
+    """
+    return _run(words, "this machine", limit_s=limit_s, data=data, environment=environment, keep=keep)
 
 
 def line_of(words: Sequence[str]) -> str:
@@ -216,6 +227,7 @@ def _run(
     data: bytes,
     environment: Mapping[str, str] | None = None,
     err: int = subprocess.PIPE,
+    keep: Sequence[int] = (),
 ) -> Answer:
     try:
         done = subprocess.run(
@@ -226,6 +238,7 @@ def _run(
             timeout=limit_s,
             check=False,
             env={**os.environ, **(environment or {})},
+            pass_fds=keep,
             start_new_session=True,  # no terminal: nothing can ask for a password there
         )
     except FileNotFoundError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from xpcs_assets.runs.manifest import FileEntry, check_relative
 RSYNC_LIMIT_S = 12 * 3600.0
 """How long one rsync may take; what it has brought till then is not sent again."""
 _SILENT_S = 300
+_ENDS_WITHIN_S = 10.0
+_LOOK_EVERY_S = 0.1
 _OPTIONS = (
     "--times",
     "--checksum",  # a file of the same size and time may hold other bytes
@@ -127,14 +130,35 @@ def pull(
     with (
         told_as_copy_error(target.root),
         open_folder(target.root, target.calls) as root,
-        open_below(root, check_relative(arriving).parts, target.calls, make=True),
+        open_below(root, check_relative(arriving).parts, target.calls, make=True) as folder,
     ):
+        _lock(folder, target, arriving)
         source = f"{_host(place.commands)}:{place.root}/{source_folder}/"
-        moved = _rsync(place, left, source, f"{target.root}/{arriving}/", limit_s)
-    wrong = [error for entry in left if (error := way.taken(entry)) is not None]
+        moved = _rsync(place, left, source, f"{target.root}/{arriving}/", limit_s, keep=(folder,))
+        wrong = [error for entry in left if (error := way.taken(entry)) is not None]
     if wrong:
         raise wrong[0]
     return moved
+
+
+def _lock(folder: int, target: PosixPlace, arriving: str) -> None:
+    """Have the folder where files arrive to ourselves: an rsync that has outlived its caller has it until it ends."""
+    until_s = time.monotonic() + _ENDS_WITHIN_S
+    while True:
+        try:
+            target.calls.lock(folder)
+        except BlockingIOError as error:
+            if time.monotonic() > until_s:
+                raise CopyError(
+                    "an rsync that has outlived an earlier attempt still brings these files",
+                    where=target.root / arriving,
+                    remedy="Repeat when it has ended",
+                ) from error
+            time.sleep(_LOOK_EVERY_S)
+        except OSError:  # this file system has no locks
+            return
+        else:
+            return
 
 
 @dataclass(frozen=True)
@@ -176,7 +200,8 @@ class _Way:
         self.target.put_back(arrived, name)
         named = self.target.stat(name).signature
         if named is None or (named.device, named.inode) != (found.signature.device, found.signature.inode):
-            self._refuse_other(name, entry)  # an rsync that has outlived its caller may have come in between
+            # Where there are no locks an rsync that has outlived its caller may have come in between.
+            self._refuse_other(name, entry)
         return None
 
     def _refuse_other(self, name: str, entry: FileEntry) -> None:
@@ -196,7 +221,14 @@ class _Way:
         return NotVerifiedError(f"it arrived as other bytes: {why}", where=where, remedy="Repeat: it is sent again")
 
 
-def _rsync(place: SshPlace, entries: Sequence[FileEntry], source: str, target: str, limit_s: float) -> int:
+def _rsync(
+    place: SshPlace,
+    entries: Sequence[FileEntry],
+    source: str,
+    target: str,
+    limit_s: float,
+    keep: Sequence[int] = (),
+) -> int:
     """Bytes that went over the wire."""
     shell = shlex.join(place.commands.ssh)
     # A name that begins with # or ; would be taken for a comment.
@@ -207,6 +239,7 @@ def _rsync(place: SshPlace, entries: Sequence[FileEntry], source: str, target: s
             limit_s=limit_s,
             data=names,
             environment={"LC_ALL": "C"},
+            keep=keep,
         )
     except UnreachableError as error:
         raise CopyError(error.what, where=target, remedy="Repeat: it goes on where it was") from error

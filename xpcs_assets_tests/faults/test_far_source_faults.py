@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -204,6 +205,30 @@ def test_bytes_that_an_older_rsync_puts_under_the_name_are_read_before_they_coun
     assert not is_recorded(far)
 
 
+def test_a_worker_that_is_killed_while_rsync_runs_is_followed_by_one_that_waits_for_it(
+    far: OpenBeamline, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(3 << 20)
+    (root / "A001" / "A001.imm").write_bytes(data)
+    take(far, "A001")
+    home = far.site.home
+    far.engine.dispose()
+
+    def killed() -> None:
+        ssh_rsync._OPTIONS = (*ssh_rsync._OPTIONS, "--bwlimit=1000")
+        threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+        _staged_until(home, 10_000)
+
+    assert in_children(killed) == [-signal.SIGKILL]
+    monkeypatch.setattr(ssh_rsync, "_ENDS_WITHIN_S", 0.0)
+    with pytest.raises(CopyError, match="an rsync that has outlived an earlier attempt"):
+        _staged_until(home, 0)
+    monkeypatch.setattr(ssh_rsync, "_ENDS_WITHIN_S", 60.0)
+    _staged_until(home, 0)
+    assert there(far)["A001.imm"] == data
+    assert not (far.root("store") / ARRIVING_FOLDER).exists()
+
+
 def test_a_full_disk_is_told_as_that(far: OpenBeamline, monkeypatch: pytest.MonkeyPatch) -> None:
     said = Answer(11, b"", b"rsync: write failed: No space left on device (28)")
     with monkeypatch.context() as full:
@@ -214,7 +239,7 @@ def test_a_full_disk_is_told_as_that(far: OpenBeamline, monkeypatch: pytest.Monk
     assert staged(far).staged.bytes_moved
 
 
-@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("stride", [8, pytest.param(1, marks=pytest.mark.long)])
 def test_staging_from_another_machine_killed_anywhere_ends_well(
     far: OpenBeamline, root: Path, tmp_path: Path, stride: int
 ) -> None:
