@@ -41,9 +41,13 @@ def test_a_run_that_was_taken_is_known(beamline: OpenBeamline, run: Path) -> Non
 
 
 def test_export_controlled_files_are_refused_and_that_is_kept(beamline: OpenBeamline, run: Path) -> None:
-    (said,) = take_files(beamline, {"file_path": "A001", "is_export_control": True})
-    assert (said.key, "export-controlled" in said.reason) == ("", True)
-    assert (submitted(beamline), one_of(beamline, said.parked).is_export_control) == ([], True)
+    said = take_files(beamline, {"file_path": ["A001", "A002"], "is_export_control": True})
+    assert [(one.file_path, one.key, "export-controlled" in one.reason) for one in said] == [
+        ("A001", "", True),
+        ("A002", "", True),
+    ]
+    assert submitted(beamline) == []
+    assert all(one_of(beamline, one.parked).is_export_control for one in said)
 
 
 def test_one_path_that_is_refused_does_not_keep_the_others(beamline: OpenBeamline, run: Path, tmp_path: Path) -> None:
