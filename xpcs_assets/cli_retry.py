@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def retry(
     beamline: BeamlineArgument,
-    keys: Annotated[list[str] | None, typer.Argument(metavar="[RUN...]", help="These alone; else all.")] = None,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="These alone; else all.")] = None,
     where: WhereOption = None,
     match: MatchOption = "",
     numbers: NumbersOption = "",
