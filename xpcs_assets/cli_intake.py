@@ -1,10 +1,13 @@
-"""``xpcs-assets intake``, which listens over HTTP, and ``parked``: what was refused, mended and put in again."""
+"""``xpcs-assets intake``, which listens over HTTP or to Kafka, and ``parked``: what was refused, and its end."""
 
 from __future__ import annotations
 
 import getpass
 import json
+import signal
+import threading
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +18,7 @@ from xpcs_assets.cli_shared import (
     HomeOption,
     JsonOption,
     columns,
+    err,
     open_beamline,
     open_site,
     out,
@@ -26,11 +30,22 @@ if TYPE_CHECKING:
     from xpcs_assets.beamline import OpenBeamline
 
 
-def intake(home: HomeOption = None) -> None:
-    """Hear over HTTP that runs are complete, until Ctrl-C. `up` starts it where site.yaml has `intake`."""
+def intake(
+    kafka: Annotated[bool, typer.Option("--kafka", help="Hear from Kafka instead.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Hear over HTTP, or from Kafka, that runs are complete, until Ctrl-C. `up` starts what site.yaml has."""
+    from xpcs_assets.intake.kafka import Listener
     from xpcs_assets.intake.server import serve
 
-    serve(open_site(home))
+    if not kafka:
+        serve(open_site(home))
+        return
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    site = open_site(home)
+    Listener(site, lambda text: err.print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {plain(text)}")).listen(stop)
 
 
 def parked(
@@ -61,6 +76,8 @@ def parked(
             for one in found
         ]
         columns([("name", "at, UTC", "times", "path", "why"), *rows])
+        if name and found[0].message:
+            out.print(plain(found[0].message))
     raise typer.Exit(1 if found else 0)
 
 
@@ -68,6 +85,7 @@ def _settle(opened: OpenBeamline, name: str, path: Path | None, dismiss: str) ->
     from xpcs_assets.arrive.source import source_of
     from xpcs_assets.arrive.submit import submit
     from xpcs_assets.intake.parked import one_of, settle
+    from xpcs_assets.intake.taking import take_message
 
     one = one_of(opened, name)
     if dismiss:
@@ -75,6 +93,12 @@ def _settle(opened: OpenBeamline, name: str, path: Path | None, dismiss: str) ->
         return
     if one.is_export_control:
         raise RefusedError("export-controlled data are not taken", where=one.file_path, remedy="Dismiss it")
+    if one.message and path is None:
+        said = take_message(opened, json.loads(one.message))
+        settle(opened, name, "put in again", getpass.getuser())
+        for each in said:
+            out.print(each.key or f"{plain(each.file_path)}: {plain(each.reason)}")
+        return
     key = submit(opened, source_of(opened).root / (path or one.file_path)).key
     settle(opened, name, f"submitted as {key}", getpass.getuser())
     out.print(key)

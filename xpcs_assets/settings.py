@@ -20,6 +20,7 @@ from xpcs_assets.settings_catalogs import EMBEDDED, CatalogSettings, RosterSetti
 from xpcs_assets.settings_compute import LOCAL, ComputeSettings, SchedulerSettings
 from xpcs_assets.settings_correlate import Correlate
 from xpcs_assets.settings_datacite import Datacite
+from xpcs_assets.settings_kafka import KafkaSettings
 from xpcs_assets.settings_places import FlightCheck, GlobusSettings, HostSettings, PlaceSettings
 from xpcs_assets.settings_process import Process
 from xpcs_assets.settings_quality import QualitySettings
@@ -386,6 +387,7 @@ class SiteSettings(Settings):
         {}, description="Catalogs outside the site, by name; a beamline names those it tells"
     )
     intake: Intake | None = Field(None, description="Leave it out, and nothing is heard over HTTP")
+    kafka: KafkaSettings | None = Field(None, description="Leave it out, and nothing is heard from Kafka")
     roster: RosterSettings = Field(RosterSettings(), description="Who belongs to a proposal")
     channels: dict[str, ChannelSettings] = Field(
         {}, description="Ways to reach people, by name; a beamline names those that it uses under `alerts.to`"

@@ -15,7 +15,9 @@ from xpcs_assets.catalog.opening import open_catalog
 from xpcs_assets.compute.opening import open_backend
 from xpcs_assets.doctor.found import Probe, Said, ok, skipped, wrong
 from xpcs_assets.doctor.places import said_of
+from xpcs_assets.intake.kafka_client import waiting
 from xpcs_assets.orchestrate.processes import address_of
+from xpcs_assets.plain import counted
 from xpcs_assets.run_database.database import RunDatabase
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings_run_database import RunDatabaseSettings
@@ -44,6 +46,7 @@ def probes(site: Site, limit_s: float) -> Iterator[Probe]:
             yield Probe(f"{name} run database", partial(_ask_run_database, site, database))
     yield Probe("daemon", partial(_ask_dagster, site))
     yield Probe("intake", partial(_knock, site))
+    yield Probe("kafka", partial(_ask_kafka, site, limit_s))
 
 
 def _call_host(site: Site, name: str, limit_s: float) -> Said:
@@ -108,6 +111,14 @@ def _knock(site: Site) -> Said:
     if answer[0] != _UNAUTHORISED:
         return wrong(f"what listens at {address} does not answer as this site's intake", _OTHER_PORT)
     return ok(f"{address} listens, and sends away who has no token")
+
+
+def _ask_kafka(site: Site, limit_s: float) -> Said:
+    """Whether a broker answers and has the topics, and how much waits there."""
+    if site.settings.kafka is None:
+        return skipped("the site has none")
+    found = waiting(site, min(limit_s, _HTTP_S))
+    return ok("; ".join(f"{topic}: {counted(number, 'message')} to take" for topic, number in found.items()))
 
 
 def _post(url: str, body: bytes) -> tuple[int, bytes] | None:

@@ -1,1 +1,1 @@
-"""Intake over HTTP: a dispatcher or a scan engine says that runs are complete; what is refused is kept to be mended."""
+"""Intake over HTTP and from Kafka: it is heard that runs are complete, and what is refused is kept to be mended."""

@@ -22,7 +22,7 @@ class Parked:
     name
         What it is called: made of the rest, so that the same message is the same entry, whoever notes it first.
     file_path
-        What it named.
+        What it named, or where in Kafka it stands.
     reason
         Why it was refused.
     is_export_control
@@ -31,6 +31,8 @@ class Parked:
         When it came, the last time.
     times
         How often it came so.
+    message
+        The whole message as JSON, where it was not understood and can be taken again; may be empty.
     """
 
     name: str
@@ -39,13 +41,15 @@ class Parked:
     is_export_control: bool
     at: datetime
     times: int = 1
+    message: str = ""
 
 
-def park(beamline: OpenBeamline, file_path: str, reason: str, *, is_export_control: bool) -> str:
+def park(beamline: OpenBeamline, file_path: str, reason: str, *, is_export_control: bool, message: str = "") -> str:
     """Keep a message; the same once more is the same entry. Its name."""
     content = "\0".join((file_path, reason, str(is_export_control)))
     name = hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     told = {"name": name, "file_path": file_path, "reason": reason, "is_export_control": is_export_control}
+    told |= {"message": message} if message else {}
     beamline.ledger.note(beamline.name, _KEY, _STEP, "refused", told)
     return name
 
@@ -60,7 +64,9 @@ def parked(beamline: OpenBeamline) -> tuple[Parked, ...]:
             continue
         times = found[name].times + 1 if name in found else 1
         told = event.detail
-        found[name] = Parked(name, told["file_path"], told["reason"], told["is_export_control"], event.at, times)
+        found[name] = Parked(
+            name, told["file_path"], told["reason"], told["is_export_control"], event.at, times, told.get("message", "")
+        )
     return tuple(found.values())
 
 

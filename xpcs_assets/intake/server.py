@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.errors import InputError, NotFoundError, SettingsError, XpcsAssetsError
-from xpcs_assets.intake.taking import Said, take_document, take_files
+from xpcs_assets.intake.taking import Said, take_documents, take_files
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.site import Site
 
@@ -105,21 +105,6 @@ class Endpoint:
             return self._open[name]
 
 
-def take_documents(beamline: OpenBeamline, message: Any) -> tuple[Said, ...]:
-    """Take documents of bluesky in their order: ``[name, document]``, or a list of such pairs.
-
-    Raises
-    ------
-    InputError
-        They cannot be understood; those before the one that cannot were taken.
-    """
-    pairs = [message] if _is_pair(message) else message
-    if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs):
-        raise InputError("documents are [name, document], or a list of such", remedy="Send them as bluesky emits them")
-    said = (take_document(beamline, name, document) for name, document in pairs)
-    return tuple(one for one in said if one is not None)
-
-
 def serve(site: Site) -> None:
     """Listen until interrupted.
 
@@ -137,10 +122,6 @@ def serve(site: Site) -> None:
     token.read()
     app = Endpoint(site, token).app()
     uvicorn.run(app, host=settings.host, port=settings.port, log_level="warning", server_header=False)
-
-
-def _is_pair(message: Any) -> bool:
-    return isinstance(message, list) and len(message) == 2 and isinstance(message[0], str)
 
 
 def _json(body: bytes) -> Any:

@@ -110,11 +110,41 @@ def take_document(beamline: OpenBeamline, name: str, document: Any) -> Said | No
     return said
 
 
+def take_documents(beamline: OpenBeamline, message: Any) -> tuple[Said, ...]:
+    """Take documents of bluesky in their order: ``[name, document]``, or a list of such pairs.
+
+    Raises
+    ------
+    InputError
+        They cannot be understood; those before the one that cannot were taken.
+    """
+    pairs = [message] if _is_pair(message) else message
+    if not isinstance(pairs, list) or not all(_is_pair(pair) for pair in pairs):
+        raise InputError("documents are [name, document], or a list of such", remedy="Send them as bluesky emits them")
+    said = (take_document(beamline, name, document) for name, document in pairs)
+    return tuple(one for one in said if one is not None)
+
+
+def take_message(beamline: OpenBeamline, message: Any) -> tuple[Said, ...]:
+    """Take a message of either kind.
+
+    Raises
+    ------
+    InputError, SettingsError
+        As :func:`take_files` and :func:`take_documents`.
+    """
+    return (take_files if isinstance(message, Mapping) else take_documents)(beamline, message)
+
+
 def _note_scan(beamline: OpenBeamline, key: str, start: Mapping[str, Any]) -> None:
     """Keep the start document in the run's own timeline, once: rules choose by it what is done with the run."""
     timeline = beamline.ledger.timeline(beamline.name, key)
     if not any(event.step == SCAN and event.detail.get("start") == start for event in timeline):
         beamline.ledger.note(beamline.name, key, SCAN, f"of scan {start['uid']}", {"start": dict(start)})
+
+
+def _is_pair(message: Any) -> bool:
+    return isinstance(message, list) and len(message) == 2 and isinstance(message[0], str)
 
 
 def _start_key(uid: Any) -> str:

@@ -47,7 +47,7 @@ class Service:
 
 @dataclass
 class Services:
-    """The processes of a site: the three of Dagster, and the intake where it has one.
+    """The processes of a site: the three of Dagster, and what listens for runs where it has that.
 
     Attributes
     ----------
@@ -122,6 +122,9 @@ class Services:
         ]
         if listening is not None:
             self._all.append(Service("intake", ["-m", "xpcs_assets", "intake", "--home", str(self.site.home)]))
+        if self.site.settings.kafka is not None:
+            listen = ["-m", "xpcs_assets", "intake", "--kafka", "--home", str(self.site.home)]
+            self._all.append(Service("kafka", listen))
         self._all[0].process = self._launch(self._all[0])
         self._wait(lambda: not is_free("127.0.0.1", self.code_port), "code-location")
         for service in self._all[1:]:
