@@ -13,6 +13,7 @@ from xpcs_assets.places.globus_client import GlobusAccount
 from xpcs_assets.places.globus_transfer import GlobusTransfers
 from xpcs_assets.places.transfer import Item
 from xpcs_assets.secret import SecretReference
+from xpcs_assets.testing.globus_groups_server import KEEPER, GlobusGroupsServer
 from xpcs_assets.testing.globus_transfer_server import MOVER, GlobusTransferServer
 
 
@@ -30,6 +31,21 @@ def account_for(server: GlobusTransferServer, folder: Path, **changes: Any) -> G
         "longest_sleep_s": 0.01,
     }
     return GlobusAccount(**{**asked, **changes})
+
+
+def groups_account_for(server: GlobusGroupsServer, folder: Path) -> GlobusAccount:
+    """The account that finds and makes groups, as :func:`account_for` makes that which moves files."""
+    secret = folder / "groups-secret"
+    secret.write_text(KEEPER.secret + "\n", encoding="utf-8")
+    return GlobusAccount(
+        client_id=KEEPER.name,
+        client_secret=SecretReference(file=str(secret)),
+        url=server.url,
+        auth_url=server.url,
+        timeout_s=1.0,
+        tries=2,
+        longest_sleep_s=0.01,
+    )
 
 
 @dataclass

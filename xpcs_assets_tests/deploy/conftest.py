@@ -14,9 +14,10 @@ from xpcs_assets.new_site import init
 from xpcs_assets.places import globus_site
 from xpcs_assets.settings import Beamline
 from xpcs_assets.site import load_beamline
+from xpcs_assets.testing.globus_groups_server import GlobusGroupsServer
 from xpcs_assets.testing.globus_transfer_server import GlobusTransferServer
 from xpcs_assets_tests.far_source import add_host, server_or_skip
-from xpcs_assets_tests.globus_transfer import account_for
+from xpcs_assets_tests.globus_transfer import account_for, groups_account_for
 
 FILES = Path(__file__).parents[2] / "deploy" / "beamlines"
 NAMES = tuple(sorted(file.stem for file in FILES.glob("*.yaml")))
@@ -43,7 +44,7 @@ def site_of(home: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> Iterato
     """A site with these beamlines, and the Globus that some of them need."""
     init(home)
     (home / "beamlines" / "xpcs.yaml").unlink()
-    with GlobusTransferServer() as server:
+    with GlobusTransferServer() as server, GlobusGroupsServer() as groups:
         for name in names:
             here(home, name, server)
         account = account_for(server, home)
@@ -51,6 +52,7 @@ def site_of(home: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> Iterato
         site = yaml.safe_load((home / "site.yaml").read_text(encoding="utf-8"))
         (home / "site.yaml").write_text(yaml.safe_dump({**site, "globus": settings}), encoding="utf-8")
         monkeypatch.setattr(globus_site, "account_of", lambda _: account)
+        monkeypatch.setattr(globus_site, "groups_account_of", lambda _: groups_account_for(groups, home))
         yield server
 
 

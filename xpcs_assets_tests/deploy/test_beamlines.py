@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from xpcs_assets.access.keeper import keeping_access
 from xpcs_assets.arrive.candidates import fields_of, find
 from xpcs_assets.arrive.submit import look_at, submit
 from xpcs_assets.arrive.take import take
@@ -112,7 +113,12 @@ def test_a_run_of_aps_8_id_i_is_moved_correlated_archived_and_its_result_goes_ba
     run.qmap.unlink()
     key = ingested(pipeline, run.folder, f"2025-1/comm202501/data/{run.name}")
     assert key == f"comm202501_{run.name}"
-    assert {"staged_copy", "correlation", "returned_results", "result_entry", "archive"} <= set(done(pipeline, key))
+    expected = {"staged_copy", "correlation", "returned_results", "access", "result_entry", "archive"}
+    assert expected <= set(done(pipeline, key))
+    with keeping_access(pipeline.beamline) as keeper:
+        (seen,) = keeper.look(pipeline.beamline.ledger.owned("aps-8-id-i", run_key=key)[0])
+    assert seen.is_right
+    assert {reader.name for reader in seen.readers} == {"comm202501", "xpcs-developers"}
     result = pipeline.beamline.result(key)
     assert result.report["recipe"]["qmap_digest"] == version.digest
     (back,) = pipeline.beamline.root("results").rglob("*_results.hdf")

@@ -18,7 +18,7 @@ from xpcs_assets.places import globus_site
 from xpcs_assets.places.posix_access import PosixDoors
 from xpcs_assets.site import Site
 from xpcs_assets.testing.globus_groups_server import GlobusGroupsServer
-from xpcs_assets_tests.unit.access.test_groups import keeper_account
+from xpcs_assets_tests.globus_transfer import groups_account_for
 from xpcs_assets_tests.unit.stage.globus_site import GlobusSite, globus_site_at
 
 PATH = "/facility/eagle/xpcs/A001/v1/"
@@ -49,7 +49,7 @@ class Guarded:
 @pytest.fixture
 def guarded(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
     with globus_site_at(site.home, monkeypatch, ("eagle",)) as opened, GlobusGroupsServer() as groups:
-        monkeypatch.setattr(globus_site, "groups_account_of", lambda _: keeper_account(groups, site.home))
+        monkeypatch.setattr(globus_site, "groups_account_of", lambda _: groups_account_for(groups, site.home))
         file = site.home / "beamlines" / "xpcs.yaml"
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         content["places"]["eagle"]["access"] = {"groups": "als-{group}", "staff": ["xpcs-staff"], "create": True}

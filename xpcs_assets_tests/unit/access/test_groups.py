@@ -12,9 +12,8 @@ import pytest
 from xpcs_assets.access.groups import GlobusGroups
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.errors import CopyError, NotFoundError, RefusedError, UnreachableError
-from xpcs_assets.places.globus_client import GlobusAccount
-from xpcs_assets.secret import SecretReference
-from xpcs_assets.testing.globus_groups_server import KEEPER, GlobusGroupsServer
+from xpcs_assets.testing.globus_groups_server import GlobusGroupsServer
+from xpcs_assets_tests.globus_transfer import groups_account_for
 
 Made = Callable[..., GlobusGroups]
 
@@ -25,28 +24,13 @@ def server() -> Iterator[GlobusGroupsServer]:
         yield running
 
 
-def keeper_account(server: GlobusGroupsServer, folder: Path) -> GlobusAccount:
-    """A confidential client whose secret lies in a file; it never waits long."""
-    secret = folder / "groups-secret"
-    secret.write_text(KEEPER.secret + "\n", encoding="utf-8")
-    return GlobusAccount(
-        client_id=KEEPER.name,
-        client_secret=SecretReference(file=str(secret)),
-        url=server.url,
-        auth_url=server.url,
-        timeout_s=1.0,
-        tries=2,
-        longest_sleep_s=0.01,
-    )
-
-
 @pytest.fixture
 def groups(server: GlobusGroupsServer, beamline: OpenBeamline, tmp_path: Path) -> Iterator[Made]:
     """Makes what finds groups, each as another process has it."""
     opened: list[GlobusGroups] = []
 
     def make(*, create: bool = True) -> GlobusGroups:
-        opened.append(GlobusGroups(keeper_account(server, tmp_path), beamline.ledger, create=create))
+        opened.append(GlobusGroups(groups_account_for(server, tmp_path), beamline.ledger, create=create))
         return opened[-1]
 
     yield make
@@ -160,7 +144,7 @@ def test_a_service_that_is_down_says_nothing_of_a_group(server: GlobusGroupsServ
 
 
 def test_a_wrong_secret_is_refused(server: GlobusGroupsServer, beamline: OpenBeamline, tmp_path: Path) -> None:
-    account = replace(keeper_account(server, tmp_path), client_id="11111111-0000-4000-8000-000000000001")
+    account = replace(groups_account_for(server, tmp_path), client_id="11111111-0000-4000-8000-000000000001")
     one = GlobusGroups(account, beamline.ledger, create=True)
     with pytest.raises(CopyError, match="Globus Groups: the log-in is refused"):
         one.find("p1")
