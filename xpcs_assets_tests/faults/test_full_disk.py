@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from shutil import rmtree
+from shutil import copytree, rmtree
 
 import pytest
 
@@ -21,7 +21,8 @@ from xpcs_assets.errors import CopyError, LedgerError, NoRoomError
 from xpcs_assets.places.files import write_file_safely
 from xpcs_assets.places.syscalls import Syscalls
 from xpcs_assets.testing.faults import FailAt, FaultySyscalls, partials_below
-from xpcs_assets_tests.storage import BEAMLINE, FILES, RUN, Storage
+from xpcs_assets_tests.faults.everywhere import engine_at, prepared
+from xpcs_assets_tests.storage import BEAMLINE, FILES, KEEP_S, RUN, Storage
 
 WRITING = frozenset({"write", "fsync", "link", "mkdir", "set_mtime"})
 KIB = 1024
@@ -32,9 +33,9 @@ def failing_everywhere(
     folder: Path, code: int, prepare: Callable[[Storage], object], operation: Callable[[Storage], object]
 ) -> Iterator[tuple[Storage, CopyError]]:
     """Run ``operation`` with ``code`` at each of its writing calls in turn; what was left each time."""
+    start = prepared(folder, prepare)
     for number in count(1):
-        storage = Storage.build(folder / f"{number}")
-        prepare(storage)
+        storage = opened(copytree(start, folder / "failing"))
         fault = FailAt(number, code, WRITING)
         for place in (storage.disk, storage.tape):
             place.calls = FaultySyscalls(fault)
@@ -50,6 +51,14 @@ def failing_everywhere(
             return
         finally:
             storage.close()
+        rmtree(storage.root)
+
+
+def opened(root: Path) -> Storage:
+    """The storage below a folder that is made again and again: its engine, at which nobody is, keeps its statements."""
+    storage = Storage(root, engine=engine_at(f"sqlite:///{root / 'ledger.db'}"))
+    storage.clock.advance(KEEP_S)
+    return storage
 
 
 def nothing_but_the_truth(storage: Storage) -> None:
