@@ -99,7 +99,7 @@ def _log(opened: OpenBeamline, key: str) -> None:
 
 
 def _cancel(opened: OpenBeamline, key: str) -> None:
-    """End what is under way for a key; it is failed then, until a person has it correlated again."""
+    """End what is under way for a key; it is failed then, until a person has it made again."""
     from xpcs_assets.compute.remote import Remote
     from xpcs_assets.copies.ledger import JobState
     from xpcs_assets.runs.key import split_analysis_key
@@ -116,7 +116,7 @@ def _cancel(opened: OpenBeamline, key: str) -> None:
         now = remote.cancel(job, why)
         out.print(plain(f"{now.name} at {now.backend}: {now.state.value}"))
         told = f"failed: job {now.name} was {why}"
-        opened.ledger.note(opened.name, split_analysis_key(key)[0], "correlation", told, {"partition": key})
+        opened.ledger.note(opened.name, split_analysis_key(key)[0], remote.work.step, told, {"partition": key})
 
 
 def _jobs_of(opened: OpenBeamline, key: str) -> tuple[BookedJob, ...]:

@@ -46,6 +46,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     from xpcs_assets.doctor import assets as doctor
     from xpcs_assets.plot import assets as plot
     from xpcs_assets.process import assets as process
+    from xpcs_assets.process import sensors as process_sensors
     from xpcs_assets.prune import assets as prune
     from xpcs_assets.prune import sensors as prune_sensors
     from xpcs_assets.run_database import sensors as run_database_sensors
@@ -66,6 +67,8 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     if settings.pipeline.correlate is not None:
         chain += average.build(bound)
         sensors += correlate_sensors.build(bound, ingest.name)
+    if settings.pipeline.process is not None:
+        sensors += process_sensors.build(bound, ingest.name)
     prune_job, (scrub_job, audit_job) = prune.build_job(bound), audit.build_jobs(bound)
     more_jobs = [prune_job, scrub_job, audit_job]
     from_database = settings.runs.source.run_database is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -118,9 +118,7 @@ class RunState:
 def steps_of(beamline: OpenBeamline, key: str) -> tuple[str, ...]:
     """The assets that a partition key has at this beamline, in the order they come."""
     pipeline = beamline.settings.pipeline
-    analysis = (
-        RESULT_STEPS if pipeline.correlate is not None else ("processed",) if pipeline.process is not None else ()
-    )
+    analysis = RESULT_STEPS if pipeline.correlate is not None else (pipeline.analysis,) if pipeline.analysis else ()
     back = ("returned_results",) if pipeline.return_results is not None else ()
     if split_analysis_key(key)[1] is not None:
         return (*analysis, *back)
@@ -167,7 +165,7 @@ def state_of(beamline: OpenBeamline, key: str) -> RunState:
             elif seen[event.step].state == "done":
                 _mend(seen, unnoted, event)
     seen |= _by_transfer(beamline, latest) if run == key else {}
-    seen |= _by_job(beamline, key, latest, seen.get("correlation"))
+    seen |= _by_job(beamline, key, latest, seen)
     _skip_behind(seen, steps_of(beamline, key))
     steps = tuple(seen.get(asset, Step(asset, "waiting")) for asset in steps_of(beamline, key))
     if latest is not None and steps[-1] == Step("archive", "waiting") and waits(beamline, latest):
@@ -192,14 +190,16 @@ def _by_transfer(beamline: OpenBeamline, version: RunVersion | None) -> dict[str
     return {asset: Step(asset, "waiting", each.changed_at, in_words(each)) for asset, each in under_way if asset}
 
 
-def _by_job(beamline: OpenBeamline, key: str, version: RunVersion | None, known: Step | None) -> dict[str, Step]:
-    """A correlation that waits for a job at a back end, by what the ledger knows of that now."""
+def _by_job(beamline: OpenBeamline, key: str, version: RunVersion | None, seen: Mapping[str, Step]) -> dict[str, Step]:
+    """An analysis that waits for a job at a back end, by what the ledger knows of that now."""
+    asset = beamline.settings.pipeline.analysis
+    known = seen.get(asset)
     if version is None or (known is not None and known.is_settled):
         return {}
     for job in beamline.ledger.jobs(beamline.name, analysis_key=key, version=version.version, limit=1):
         failed_since = known is not None and known.state == "failed" and known.at is not None and known.at > job.made_at
         if (job.is_open or job.is_to_be_told) and not failed_since:
-            return {"correlation": Step("correlation", "waiting", job.changed_at, f"waits for {in_words_of_job(job)}")}
+            return {asset: Step(asset, "waiting", job.changed_at, f"waits for {in_words_of_job(job)}")}
     return {}
 
 

@@ -210,6 +210,11 @@ class Pipeline(Settings):
         return self
 
     @property
+    def analysis(self) -> str:
+        """The asset that is a run's analysis; empty where there is none."""
+        return "correlation" if self.correlate is not None else "processed" if self.process is not None else ""
+
+    @property
     def copy_assets(self) -> dict[str, str]:
         """The asset of each further copy, by its place."""
         return {name: COPY_IN + name.replace("-", "_") for name in self.copies}

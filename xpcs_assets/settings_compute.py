@@ -17,6 +17,37 @@ LOCAL = "local"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
+class Deployment(Settings):
+    """Where a beamline's analyses are run, and what their jobs ask for."""
+
+    on: tuple[str, ...] = Field(
+        (LOCAL,),
+        min_length=1,
+        description="Where it is run: names under `compute` in the site file, and `local`, this machine; "
+        "the first that takes the job has it",
+    )
+    account: str = Field("", description="Who pays for this beamline's jobs; empty: as the back end's settings say")
+    queue: str = Field("", description="Which queue they go to; empty: as the back end's settings say")
+    walltime: Seconds = Field(0.0, ge=0, description="How long they may take; 0: as the back end's settings say")
+
+    @field_validator("on")
+    @classmethod
+    def _are_in_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value) or LOCAL in value[:-1]:
+            raise ValueError(f"names each back end once, and {LOCAL}, which always takes a job, last")
+        return value
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this machine may run it."""
+        return LOCAL in self.on
+
+    @property
+    def remote(self) -> tuple[str, ...]:
+        """The back ends that are not this machine, in their order."""
+        return tuple(name for name in self.on if name != LOCAL)
+
+
 class BackendSettings(Settings):
     """What every back end needs to know: how the worker is started there, and what a job asks for."""
 

@@ -6,12 +6,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, get_type_hints
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import Field, create_model, model_validator
 
 from xpcs_assets.errors import CorrelationError
 from xpcs_assets.runs.recipe import AnalysisSettings, AnalysisType, described
 from xpcs_assets.settings_base import NAME, Settings
-from xpcs_assets.settings_compute import LOCAL
+from xpcs_assets.settings_compute import Deployment
 from xpcs_assets.settings_rules import When
 from xpcs_assets.units import Seconds
 
@@ -79,7 +79,7 @@ class RecipeRule(Settings):
         return ", ".join(f"{name} {wanted}" for name, wanted in self.when.items())
 
 
-class Correlate(_RecipeSettings):
+class Correlate(_RecipeSettings, Deployment):
     """The beamline's own recipe, and how it is run. Files are named relative to the site's home."""
 
     qmap: QmapSource = Field(description="Which q-map; give one of its keys")
@@ -88,22 +88,6 @@ class Correlate(_RecipeSettings):
     )
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="Where the worker computes")
     time_limit: Seconds = Field(3600.0, description="A worker that takes longer is stopped and the run fails")
-    on: tuple[str, ...] = Field(
-        (LOCAL,),
-        min_length=1,
-        description="Where it is run: names under `compute` in the site file, and `local`, this machine; "
-        "the first that takes the job has it",
-    )
-    account: str = Field("", description="Who pays for this beamline's jobs; empty: as the back end's settings say")
-    queue: str = Field("", description="Which queue they go to; empty: as the back end's settings say")
-    walltime: Seconds = Field(0.0, ge=0, description="How long they may take; 0: as the back end's settings say")
-
-    @field_validator("on")
-    @classmethod
-    def _are_in_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) != len(value) or LOCAL in value[:-1]:
-            raise ValueError(f"names each back end once, and {LOCAL}, which always takes a job, last")
-        return value
 
     @model_validator(mode="after")
     def _are_analyses(self) -> Self:
@@ -116,16 +100,6 @@ class Correlate(_RecipeSettings):
         except CorrelationError as error:
             raise ValueError(f"{told}{error}") from error
         return self
-
-    @property
-    def is_local(self) -> bool:
-        """Whether this machine may run it."""
-        return LOCAL in self.on
-
-    @property
-    def remote(self) -> tuple[str, ...]:
-        """The back ends that are not this machine, in their order."""
-        return tuple(name for name in self.on if name != LOCAL)
 
     @property
     def settings(self) -> AnalysisSettings:

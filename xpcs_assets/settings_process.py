@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
+from xpcs_assets.runs.command_words import FIELDS, TARGETS, WORD_FIELD
 from xpcs_assets.settings_base import Settings
+from xpcs_assets.settings_compute import Deployment
 from xpcs_assets.settings_rules import When
 from xpcs_assets.units import Seconds
-
-WORD_FIELD = re.compile(r"\{([a-z_]+)\}")
-"""Other braces, such as those of JSON, are as they are."""
-FIELDS = ("raw", "output", "run_key", "target", "context")
-TARGETS = "{target}"
-"""A word that is this and no more becomes one word a target."""
 
 
 class TargetRule(Settings):
@@ -26,8 +21,8 @@ class TargetRule(Settings):
     target: tuple[str, ...] = Field(min_length=1, description="Their targets")
 
 
-class Process(Settings):
-    """Any command as the analysis, on this machine. Its words are never read by a shell."""
+class Process(Deployment):
+    """Any command as the analysis, here or at back ends. Its words are never read by a shell."""
 
     command: tuple[str, ...] = Field(
         min_length=1,
@@ -42,8 +37,11 @@ class Process(Settings):
     targets: tuple[TargetRule, ...] = Field((), description="Targets of special runs; the first rule that fits counts")
     context: str = Field("", description="What {context} stands for")
     environment: dict[str, str] = Field({}, description="Variables for it, beside PATH, HOME and the like. No secrets")
-    time_limit: Seconds = Field(3600.0, gt=0, description="When it takes longer it is ended, and the run has failed")
-    work: Path = Field(Path("work"), description="Folder that it works in; relative paths start at the site's home")
+    time_limit: Seconds = Field(3600.0, gt=0, description="When it takes longer on this machine, it is ended")
+    work: Path = Field(
+        Path("work"),
+        description="Folder that it works in, which back ends must see; relative paths start at the site's home",
+    )
 
     @field_validator("command")
     @classmethod

@@ -93,11 +93,13 @@ class Site:
                     where=path,
                     remedy=f"There are: {', '.join(self.settings.compute) or 'none'}",
                 )
-        correlate = beamline.pipeline.correlate
-        unknown = [name for name in (correlate.remote if correlate else ()) if name not in self.settings.compute]
+        pipeline = beamline.pipeline
+        analysis = pipeline.correlate or pipeline.process
+        unknown = [name for name in (analysis.remote if analysis else ()) if name not in self.settings.compute]
         if unknown:
+            step = "correlate" if pipeline.correlate else "process"
             raise SettingsError(
-                f"pipeline.correlate.on: {SITE_FILE} has no back end {', '.join(unknown)} under compute",
+                f"pipeline.{step}.on: {SITE_FILE} has no back end {', '.join(unknown)} under compute",
                 where=path,
                 remedy=f"There are: {', '.join([*self.settings.compute, LOCAL])}",
             )

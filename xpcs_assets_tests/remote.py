@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -17,6 +17,7 @@ from xpcs_assets.compute.analyse import Analysed, analyse, correlate_settings, p
 from xpcs_assets.compute.backend import Phase, Seen
 from xpcs_assets.compute.remote import Remote
 from xpcs_assets.compute.remote_asking import Asking
+from xpcs_assets.compute.remote_correlation import WantedCorrelation
 from xpcs_assets.compute.remote_follow import tick
 from xpcs_assets.compute.remote_take import take
 from xpcs_assets.copies.ledger import BookedJob, JobState, Ledger
@@ -45,17 +46,17 @@ class Cluster:
     def first(self) -> FakeBackend:
         return self.backends["cluster"]
 
-    def restarted(self) -> Cluster:
+    def restarted(self) -> Self:
         """The same for a fresh process, which remembers nothing."""
         asking = Asking(self.beamline.site, lambda _, name: self.backends[name], self.watch)
-        remote = Remote(self.beamline, asking)
-        return Cluster(self.beamline, remote, self.backends, self.clock, self.watch, self.made, self.logged)
+        return replace(self, remote=Remote(self.beamline, asking))
 
     def take(self, key: str = KEY, about: str = "", **settings: Any) -> tuple[Analysed | None, BookedJob | None]:
         """What the asset does."""
         own = correlate_settings(self.beamline).settings
         wanted = type(own)(**{**own.__dict__, **settings})
-        return take(self.remote, key, wanted, self.logged.append, config={"asked": key}, about=about)
+        planned = WantedCorrelation(self.beamline, plan(self.beamline, key, wanted))
+        return take(self.remote, planned, self.logged.append, config={"asked": key}, about=about)
 
     def asked(self, key: str = KEY, **settings: Any) -> BookedJob:
         """The job that the asset asked for."""
@@ -123,7 +124,7 @@ def made_once(beamline: OpenBeamline, folder: Path) -> Path:
     return made.path
 
 
-def configure(site: Site, *, on: tuple[str, ...] = NAMES, **settings: Any) -> None:
+def configure(site: Site, *, on: tuple[str, ...] = NAMES, step: str = "correlate", **settings: Any) -> None:
     """Give a site its back ends, and its beamline their order."""
     folder = site.home / "jobs"
     folder.mkdir(exist_ok=True)
@@ -131,7 +132,7 @@ def configure(site: Site, *, on: tuple[str, ...] = NAMES, **settings: Any) -> No
     _changed(site.home / "site.yaml", lambda content: content.update(compute=dict.fromkeys(NAMES, backend)))
     _changed(
         site.home / "beamlines" / "xpcs.yaml",
-        lambda content: content["pipeline"]["correlate"].update(on=list(on)),
+        lambda content: content["pipeline"][step].update(on=list(on)),
     )
 
 

@@ -45,11 +45,18 @@ class Command:
     environment: Mapping[str, str]
 
 
-def run_command(command: Command, tell: Callable[[str], None], *, keep_open: int) -> float:
+def run_command(
+    command: Command, tell: Callable[[str], None], *, keep_open: int, look: Callable[[], None] = lambda: None
+) -> float:
     """Run a command, pass on its last words, and return how long it took (s).
 
     It has the descriptor ``keep_open`` for as long as it lives, so that a lock on it outlives this process. What it has
     started in the background is ended with it.
+
+    Parameters
+    ----------
+    look
+        Is called every moment while the command runs and once after its end; what it raises ends the command.
 
     Raises
     ------
@@ -77,9 +84,10 @@ def run_command(command: Command, tell: Callable[[str], None], *, keep_open: int
             ) from error
         in_time = False
         try:
-            in_time = _has_ended(process, command.time_limit_s)
+            in_time = _has_ended(process, command.time_limit_s, look)
         finally:
             code = _end(process)
+    look()
     if not in_time:
         raise _failed(command, f"took longer than {command.time_limit_s:g} s and was ended")
     if code != 0:
@@ -101,12 +109,13 @@ def _last_words(log: Path) -> str:
         return file.read().decode("utf-8", "replace")
 
 
-def _has_ended(process: subprocess.Popen[bytes], within_s: float) -> bool:
+def _has_ended(process: subprocess.Popen[bytes], within_s: float, look: Callable[[], None] = lambda: None) -> bool:
     """Whether it ends in time. Its number is left to it, so that no other group can be meant by a signal to its own."""
     until_s = time.monotonic() + within_s
     while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
         if time.monotonic() > until_s:
             return False
+        look()
         time.sleep(_LOOK_EVERY_S)
     return True
 

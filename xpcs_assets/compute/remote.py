@@ -9,21 +9,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.compute.analyse import Planned, correlate_settings
 from xpcs_assets.compute.backend import Job
-from xpcs_assets.compute.believe import Standing, standing
+from xpcs_assets.compute.believe import Standing
 from xpcs_assets.compute.remote_asking import FIRST_REST_S, Asking, NotTakenError
-from xpcs_assets.compute.remote_job import call_of, job_for
+from xpcs_assets.compute.remote_job import job_for, task
+from xpcs_assets.compute.remote_work import Wanted, Work, work_of
 from xpcs_assets.copies.ledger import BookedJob, JobState
 from xpcs_assets.errors import ComputeError, NotFoundError, SettingsError, UnreachableError
 from xpcs_assets.settings_compute import LOCAL
 
 _LOOK_AGAIN_S = 60.0
-_TASK = "correlation "
 SILENT = (NotTakenError, ComputeError, UnreachableError, SettingsError, NotFoundError)
 """What a question that was not answered may raise."""
 
@@ -52,7 +51,12 @@ class Remote:
         """Those of a beamline, with its site's back ends."""
         return cls(beamline, Asking(beamline.site))
 
-    def ask(self, planned: Planned, config: dict[str, Any], *, spoiled: bool = False) -> BookedJob:
+    @cached_property
+    def work(self) -> Work:
+        """What they are: correlations, or a command."""
+        return work_of(self.beamline)
+
+    def ask(self, wanted: Wanted[Any], config: dict[str, Any], *, spoiled: bool = False) -> BookedJob:
         """Write down that an analysis is wanted; what is under way for it already is given back.
 
         Parameters
@@ -62,29 +66,26 @@ class Remote:
         """
         return self.beamline.ledger.intend_job(
             self.beamline.name,
-            planned.key,
-            planned.inputs.version.version,
-            _TASK + planned.recipe.digest,
-            backend=correlate_settings(self.beamline).on[0],
-            request={"call": planned.call.to_dict(), "config": config, "tries": 1, "spoiled": spoiled},
+            wanted.key,
+            wanted.version,
+            task(self.work.step, wanted.digest),
+            backend=self.work.deployment.on[0],
+            request={"call": wanted.call, "config": config, "tries": 1, "spoiled": spoiled},
         )
 
-    def is_of(self, job: BookedJob, planned: Planned) -> bool:
+    def is_of(self, job: BookedJob, wanted: Wanted[Any]) -> bool:
         """Whether a job is about this very analysis."""
-        mine = (planned.key, planned.inputs.version.version, _TASK + planned.recipe.digest)
+        mine = (wanted.key, wanted.version, task(self.work.step, wanted.digest))
         return (job.analysis_key, job.version, job.task) == mine
 
-    def newest(self, planned: Planned) -> BookedJob | None:
+    def newest(self, wanted: Wanted[Any]) -> BookedJob | None:
         """The newest job of an analysis."""
-        jobs = self.beamline.ledger.jobs(
-            self.beamline.name, analysis_key=planned.key, version=planned.inputs.version.version
-        )
-        return next((job for job in jobs if self.is_of(job, planned)), None)
+        jobs = self.beamline.ledger.jobs(self.beamline.name, analysis_key=wanted.key, version=wanted.version)
+        return next((job for job in jobs if self.is_of(job, wanted)), None)
 
     def standing(self, job: BookedJob) -> Standing:
         """What lies where a job's result is to be."""
-        call = call_of(job)
-        return standing(Path(call.output), job.task.removeprefix(_TASK), call.raw_digests)
+        return self.work.standing(job)
 
     def submit(self, job: BookedJob, *, until_s: float = float("inf")) -> BookedJob:
         """Hand a job to the first back end that takes it, looking for its name first; where it is then.
@@ -119,7 +120,7 @@ class Remote:
         """Offer a job to the back ends in their order."""
         refused = dict(job.request.get("refused", {}))
         told = []
-        for name in correlate_settings(self.beamline).on:
+        for name in self.work.deployment.on:
             if name in refused:
                 continue
             if name == LOCAL:
@@ -170,7 +171,7 @@ class Remote:
         SettingsError
             A file of the run is not seen there.
         """
-        return job_for(job, name, self.asking.settings(name), correlate_settings(self.beamline))
+        return job_for(job, name, self.asking.settings(name), self.work)
 
     def logs(self, job: BookedJob) -> str:
         """The end of what a job wrote; empty when there is nothing.

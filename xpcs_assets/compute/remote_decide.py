@@ -91,15 +91,25 @@ def worker_error(output: str) -> XpcsAssetsError | None:
     return None
 
 
-def decide(end: End, error: XpcsAssetsError | None, *, rung: int, rungs: Sequence[int], tries: int) -> Verdict:
-    """Decide what follows; ``tries`` is how often this rung was tried, ``rungs`` those that make a difference."""
+def decide(
+    end: End, error: XpcsAssetsError | None, *, rung: int, rungs: Sequence[int], tries: int, with_more: str
+) -> Verdict:
+    """Decide what follows.
+
+    Parameters
+    ----------
+    rungs, with_more
+        The rungs that make a difference, and what is different on a further one, in words.
+    tries
+        How often this rung was tried.
+    """
     told = _told(end, error)
     too_big = end.is_too_big or (error is not None and error.what == _OUT_OF_MEMORY)
     if too_big:
         below = [other for other in rungs if other > rung]
         if below:
-            return Verdict(f"{told}; tried again with less at once and more time", below[0])
-        return Verdict(f"too big, also with less at once and more time: {told}", is_too_big=True)
+            return Verdict(f"{told}; tried again {with_more}", below[0])
+        return Verdict(f"too big, also {with_more}: {told}", is_too_big=True)
     if not end.is_lost and isinstance(error, _WOULD_RECUR) and error.what != _STOPPED:
         return Verdict(told)
     if tries >= TRIES:

@@ -12,15 +12,13 @@ from xpcs_assets.compute.backend import Phase, Seen
 from xpcs_assets.compute.remote import SILENT, Remote
 from xpcs_assets.compute.remote_asking import FIRST_REST_S
 from xpcs_assets.compute.remote_decide import End, Verdict, decide, worker_error
-from xpcs_assets.compute.remote_job import call_of, rungs
 from xpcs_assets.copies.job_book import OPEN
 from xpcs_assets.copies.ledger import BookedJob, JobState
 from xpcs_assets.errors import ComputeError, NotFoundError, SettingsError, UnreachableError, XpcsAssetsError
-from xpcs_assets.runs.key import analysis_key, split_analysis_key
+from xpcs_assets.runs.key import split_analysis_key
 from xpcs_assets.settings_compute import LOCAL
 
 _SEEN_AGAIN_S = 1.0
-_MULTITAU = "without-twotime"
 
 
 def tick(remote: Remote, budget_s: float) -> list[BookedJob]:
@@ -132,7 +130,7 @@ def _judge(remote: Remote, job: BookedJob) -> None:
         return
     elif found.other:
         remote.change(job, JobState.PARKED, reason=found.other)
-    elif why := remote.beamline.place(remote.beamline.settings.pipeline.stage.to).why_unavailable():
+    elif why := remote.work.why_not_seen(job):
         remote.note(job, f"ended; its result cannot be looked for: {why}", wait_s=FIRST_REST_S)
     elif end.is_as_if_well and remote.age_s(job) < remote.asking.settings(job.backend).settle:
         remote.note(job, "ended; its result is not seen here yet", wait_s=_SEEN_AGAIN_S)
@@ -150,14 +148,15 @@ def _without_result(remote: Remote, job: BookedJob, end: End) -> None:
 
 
 def _verdict(remote: Remote, job: BookedJob, end: End, error: XpcsAssetsError | None) -> Verdict:
-    there_are = rungs(call_of(job), remote.asking.settings(job.backend))
-    return decide(end, error, rung=job.rung, rungs=there_are, tries=int(job.request["tries"]))
+    there_are = remote.work.rungs(job, remote.asking.settings(job.backend))
+    tries = int(job.request["tries"])
+    return decide(end, error, rung=job.rung, rungs=there_are, tries=tries, with_more=remote.work.with_more)
 
 
 def _then(remote: Remote, job: BookedJob, verdict: Verdict, *, spoiled: bool = False) -> None:
     if verdict.rung is None:
         request = {**job.request, "is_too_big": verdict.is_too_big}
-        key = without_twotime(replace(job, request=request))
+        key = remote.work.instead(replace(job, request=request))
         told = f"{verdict.reason}. Its multi-tau alone is asked for as {key}" if key else verdict.reason
         remote.change(job, JobState.PARKED, reason=told, request=request)
         return
@@ -169,16 +168,3 @@ def _then(remote: Remote, job: BookedJob, verdict: Verdict, *, spoiled: bool = F
         request=request | {"tries": verdict.tries, "because": verdict.reason, "spoiled": spoiled},
         wait_s=verdict.wait_s,
     )
-
-
-def without_twotime(job: BookedJob) -> str:
-    """The analysis key under which the multi-tau of a job that was too big is made; empty where none is.
-
-    It is another recipe, and so has a name of its own: it is never made in the place of what was asked for.
-    """
-    is_wanted = job.request.get("is_too_big") and call_of(job).settings.analysis_type == "both"
-    run_key, name = split_analysis_key(job.analysis_key)
-    try:
-        return analysis_key(run_key, f"{name}-{_MULTITAU}" if name else _MULTITAU) if is_wanted else ""
-    except SettingsError:  # the name is as long as it may be
-        return ""

@@ -1,35 +1,32 @@
-"""What the correlation asset does where analyses run elsewhere: take a result that is there, or ask for one and end."""
+"""What an analysis' asset does where analyses run elsewhere: take a result that is there, or ask for one and end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
-from xpcs_assets.compute.analyse import Analysed, Planned, analyse_here, plan, record
-from xpcs_assets.compute.believe import standing
 from xpcs_assets.compute.remote import Remote
 from xpcs_assets.compute.remote_follow import not_believed
+from xpcs_assets.compute.remote_work import Wanted
 from xpcs_assets.copies.job_book import NEVER, OPEN
 from xpcs_assets.copies.ledger import BookedJob, JobState
 from xpcs_assets.errors import ComputeError, ResultError, UnreachableError, XpcsAssetsError
-from xpcs_assets.runs.recipe import AnalysisSettings
 from xpcs_assets.settings_compute import LOCAL
 
+Made = TypeVar("Made")
 _SHOWN = 4000
 _PROGRESS = '{"progress":'
 
 
 def take(
     remote: Remote,
-    key: str,
-    settings: AnalysisSettings,
+    wanted: Wanted[Made],
     log: Callable[[str], None],
     *,
-    qmap: str = "",
     config: dict[str, Any] | None = None,
     about: str = "",
-) -> tuple[Analysed | None, BookedJob | None]:
+) -> tuple[Made | None, BookedJob | None]:
     """The recorded result of an analysis, or the job that it waits for; with a result, the job that made it, if any.
 
     Parameters
@@ -46,34 +43,33 @@ def take(
     XpcsAssetsError
         An input is missing or damaged.
     """
-    planned = plan(remote.beamline, key, settings, qmap)
-    _supersede(remote, planned)
-    job = _job_of(remote, planned, about)
-    done, spoiled = _standing(remote, planned, job, log)
+    _supersede(remote, wanted)
+    job = _job_of(remote, wanted, about)
+    done, spoiled = _standing(remote, wanted, job, log)
     if done is not None:
         return done, job
     # What was not believed may have been parked, or another attempt may have taken its place.
-    job = _job_of(remote, planned, about) or remote.ask(planned, config or {}, spoiled=spoiled)
+    job = _job_of(remote, wanted, about) or remote.ask(wanted, config or {}, spoiled=spoiled)
     with _cancelled_with_its_run(remote, job):
         if job.backend != LOCAL and job.next_at <= remote.after(0):
             job = remote.submit(job)
         if job.backend == LOCAL and job.state in (JobState.INTENDED, JobState.RUNNING):
-            return _here(remote, planned, job, log), job
+            return _here(remote, wanted, job, log), job
     if not job.is_open:
         raise _given_up(remote, job, log)
     return None, job
 
 
-def _job_of(remote: Remote, planned: Planned, about: str) -> BookedJob | None:
+def _job_of(remote: Remote, wanted: Wanted[Any], about: str) -> BookedJob | None:
     """The newest job of an analysis, if something is to come of it yet or this is about it."""
-    job = remote.newest(planned)
+    job = remote.newest(wanted)
     return job if job is not None and (job.is_open or job.name == about) else None
 
 
-def _supersede(remote: Remote, planned: Planned) -> None:
+def _supersede(remote: Remote, wanted: Wanted[Any]) -> None:
     """End what is under way under this key for another recipe, or another version of the run."""
-    for job in remote.beamline.ledger.jobs(remote.beamline.name, analysis_key=planned.key, states=OPEN):
-        if not remote.is_of(job, planned):
+    for job in remote.beamline.ledger.jobs(remote.beamline.name, analysis_key=wanted.key, states=OPEN):
+        if not remote.is_of(job, wanted):
             _end(remote, job, "another recipe or version of the run is asked for under this key")
 
 
@@ -106,14 +102,14 @@ def _cancelled_with_its_run(remote: Remote, job: BookedJob) -> Iterator[None]:
 
 
 def _standing(
-    remote: Remote, planned: Planned, job: BookedJob | None, log: Callable[[str], None]
-) -> tuple[Analysed | None, bool]:
+    remote: Remote, wanted: Wanted[Made], job: BookedJob | None, log: Callable[[str], None]
+) -> tuple[Made | None, bool]:
     """The result that lies there, recorded; None when there is none, and whether what lies there is not believed."""
-    found = standing(planned.path, planned.recipe.digest, planned.inputs.raw_digests)
+    found = wanted.standing()
     if found.report is None:
         return None, False
     try:
-        done = record(remote.beamline, planned, {**found.report, "reused": job is None})
+        done = wanted.record({**found.report, "reused": job is None})
     except (ComputeError, ResultError) as error:
         log(f"what lies there is not believed: {error}")
         if job is not None and job.state is JobState.ENDED:
@@ -133,10 +129,10 @@ def _close(remote: Remote, job: BookedJob, log: Callable[[str], None]) -> None:
         remote.change(job, JobState.DONE, reason="its result was verified and recorded")
 
 
-def _here(remote: Remote, planned: Planned, job: BookedJob, log: Callable[[str], None]) -> Analysed:
+def _here(remote: Remote, wanted: Wanted[Made], job: BookedJob, log: Callable[[str], None]) -> Made:
     job = remote.change(job, JobState.RUNNING, reason="runs on this machine")
     try:
-        done = analyse_here(remote.beamline, planned, log)
+        done = wanted.make(log)
     except XpcsAssetsError as error:
         job = remote.change(job, JobState.PARKED, reason=str(error))
         remote.beamline.ledger.note_job(job, job.reason, next_at=NEVER)
@@ -152,7 +148,7 @@ def _given_up(remote: Remote, job: BookedJob, log: Callable[[str], None]) -> Com
     return ComputeError(
         f"{how}: {job.reason}",
         where=f"job {job.name} at {job.backend}",
-        remedy="Mend the cause, then materialise correlation again",
+        remedy=f"Mend the cause, then materialise {remote.work.step} again",
     )
 
 

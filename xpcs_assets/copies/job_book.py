@@ -130,6 +130,11 @@ def in_words(job: BookedJob) -> str:
     return f"job {job.name} on {job.backend}{where}: {said}, since {job.changed_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def made_by(job: BookedJob | None) -> dict[str, str | int]:
+    """What a result says of the job that made it, if one did."""
+    return {} if job is None else {"backend": job.backend, "job": job.name, "attempt": job.attempt}
+
+
 class JobBook(Book):
     """What asking, submitting, following and taking results write."""
 

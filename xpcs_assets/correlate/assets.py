@@ -16,23 +16,22 @@ from dagster import (
 )
 from pydantic import Field, create_model
 
-from xpcs_assets.compute.analyse import Analysed, analyse, correlate_settings
+from xpcs_assets.compute.analyse import Analysed, analyse, correlate_settings, plan
 from xpcs_assets.compute.choose_recipe import choose_recipe, note_choice
 from xpcs_assets.compute.qmap_registry import standard_of
 from xpcs_assets.compute.remote import Remote
+from xpcs_assets.compute.remote_correlation import WantedCorrelation
 from xpcs_assets.compute.remote_take import drop_jobs, take
-from xpcs_assets.copies.job_book import in_words
+from xpcs_assets.copies.job_book import in_words, made_by
 from xpcs_assets.copies.ledger import BookedJob
 from xpcs_assets.engine.device import may_use_gpu
 from xpcs_assets.engine.version import ENGINE
 from xpcs_assets.errors import RefusedError
-from xpcs_assets.orchestrate.adapter import is_begun_again, newest, report_external
+from xpcs_assets.orchestrate.adapter import job_told_of, newest, report_external
 from xpcs_assets.orchestrate.bindings import GPU, Bound, materialised, table
 from xpcs_assets.runs.key import split_analysis_key
 from xpcs_assets.runs.recipe import AnalysisSettings, described
 
-JOB_TAG = "xpcs/job"
-"""Of a Dagster run that takes the result of a job, or tells its end: which one."""
 # What a scientist may set when re-materialising: all but what is a run's own.
 _CHOICES = {name: text for name, text in described().items() if name != "frames"}
 
@@ -57,8 +56,7 @@ def build(bound: Bound) -> list[AssetsDefinition]:
             step.skipped = f"not correlated: {asked.skip}" if asked.skip else ""
             done, job = (None, None) if asked.skip else _correlate(bound, context, config, asked)
             if done is None and job is not None:
-                step.waits_for = in_words(job)
-                context.log.info("it waits for %s; this run ends, another takes the result", step.waits_for)
+                step.wait_for(in_words(job), context.log.info)
             facts = {**describe(done, job), **asked.facts} if done is not None else {}
         if asked.skip:
             _tell_skipped(bound, context, asked)
@@ -98,12 +96,10 @@ def _correlate(
     is_named = split_analysis_key(key)[1] is not None  # a plain key is always the run's own recipe
     return take(
         Remote.of(bound.beamline),
-        key,
-        asked.settings,
+        WantedCorrelation(bound.beamline, plan(bound.beamline, key, asked.settings, asked.qmap)),
         context.log.info,
-        qmap=asked.qmap,
         config={name: getattr(config, name) for name in (*_CHOICES, "qmap")} if is_named else {},
-        about="" if is_begun_again(context.run.tags) else context.run.tags.get(JOB_TAG, ""),
+        about=job_told_of(context.run.tags),
     )
 
 
@@ -222,7 +218,7 @@ def describe(done: Analysed, job: BookedJob | None = None) -> dict[str, Any]:
         **{f"{phase}_seconds": round(value, 3) for phase, value in report["seconds"].items()},
         "peak_memory_bytes": report["peak_memory_bytes"],
         "fits": table(rows),
-        **({} if job is None else {"backend": job.backend, "job": job.name, "attempt": job.attempt}),
+        **made_by(job),
     }
 
 

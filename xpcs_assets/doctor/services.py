@@ -63,7 +63,7 @@ def _check_catalog(site: Site, name: str) -> Said:
 
 def _ask_backend(site: Site, name: str) -> Said:
     backend = open_backend(site, name)
-    return said_of(backend.why_unavailable, "Its jobs wait meanwhile, or go to the next of pipeline.correlate.on")
+    return said_of(backend.why_unavailable, "Its jobs wait meanwhile, or go to the next of the analysis' `on`")
 
 
 def _ask_run_database(site: Site, settings: RunDatabaseSettings) -> Said:

@@ -42,6 +42,8 @@ from dagster_shared.record import replace
 DATA_VERSION_TAG = "dagster/data_version"
 PRIORITY_TAG = "dagster/priority"
 BEAMLINE_TAG = "beamline"
+JOB_TAG = "xpcs/job"
+"""Of a Dagster run that takes the result of a job, or tells its end: which one."""
 
 _IN_PROGRESS = [
     DagsterRunStatus.QUEUED,
@@ -205,6 +207,11 @@ def status_of_request(instance: DagsterInstance, run_key: str) -> str:
 def is_begun_again(run_tags: Mapping[str, str]) -> bool:
     """Tell whether a person had a run executed again; Dagster does so too, with one whose process it lost."""
     return PARENT_RUN_ID_TAG in run_tags and RETRY_NUMBER_TAG not in run_tags
+
+
+def job_told_of(run_tags: Mapping[str, str]) -> str:
+    """The job whose end a run is about; empty when it is about none, or a person had it executed again."""
+    return "" if is_begun_again(run_tags) else run_tags.get(JOB_TAG, "")
 
 
 def runs_of_partition(instance: DagsterInstance, beamline: str, partition: str, limit: int = 20) -> Sequence[RunRow]:

@@ -70,6 +70,11 @@ class Step:
     waits_for: str = ""
     skipped: str = ""
 
+    def wait_for(self, job: str, log: Callable[[str], None]) -> None:
+        """End without having made anything: a job at a back end is to."""
+        self.waits_for = job
+        log(f"it waits for {job}; this run ends, another takes the result")
+
 
 @dataclass(frozen=True)
 class Bound:

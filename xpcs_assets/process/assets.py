@@ -1,9 +1,16 @@
 """Dagster bindings of a command that is the analysis: ``processed``."""
 
+from collections.abc import Iterator
+
 from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult
 
+from xpcs_assets.compute.remote import Remote
+from xpcs_assets.compute.remote_take import take
+from xpcs_assets.copies.job_book import in_words, made_by
+from xpcs_assets.copies.ledger import BookedJob
+from xpcs_assets.orchestrate.adapter import job_told_of
 from xpcs_assets.orchestrate.bindings import Bound, materialised, table
-from xpcs_assets.process.processing import STEP, process, process_settings
+from xpcs_assets.process.processing import STEP, Processed, plan, process, process_settings
 
 
 def build(bound: Bound) -> list[AssetsDefinition]:
@@ -12,26 +19,36 @@ def build(bound: Bound) -> list[AssetsDefinition]:
 
     @bound.asset(
         STEP,
-        description="What the beamline's command made of a run, each file under its final name.",
+        description="What the beamline's command made of a run, here or at a back end, each file under its final name.",
         after=("staged_copy",),
         kinds={"file"},
+        may_wait=True,
     )
-    def processed(context: AssetExecutionContext) -> MaterializeResult:
+    def processed(context: AssetExecutionContext) -> Iterator[MaterializeResult]:
         key = context.partition_key
-        with bound.step(key, STEP):
+        with bound.step(key, STEP) as step:
             bound.beamline.plain_key_only(key, STEP)
-            done = process(bound.beamline, key, context.log.info)
-        rows = [{"file": name, "sha256": sha256} for name, sha256 in done.outputs.items()]
-        return materialised(
-            {
+            done, job = _process(bound, context)
+            if done is None and job is not None:
+                step.wait_for(in_words(job), context.log.info)
+        if done is not None:
+            rows = [{"file": name, "sha256": sha256} for name, sha256 in done.outputs.items()]
+            facts = {
                 "place": settings.to,
                 "path": done.folder,
                 "target": ", ".join(done.target),
                 "outputs": table(rows),
                 "seconds": done.seconds,
                 "reused": done.seconds == 0,
-            },
-            digest=done.digest,
-        )
+                **made_by(job),
+            }
+            yield materialised(facts, digest=done.digest)
 
     return [processed]
+
+
+def _process(bound: Bound, context: AssetExecutionContext) -> tuple[Processed | None, BookedJob | None]:
+    beamline, key = bound.beamline, context.partition_key
+    if not process_settings(beamline).remote:
+        return process(beamline, key, context.log.info), None
+    return take(Remote.of(beamline), plan(beamline, key), context.log.info, about=job_told_of(context.run.tags))

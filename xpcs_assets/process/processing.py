@@ -1,34 +1,48 @@
-"""Run a beamline's command on a staged run, see that its outputs are there, and give them their final names.
+"""A beamline's command for a run: what it is asked for, and its outputs given their final names.
 
-The command works in a folder of its own, under a lock that it holds itself: killed anywhere and repeated, there is one
-result. It counts once the list of its files is written, which is the last of them.
+It works apart, here or at a back end: :mod:`xpcs_assets.process.making`. Its outputs count once the report on them lies
+beside them, which is written last. Killed anywhere and repeated, there is one result.
 """
 
 from __future__ import annotations
 
-import fcntl
-import fnmatch
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.compute.command import Command, run_command
+from xpcs_assets.compute.believe import Standing
 from xpcs_assets.compute.facts import Facts
 from xpcs_assets.copies.ledger import RunVersion
-from xpcs_assets.errors import ComputeError, CopyError, NotFoundError, RefusedError, SettingsError
+from xpcs_assets.errors import (
+    ComputeError,
+    CopyError,
+    NotFoundError,
+    NotVerifiedError,
+    SettingsError,
+    SourceDiffersError,
+)
 from xpcs_assets.places.files import write_file_safely
-from xpcs_assets.places.reading import chunks_of, hash_file, open_regular
-from xpcs_assets.settings_process import TARGETS, WORD_FIELD, Process
+from xpcs_assets.places.reading import chunks_of, hash_file, open_regular, told_as_copy_error
+from xpcs_assets.process.call import CommandCall
+from xpcs_assets.process.making import (
+    LIST,
+    OUTPUT,
+    alone,
+    clear,
+    made_in,
+    made_report,
+    make,
+    outputs_in,
+    read_report,
+    taken,
+)
+from xpcs_assets.settings_process import Process
 
 STEP = "processed"
-LIST = "xpcs-outputs.json"
-"""Beside the outputs: what they are. It is written last."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +70,87 @@ class Processed:
     seconds: float
 
 
+@dataclass(frozen=True)
+class WantedOutputs:
+    """What a command is to make of a run; see :class:`xpcs_assets.compute.remote_work.Wanted`.
+
+    Attributes
+    ----------
+    beamline, key, version
+        Which version of which run.
+    command
+        What it is told.
+    """
+
+    beamline: OpenBeamline
+    key: str
+    version: int
+    command: CommandCall
+
+    @property
+    def digest(self) -> str:
+        """``sha256:`` of all that decides what comes out."""
+        return self.command.digest
+
+    @property
+    def call(self) -> dict[str, Any]:
+        """What the command is told, as plain values."""
+        return self.command.to_dict()
+
+    @property
+    def folder(self) -> str:
+        """Where the outputs go, relative to the root of their place."""
+        return _folder(self.command, self.version)
+
+    def standing(self) -> Standing:
+        """What lies in the command's folder or under its final name; quick."""
+        return outputs_standing(self.beamline, self.command, self.version)
+
+    def make(self, log: Callable[[str], None], *, waits: bool = True) -> Processed:
+        """Run the command on this machine, and give its outputs their final names.
+
+        Raises
+        ------
+        ComputeError
+            It failed, took too long, or left not what it should.
+        RefusedError
+            It is under way already, and is not waited for.
+        """
+        make(self.command, log, limit_s=process_settings(self.beamline).time_limit, waits=waits)
+        return self.record({})
+
+    def record(self, _: Mapping[str, Any]) -> Processed:
+        """Give outputs their final names if they are what the report beside them says; those that have them are read.
+
+        Raises
+        ------
+        ComputeError
+            They are not.
+        RefusedError
+            A command is at work on them.
+        CopyError
+            Their place did not take them.
+        """
+        work, final = Path(self.command.folder), _final(self.beamline, self.command, self.version)
+        with told_as_copy_error(work), alone(work, waits=False):
+            report = made_report(work, self.digest)
+            if report is not None:
+                _move(report, work, final)
+                taken(work, self.beamline.ledger.clock().timestamp())
+            listed = outputs_in(report or _verified(final, self.digest))
+        place, name = process_settings(self.beamline).to, self.beamline.name
+        target = self.command.target
+        detail = {"version": self.version, "folder": self.folder, "outputs": listed, "target": list(target)}
+        self.beamline.ledger.note(
+            name, self.command.run_key, STEP, f"{len(listed)} outputs are in {place}:{self.folder}", detail
+        )
+        text = json.dumps(dict(sorted(listed.items()))).encode()
+        digest = f"sha256:{hashlib.sha256(text).hexdigest()}"
+        return Processed(self.folder, target, listed, digest, float(report["seconds"]) if report else 0.0)
+
+
 def process(beamline: OpenBeamline, key: str, tell: Callable[[str], None]) -> Processed:
-    """Run the beamline's command on the newest version of run ``key``, unless its outputs are there and whole.
+    """Run the beamline's command on the newest version of run ``key`` here, unless its outputs are there and whole.
 
     Raises
     ------
@@ -68,29 +161,47 @@ def process(beamline: OpenBeamline, key: str, tell: Callable[[str], None]) -> Pr
     NotFoundError, CopyError
         The run is not staged; the outputs' place is not there, or did not take them.
     """
+    wanted = plan(beamline, key)
+    if (found := wanted.standing().report) is not None:
+        try:
+            return wanted.record(found)
+        except ComputeError as error:
+            tell(f"what lies there is not believed: {error}")
+    return wanted.make(tell, waits=False)
+
+
+def plan(beamline: OpenBeamline, key: str) -> WantedOutputs:
+    """What the beamline's command is to make of the newest version of run ``key``; nothing is made but its folder.
+
+    Raises
+    ------
+    NotFoundError, CopyError
+        The run is not staged; the outputs' place, or the folder for the command, is not there.
+    """
     settings = process_settings(beamline)
     version = beamline.latest(key)
     raw = beamline.staged(version).raw
     if not raw.is_dir():
         raise NotFoundError("there is no staged copy", where=raw, remedy="Materialise staged_copy first")
-    target = target_of(beamline, version)
-    recipe = _recipe(settings, version, target)
     place = beamline.place(settings.to)
     if reason := place.why_unavailable():
         raise CopyError(f"the place of the outputs is unavailable: {reason}", where=place.name)
-    folder = f"{version.run_key}/v{version.version}-{recipe[:12]}"
-    final = beamline.root(settings.to) / folder
-    with _alone(beamline.site.path(settings.work) / beamline.name / version.run_key) as (work, lock):
-        listed, seconds = _made_before(final), 0.0
-        if listed is None:
-            words = words_of(settings, version.run_key, raw, work / "output", target)
-            command = Command(words, work, work / "command.log", settings.time_limit, settings.environment)
-            seconds = run_command(command, tell, keep_open=lock)
-            listed = _moved(_left(work / "output", settings.outputs), work / "output", final)
-    text = _text(listed)
-    detail = {"version": version.version, "folder": folder, "outputs": listed, "target": list(target)}
-    beamline.ledger.note(beamline.name, key, STEP, f"{len(listed)} outputs are in {place.name}:{folder}", detail)
-    return Processed(folder, target, listed, f"sha256:{hashlib.sha256(text).hexdigest()}", seconds)
+    target = target_of(beamline, version)
+    recipe = _recipe(settings, version, target)
+    folder = beamline.site.path(settings.work) / beamline.name / version.run_key / f"v{version.version}-{recipe[:12]}"
+    with told_as_copy_error(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    command = CommandCall(
+        settings.command, str(raw), version.run_key, target, settings.context, settings.outputs,
+        dict(settings.environment), str(folder), f"sha256:{recipe}",
+    )  # fmt: skip
+    return WantedOutputs(beamline, key, version.version, command)
+
+
+def outputs_standing(beamline: OpenBeamline, command: CommandCall, version: int) -> Standing:
+    """What a command's outputs are at: in its folder, or under their final names; quick, for no byte is read."""
+    report = made_report(Path(command.folder), command.digest)
+    return Standing(report or read_report(_final(beamline, command, version), command.digest))
 
 
 def process_settings(beamline: OpenBeamline) -> Process:
@@ -125,21 +236,6 @@ def target_of(beamline: OpenBeamline, version: RunVersion) -> tuple[str, ...]:
     return settings.target
 
 
-def words_of(settings: Process, run_key: str, raw: Path, output: Path, target: tuple[str, ...]) -> tuple[str, ...]:
-    """The command's words with what their fields stand for; what a value holds is never looked into."""
-    known = {
-        "raw": str(raw),
-        "output": str(output),
-        "run_key": run_key,
-        "target": ",".join(target),
-        "context": settings.context,
-    }
-    words: list[str] = []
-    for word in settings.command:
-        words += target if word == TARGETS else (WORD_FIELD.sub(lambda found: known[found[1]], word),)
-    return tuple(words)
-
-
 def _recipe(settings: Process, version: RunVersion, target: tuple[str, ...]) -> str:
     """Digest of all that decides what comes out, hex."""
     decides = {
@@ -153,70 +249,40 @@ def _recipe(settings: Process, version: RunVersion, target: tuple[str, ...]) -> 
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[tuple[Path, int]]:
-    """A fresh folder to work in, and the descriptor whose lock says that somebody does."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o644)
-    try:
+def _folder(command: CommandCall, version: int) -> str:
+    return f"{command.run_key}/v{version}-{command.digest.removeprefix('sha256:')[:12]}"
+
+
+def _final(beamline: OpenBeamline, command: CommandCall, version: int) -> Path:
+    return beamline.root(process_settings(beamline).to) / _folder(command, version)
+
+
+def _move(report: Mapping[str, Any], work: Path, final: Path) -> None:
+    """Give files their final names if they are what the report says, the report last."""
+    output = made_in(work) / OUTPUT
+    for name, sha256 in outputs_in(report).items():
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RefusedError("a command is at this run already", where=folder, remedy="Wait for its end") from error
-        work = folder / "run"
-        shutil.rmtree(work, ignore_errors=True)  # of one that was killed: nobody else is here
-        (work / "output").mkdir(parents=True)
-        yield work, lock
-        shutil.rmtree(work, ignore_errors=True)
-    finally:
-        os.close(lock)
+            with open_regular(output / name) as descriptor:
+                write_file_safely(final / name, chunks_of(descriptor), sha256=sha256, replace=True)
+        except SourceDiffersError as error:
+            clear(work)
+            remedy = "Materialise processed again"
+            raise ComputeError("an output is not the file that was reported", where=output / name, remedy=remedy) from (
+                error
+            )
+    write_file_safely(final / LIST, [json.dumps(report, indent=1).encode()], replace=True)
 
 
-def _left(output: Path, patterns: tuple[str, ...]) -> list[str]:
-    """The files that the command was to leave, by their paths below its folder."""
-    names = sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if not path.is_dir())
-    found: set[str] = set()
-    for pattern in patterns:
-        matching = fnmatch.filter(names, pattern)
-        if not matching:
-            raise ComputeError(f"the command ended well but left no {pattern!r}", where=output, remedy="See its log")
-        found.update(matching)
-    for name in sorted(found):
-        path = output / name
-        if path.is_symlink() or not path.is_file() or name == LIST:
-            raise ComputeError("the command left something that is no plain file", where=path)
-        if path.stat().st_size == 0:
-            raise ComputeError("the command ended well but left an empty file", where=path, remedy="See its log")
-    return sorted(found)
-
-
-def _moved(names: list[str], output: Path, final: Path) -> dict[str, str]:
-    """Give files their final names, the list of them last; sha256 of each."""
-    listed: dict[str, str] = {}
-    for name in names:
-        sha256 = hash_file(output / name).sha256
-        with open_regular(output / name) as descriptor:
-            write_file_safely(final / name, chunks_of(descriptor), sha256=sha256, replace=True)
-        listed[name] = sha256
-    write_file_safely(final / LIST, [_text(listed)], replace=True)
-    return listed
-
-
-def _made_before(final: Path) -> dict[str, str] | None:
-    """The list of outputs that are there and whole; None when the command has to run."""
-    try:
-        told = json.loads((final / LIST).read_bytes())
-    except (OSError, ValueError):
-        return None
-    listed = {str(name): str(sha256) for name, sha256 in told.items()} if isinstance(told, dict) else {}
-    for name, sha256 in listed.items():
+def _verified(final: Path, digest: str) -> dict[str, Any]:
+    """The report beside outputs that are what it says."""
+    report = read_report(final, digest)
+    if report is None:
+        raise ComputeError("the command's outputs are gone", where=final, remedy="Materialise processed again")
+    for name, sha256 in outputs_in(report).items():
         try:
-            if hash_file(final / name).sha256 != sha256:
-                return None
-        except (NotFoundError, CopyError):
-            return None
-    return listed or None
-
-
-def _text(listed: Mapping[str, str]) -> bytes:
-    return json.dumps(dict(sorted(listed.items())), indent=1).encode() + b"\n"
+            found = hash_file(final / name).sha256
+        except (NotFoundError, NotVerifiedError) as error:
+            raise ComputeError("an output cannot be read", where=final / name) from error
+        if found != sha256:
+            raise ComputeError("an output is not the file that was reported", where=final / name)
+    return report

@@ -11,7 +11,7 @@ from typing import Any
 
 from xpcs_assets.arrive.candidates import fields_of
 from xpcs_assets.beamline import OpenBeamline
-from xpcs_assets.copies.ledger import Arrival, ArrivalState, RunVersion
+from xpcs_assets.copies.ledger import Arrival, ArrivalState, JobState, RunVersion
 from xpcs_assets.follow import RunState, Step, state_of
 from xpcs_assets.process.processing import STEP as PROCESSED
 from xpcs_assets.process.processing import outputs_of
@@ -63,7 +63,14 @@ class Reporter:
         arrival = self._beamline.ledger.arrival(self._beamline.name, self._key(run))
         if arrival is None or arrival.attempt < run.attempt:
             return RunStatus.SUBMITTED, ""
-        return how_far(state_of(self._beamline, arrival.run_key), arrival, self._beamline.ledger.clock(), self._limit_s)
+        ledger, state = self._beamline.ledger, state_of(self._beamline, arrival.run_key)
+        status, reason = how_far(state, arrival, ledger.clock(), self._limit_s)
+        waits = (JobState.INTENDED, JobState.SUBMITTED)
+        if status is RunStatus.RUNNING and ledger.jobs(
+            arrival.beamline, analysis_key=arrival.run_key, states=waits, limit=1
+        ):
+            return RunStatus.SUBMITTED, reason
+        return status, reason
 
     @property
     def _limit_s(self) -> float:

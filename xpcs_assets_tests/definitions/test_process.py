@@ -11,9 +11,14 @@ import yaml
 
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.compute.remote import Remote
+from xpcs_assets.compute.remote_asking import Asking
 from xpcs_assets.definitions import build_defs
 from xpcs_assets.follow import state_of
 from xpcs_assets.site import Site
+from xpcs_assets.testing.fake_backend import FakeBackend
+from xpcs_assets_tests.remote import configure
+from xpcs_assets_tests.storage import HandClock
 
 COUNT = """
 import pathlib, sys
@@ -48,6 +53,48 @@ def ingest(beamline: OpenBeamline, instance: dg.DagsterInstance, **files: bytes)
     instance.add_dynamic_partitions("xpcs_runs", ["R1"])
     job = build_defs(beamline.site).get_repository_def().get_job("xpcs_ingest")
     return job.execute_in_process(instance=instance, partition_key="R1", raise_on_error=False)
+
+
+def test_a_command_at_a_back_end_is_waited_for_by_no_run_and_taken_by_one_of_its_own(
+    beamline: OpenBeamline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beamline.engine.dispose()
+    configure(beamline.site, step="process", python=sys.executable, every="1 s", settle="0 s", call="1 s")
+    site = Site(beamline.site.home)
+    beamline = OpenBeamline(site, site.beamline("xpcs"))
+    (tmp_path / "cluster").mkdir()
+    backend, clock = FakeBackend(tmp_path / "cluster"), HandClock()
+    watch = lambda: clock.now.timestamp()  # noqa: E731
+    monkeypatch.setattr(Remote, "of", lambda opened: Remote(opened, Asking(opened.site, lambda *_: backend, watch)))
+    monkeypatch.setattr("xpcs_assets.copies.database.clock_of", lambda _: clock)
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = ingest(beamline, instance, records=b"12345")
+        assert first.success
+        made_at_once = {str(event.asset_key) for event in first.get_asset_materialization_events()}
+        assert str(dg.AssetKey(["xpcs", "processed"])) not in made_at_once
+        assert "waits for job xpcs-xpcs-r1-" in state_of(beamline, "R1").reason
+        assert backend.run("1") == 0
+        repository = build_defs(beamline.site).get_repository_def()
+        requests: list[dg.RunRequest] = []
+        for _ in range(2):
+            clock.advance(120)
+            told = repository.get_sensor_def("xpcs_analyses")(
+                dg.build_sensor_context(instance=instance, repository_def=repository)
+            )
+            requests += getattr(told, "run_requests", None) or []
+        (request,) = requests
+        assert request.run_config == {}
+        second = repository.get_job("xpcs_ingest").execute_in_process(
+            instance=instance,
+            partition_key="R1",
+            tags=request.tags,
+            asset_selection=request.asset_selection,
+        )
+        (made,) = second.asset_materializations_for_node("xpcs__processed")
+    assert (made.metadata["backend"].value, made.metadata["attempt"].value) == ("cluster", 1)
+    assert (beamline.root("made") / str(made.metadata["path"].value) / "count.txt").read_text() == "5"
+    assert {step.state for step in state_of(beamline, "R1").steps if step.asset != "archive"} == {"done"}
+    beamline.engine.dispose()
 
 
 def test_a_run_is_done_when_the_commands_outputs_have_their_names(beamline: OpenBeamline) -> None:

@@ -14,9 +14,8 @@ from xpcs_assets.compute.backend import Phase, Seen
 from xpcs_assets.compute.remote import Remote
 from xpcs_assets.compute.remote_asking import Asking
 from xpcs_assets.copies.ledger import JobState, Ledger
-from xpcs_assets.correlate.assets import JOB_TAG
 from xpcs_assets.follow import state_of, wait
-from xpcs_assets.orchestrate.adapter import newest
+from xpcs_assets.orchestrate.adapter import JOB_TAG, newest
 from xpcs_assets.site import Site
 from xpcs_assets.testing.fake_backend import FakeBackend
 from xpcs_assets_tests.definitions.conftest import TO_G2, Pipeline, open_pipeline

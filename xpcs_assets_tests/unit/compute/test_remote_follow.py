@@ -9,7 +9,6 @@ import pytest
 
 from xpcs_assets.compute.backend import Phase, Seen
 from xpcs_assets.compute.remote_decide import TRIES
-from xpcs_assets.compute.remote_follow import without_twotime
 from xpcs_assets.copies.ledger import JobState
 from xpcs_assets.errors import ComputeError
 from xpcs_assets_tests.remote import Cluster
@@ -229,7 +228,7 @@ def test_what_is_too_big_goes_down_the_ladder_to_a_person(clusters: Clusters) ->
     found.failed(reason="TIMEOUT", is_too_big=True)
     (parked,) = found.tick(after_s=30)
     assert parked.reason.startswith("too big, also with less at once and more time: ")
-    assert without_twotime(parked) == ""
+    assert found.remote.work.instead(parked) == ""
 
 
 def test_multitau_alone_of_what_was_too_big_has_a_name_of_its_own(clusters: Clusters) -> None:
@@ -243,7 +242,7 @@ def test_multitau_alone_of_what_was_too_big_has_a_name_of_its_own(clusters: Clus
             taken = found.tick(after_s=30)
             found.tick()
         (parked,) = [job for job in taken if job.analysis_key == key]
-        assert without_twotime(parked) == expected
+        assert found.remote.work.instead(parked) == expected
         assert parked.reason.endswith("is asked for as A001~both-without-twotime") == bool(expected)
     types = {job.words[job.words.index("--type=both")] for job in found.first.jobs().values()}
     assert types == {"--type=both"}  # the recipe itself never changes

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,6 +14,8 @@ from xpcs_assets.copies import job_book, versions
 from xpcs_assets.copies.ledger import BookedJob, JobState
 from xpcs_assets_tests.remote import Cluster
 from xpcs_assets_tests.unit.compute.conftest import Clusters
+
+AnyCluster = TypeVar("AnyCluster", bound=Cluster)
 
 
 class Killed(BaseException):
@@ -79,10 +81,15 @@ def jobs_for(found: Cluster, key: str) -> list[BookedJob]:
     return list(found.beamline.ledger.jobs("xpcs", analysis_key=key))
 
 
-def test_a_process_killed_at_any_step_leaves_one_job_and_one_result(clusters: Clusters, life: Life) -> None:
-    found = clusters(settle="0 s")
+def killed_everywhere(found: AnyCluster, life: Life, whole: Callable[[AnyCluster, BookedJob], None]) -> int:
+    """Kill whoever is at work at every step, have others go on, and see that one job did it; how many steps there are.
+
+    Parameters
+    ----------
+    whole
+        Sees that the result of a job that was taken is whole.
+    """
     found.first.before = lambda _: life.step()
-    steps = 0
     for number in range(1, 100):
         key = f"A001~killed-{number}"
         life.left, life.is_dead = number, False
@@ -98,12 +105,17 @@ def test_a_process_killed_at_any_step_leaves_one_job_and_one_result(clusters: Cl
         assert len(handed) == 1, (number, handed)
         (job,) = jobs_for(fresh, key)
         assert job.state in (JobState.DONE, JobState.CANCELLED), (number, job)
-        (result,) = fresh.beamline.ledger.results("xpcs", "A001", analysis_key=key)
+        whole(fresh, job)
+        if survived:
+            return number - 1
+    raise AssertionError("it never came to its end")
+
+
+def test_a_process_killed_at_any_step_leaves_one_job_and_one_result(clusters: Clusters, life: Life) -> None:
+    def whole(fresh: Cluster, job: BookedJob) -> None:
+        (result,) = fresh.beamline.ledger.results("xpcs", "A001", analysis_key=job.analysis_key)
         assert result.report["result_digest"] == result.result_digest
         for end in (".hdf", ".json"):
             fresh.output(job).with_suffix(end).unlink()
-        if survived:
-            break
-        steps = number
-    assert survived
-    assert steps > 15
+
+    assert killed_everywhere(clusters(settle="0 s"), life, whole) > 15

@@ -4,70 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pydantic import ValidationError
 
-from xpcs_assets.arrive.submit import submit
-from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.facts import RUN_DATABASE
 from xpcs_assets.errors import ComputeError, CopyError, NotFoundError, RefusedError, XpcsAssetsError
 from xpcs_assets.process import processing
-from xpcs_assets.process.processing import LIST, outputs_of, process, target_of, words_of
+from xpcs_assets.process.making import LIST, outputs_in
+from xpcs_assets.process.processing import outputs_of, plan, process, target_of
+from xpcs_assets.runs.command_words import filled
 from xpcs_assets.settings_process import Process
-from xpcs_assets.site import Site
-from xpcs_assets.stage.staging import stage
-
-KEY = "A001"
-SUM = """
-import pathlib, sys
-raw, output, *targets = sys.argv[1:]
-pathlib.Path(output, "sum.txt").write_text(str(len(list(pathlib.Path(raw).iterdir()))) + " " + str(targets))
-pathlib.Path("calls").touch()
-print("summed")
-"""
-
-Configured = Callable[..., OpenBeamline]
-
-
-@pytest.fixture
-def configured(site: Site) -> Iterator[Configured]:
-    """A beamline whose command is a Python program; its run is staged."""
-    opened: list[OpenBeamline] = []
-
-    def configure(program: str = SUM, **changes: Any) -> OpenBeamline:
-        file = site.home / "beamlines" / "xpcs.yaml"
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        content["pipeline"].pop("correlate", None)
-        command = [sys.executable, "-c", program, "{raw}", "{output}", "{target}"]
-        settings = {"command": command, "outputs": ["*.txt"], "to": "made", "target": ["events"], **changes}
-        content["pipeline"]["process"] = settings
-        content["places"]["made"] = {"kind": "posix", "root": "made"}
-        content["runs"]["expect"] = []
-        file.write_text(yaml.safe_dump(content), encoding="utf-8")
-        (site.home / "made").mkdir(exist_ok=True)
-        fresh = Site(site.home)
-        beamline = OpenBeamline(fresh, fresh.beamline("xpcs"))
-        opened.append(beamline)
-        if beamline.ledger.latest("xpcs", KEY) is None:
-            run = beamline.source_root / KEY
-            run.mkdir()
-            (run / "records.bin").write_bytes(b"records")
-            submit(beamline, run)
-            take(beamline, KEY)
-            stage(beamline, KEY)
-        return beamline
-
-    yield configure
-    for beamline in opened:
-        beamline.engine.dispose()
+from xpcs_assets_tests.remote import KEY
+from xpcs_assets_tests.unit.process.conftest import Configured
 
 
 def run(beamline: OpenBeamline, said: list[str] | None = None) -> processing.Processed:
@@ -80,7 +33,7 @@ def test_the_outputs_of_a_command_get_their_final_names_and_are_in_the_timeline(
     final = beamline.root("made") / done.folder
     assert (final / "sum.txt").read_text() == "1 ['events']"
     assert sorted(path.name for path in final.iterdir()) == ["sum.txt", LIST]
-    assert json.loads((final / LIST).read_text()) == done.outputs
+    assert outputs_in(json.loads((final / LIST).read_text())) == done.outputs
     assert said == ["summed"]
     assert outputs_of(beamline, beamline.latest(KEY)) == (done.folder, done.outputs)
 
@@ -170,8 +123,7 @@ def _is_alive(pid: int) -> bool:
 
 def test_a_command_whose_follower_was_killed_keeps_others_out_until_it_ends(configured: Configured) -> None:
     beamline = configured()
-    folder = beamline.site.path(Path("work")) / "xpcs" / KEY
-    folder.mkdir(parents=True)
+    folder = Path(plan(beamline, KEY).command.folder)
     with (folder / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(RefusedError, match=r"at this run already"):
@@ -246,7 +198,8 @@ def test_fields_stand_for_words_and_parts_of_words() -> None:
         "to": "x",
     }
     settings = Process.model_validate({**said, "target": ["a", "b"], "context": "{raw}"})
-    words = words_of(settings, "R1", Path("/raw"), Path("/out"), ("a", "b"))
+    known = {"raw": "/raw", "output": "/out", "run_key": "R1", "context": settings.context}
+    words = filled(settings.command, known, settings.target)
     assert words == ("run", "--in=/raw", "a", "b", "a,b:{raw}", "R1", '{"a": 1}')
 
 

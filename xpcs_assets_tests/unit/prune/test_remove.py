@@ -359,8 +359,8 @@ OWN_OUTPUT = {
     "new_site.py",
     "copies/second.py",
     "compute/qmap_registry.py",
-    "process/processing.py",
     "places/hpss_scratch.py",
+    "process/making.py",
 }
 """These take away what they have just made themselves: a partial result, a lock, a beamline file that does not load, a
 ledger that was being made again, a q-map whose number another got, the folder that a command worked in, answers of

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from xpcs_assets.arrive.take import take
-from xpcs_assets.copies.ledger import Arrival, ArrivalState, CopyState, Evidence
+from xpcs_assets.copies.ledger import Arrival, ArrivalState, CopyState, Evidence, JobState
 from xpcs_assets.follow import RunState, state_of
 from xpcs_assets.run_database.known_run import RunStatus
 from xpcs_assets.run_database.report import how_far
@@ -154,6 +154,26 @@ def test_all_ended_runs_are_looked_at_in_turn(claimed: Processing, monkeypatch: 
     for _ in range(3):
         claimed.reporter.report()
     assert [len(claimed.rundb.run(number)["data"]) for number in (7000, 7001)] == [1, 1]
+
+
+def test_a_run_whose_command_waits_at_a_back_end_is_submitted_until_that_runs_it(claimed: Processing) -> None:
+    take(claimed.beamline, KEY)
+    claimed.note(KEY, "raw_file")
+    ledger = claimed.beamline.ledger
+    job = ledger.intend_job("xpcs", KEY, 1, "processed sha256:00", backend="cluster", request={})
+    status, reason = told(claimed)
+    assert status == "submitted"
+    assert reason.startswith("waits for job xpcs-xpcs-007000-")
+    job = ledger.change_job(job, JobState.RUNNING, reason="RUNNING", backend_id="7")
+    status, reason = told(claimed)
+    assert status == "running"
+    assert "on cluster (7): RUNNING" in reason
+    assert job is not None
+    ledger.change_job(job, JobState.PARKED, reason="given up")
+    claimed.note(KEY, claimed.beamline.settings.pipeline.analysis, "failed: given up after 4 attempts: no calibration")
+    status, reason = told(claimed)
+    assert (status, reason.partition(": ")[2]) == ("failed", "given up after 4 attempts: no calibration")
+    assert claimed.rundb.run(7000)["processing_failed"] == 1
 
 
 def test_the_outputs_of_a_command_become_data_entries(claimed: Processing, monkeypatch: pytest.MonkeyPatch) -> None:
