@@ -19,9 +19,11 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute import opening
 from xpcs_assets.copies.ledger import CopyState, Evidence
 from xpcs_assets.copies.versions import WAITS
-from xpcs_assets.errors import CopyError, NotVerifiedError, UnderWayError
+from xpcs_assets.errors import CopyError, NotVerifiedError, RemovalRefusedError, SettingsError, UnderWayError
 from xpcs_assets.places.hpss import HpssPlace
 from xpcs_assets.places.place import Presence
+from xpcs_assets.prune.remove import Removed, prune_copy
+from xpcs_assets.runs.retention import Retention
 from xpcs_assets.site import Site
 from xpcs_assets.stage.staging import stage
 from xpcs_assets.testing.fake_hpss import FakeHpss
@@ -258,3 +260,48 @@ def test_a_bundle_that_is_gone_does_not_count_any_more(vaulted: Vaulted) -> None
     vaulted.bundle.unlink()
     with pytest.raises(NotVerifiedError, match="is gone"):
         archive(vaulted.beamline, RUN)
+
+
+def prune_source(vaulted: Vaulted) -> Removed:
+    ledger = vaulted.beamline.ledger
+    clock_of(vaulted.beamline).advance(3600.0)
+    places = {name: vaulted.beamline.place(name) for name in ("detector", "tape")}
+    (copy,) = [copy for copy in ledger.copies("xpcs", RUN, 1) if copy.place == "detector"]
+    return prune_copy(
+        ledger,
+        copy,
+        places,
+        Retention(keep_for_s=60.0, min_copies=1),
+        catalogued=True,
+        holder="test",
+        by="operator",
+        reason="retention",
+        stopwatch=clock_of(vaulted.beamline).stopwatch,
+    )
+
+
+def test_a_copy_goes_when_a_job_has_read_the_bundles_and_stays_until_then(vaulted: Vaulted) -> None:
+    archive(vaulted.beamline, RUN)
+    vaulted.backend.holds = True
+    raw = vaulted.beamline.source_root / RUN / "A001.imm"
+    for _ in range(2):  # for what lies there, then for the bundle
+        with pytest.raises(RemovalRefusedError, match="of xfer is not done yet"):
+            prune_source(vaulted)
+        (copy,) = [copy for copy in vaulted.beamline.ledger.copies("xpcs", RUN, 1) if copy.place == "tape"]
+        assert (raw.exists(), copy.state) == (True, CopyState.PRESENT)
+        for job_id in vaulted.backend.jobs():
+            vaulted.backend.finish(job_id)
+    assert (prune_source(vaulted).files, raw.exists()) == (3, False)
+
+
+def test_a_damaged_bundle_in_hpss_is_no_witness(vaulted: Vaulted) -> None:
+    archive(vaulted.beamline, RUN)
+    damage(vaulted)
+    with pytest.raises(RemovalRefusedError):
+        prune_source(vaulted)
+    assert (vaulted.beamline.source_root / RUN / "A001.imm").exists()
+
+
+def test_the_archive_of_a_place_of_another_kind_is_refused_with_gather(altered: Altered, vaulted: Vaulted) -> None:
+    with pytest.raises(SettingsError, match="gather goes with an archive of kind tape"):
+        altered({"pipeline": {"archive": {"bundle": {"gather": {"by": []}}}}})
