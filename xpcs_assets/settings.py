@@ -291,8 +291,6 @@ class Beamline(Settings):
         self._check_access()
         self._check_rules(fields)
         gather = self.pipeline.archive.bundle.gather if self.pipeline.archive else None
-        if gather is not None and any(self.places[name].kind == "hpss" for name in archive):
-            raise ValueError("gather goes with an archive of kind tape: while a job waits, other runs would join in")
         unknown = sorted(set(gather.by if gather else ()) - {*fields, "proposal", "experiment"})
         if unknown:
             raise ValueError(f"gather.by names {', '.join(unknown)}, which neither path nor owner of a run has")

@@ -25,7 +25,7 @@ from dagster import (
 from pydantic import Field
 
 from xpcs_assets.archive.archiving import Archived, archive, archive_results
-from xpcs_assets.archive.gather import WAITS, Gathered, gather_runs, waits
+from xpcs_assets.archive.gather import WAITS, Gathered, gather_runs, keep_together, waits
 from xpcs_assets.archive.index import INDEX_SUFFIX
 from xpcs_assets.copies.ledger import Evidence
 from xpcs_assets.copies.versions import WAITS as TAKES_ITS_TIME
@@ -130,6 +130,9 @@ def _gathered(bound: Bound, config: WhichRuns) -> Iterator[tuple[str, _OfGatheri
     for together in config.together:
         try:
             done = gather_runs(bound.beamline, together)
+        except UnderWayError as error:
+            keep_together(bound.beamline, together, error)
+            done = Gathered(failed=dict.fromkeys(together, error))
         except XpcsAssetsError as error:
             done = Gathered(failed=dict.fromkeys(together, error))
         seen.update(together)

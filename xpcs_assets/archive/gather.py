@@ -16,10 +16,12 @@ from xpcs_assets.arrive.candidates import fields_of
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import RunVersion
 from xpcs_assets.copies.pending import unarchived
-from xpcs_assets.errors import RefusedError, XpcsAssetsError
+from xpcs_assets.copies.versions import WAITS as TAKES_ITS_TIME
+from xpcs_assets.errors import RefusedError, UnderWayError, XpcsAssetsError
 from xpcs_assets.settings import Bundling, Gather
 
 WAITS = "waits for others to be archived with"
+_TOGETHER = "together"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,40 @@ def due(beamline: OpenBeamline, is_free: Callable[[str], bool] = lambda run_key:
     return together
 
 
+def begun(beamline: OpenBeamline) -> list[list[str]]:
+    """Runs whose bundle a job puts into the archive now: until that has ended they stay together, without others."""
+    archive = beamline.settings.pipeline.archive
+    if archive is None or beamline.settings.places[archive.to].kind != "hpss":
+        return []
+    found = (_together(beamline, each.version.run_key) for each in waiting(beamline))
+    return [list(together) for together in dict.fromkeys(found) if together]
+
+
+def keep_together(beamline: OpenBeamline, run_keys: Sequence[str], error: UnderWayError) -> None:
+    """Remember that these runs wait for the job of one bundle."""
+    for run_key in run_keys:
+        if _together(beamline, run_key) != tuple(run_keys):
+            detail = {"partition": run_key, _TOGETHER: list(run_keys)}
+            beamline.ledger.note(beamline.name, run_key, "archive", f"{TAKES_ITS_TIME}{error.what}", detail)
+
+
+def _refuse_without(beamline: OpenBeamline, left_out: Mapping[str, XpcsAssetsError]) -> None:
+    """Have runs that wait for a job wait for those left out as well: without them they would be another bundle."""
+    for run_key, error in left_out.items():
+        if _together(beamline, run_key):
+            raise UnderWayError(error.what, where=error.where, remedy=error.remedy) from error
+
+
+def _together(beamline: OpenBeamline, run_key: str) -> tuple[str, ...]:
+    """The runs that a run waits with for a job; none once archiving has ended in another way."""
+    together: tuple[str, ...] = ()
+    for event in beamline.ledger.timeline(beamline.name, run_key):
+        if event.step == "archive":
+            waits_on = event.what.startswith(TAKES_ITS_TIME)
+            together = tuple(event.detail.get(_TOGETHER, together)) if waits_on else ()
+    return together
+
+
 @dataclass(frozen=True)
 class Gathered:
     """What came of gathering, by run key.
@@ -109,6 +145,8 @@ def gather_runs(beamline: OpenBeamline, run_keys: Iterable[str]) -> Gathered:
     ------
     NotFoundError
         The beamline has no archive.
+    UnderWayError
+        A job puts the bundle there, and is not done yet; or one of the runs that wait for it is worked on.
     NotVerifiedError, NoRoomError, CopyError
         The bundle could not be written or read back.
     """
@@ -128,6 +166,8 @@ def gather_runs(beamline: OpenBeamline, run_keys: Iterable[str]) -> Gathered:
                 gathered.failed[run_key] = error
             else:
                 held.add(run_key)
+
+        _refuse_without(beamline, gathered.failed)
 
         def on_bytes(size_bytes: int) -> None:
             for each in renew:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from xpcs_assets.archive.gather import due, waiting
+from xpcs_assets.archive.gather import begun, due, waiting
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.pending import unarchived
 from xpcs_assets.copies.versions import WAITS
@@ -40,9 +40,16 @@ def to_archive(beamline: OpenBeamline, limit: int) -> list[str]:
 
 def to_gather(beamline: OpenBeamline, is_idle: Callable[[str], bool]) -> list[list[str]]:
     """Runs whose raw data are to be bundled together now; those that failed lately or are not idle stay out."""
-    if not due(beamline):  # most often: then nobody has to be asked who is idle
+
+    def is_free(run_key: str) -> bool:
+        return not _pauses(beamline, run_key) and is_idle(run_key)
+
+    going_on = begun(beamline)
+    if not due(beamline) and not going_on:  # most often: then nobody has to be asked who is idle
         return []
-    return due(beamline, lambda run_key: not _pauses(beamline, run_key) and is_idle(run_key))
+    taken = {run_key for together in going_on for run_key in together}
+    new = due(beamline, lambda run_key: run_key not in taken and is_free(run_key))
+    return [*(together for together in going_on if all(map(is_free, together))), *new]
 
 
 def _pauses(beamline: OpenBeamline, run_key: str) -> bool:

@@ -11,7 +11,8 @@ import pytest
 
 from xpcs_assets.archive.archiving import archive
 from xpcs_assets.archive.fixity import reread_bundle
-from xpcs_assets.archive.pending import LONGEST_WAIT, to_archive
+from xpcs_assets.archive.gather import gather_runs, keep_together
+from xpcs_assets.archive.pending import LONGEST_WAIT, to_archive, to_gather
 from xpcs_assets.archive.retrieve import retrieve
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
@@ -19,7 +20,7 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute import opening
 from xpcs_assets.copies.ledger import CopyState, Evidence
 from xpcs_assets.copies.versions import WAITS
-from xpcs_assets.errors import CopyError, NotVerifiedError, RemovalRefusedError, SettingsError, UnderWayError
+from xpcs_assets.errors import CopyError, NotVerifiedError, RemovalRefusedError, UnderWayError
 from xpcs_assets.places.hpss import HpssPlace
 from xpcs_assets.places.place import Presence
 from xpcs_assets.prune.remove import Removed, prune_copy
@@ -28,7 +29,7 @@ from xpcs_assets.site import Site
 from xpcs_assets.stage.staging import stage
 from xpcs_assets.testing.fake_hpss import FakeHpss
 from xpcs_assets_tests.hpss import InstantBackend, has_hpss_archive
-from xpcs_assets_tests.unit.archive.conftest import clock_of, clocked
+from xpcs_assets_tests.unit.archive.conftest import clock_of, clocked, staged
 from xpcs_assets_tests.unit.conftest import Altered, bare_run
 
 RUN = "A001"
@@ -302,6 +303,31 @@ def test_a_damaged_bundle_in_hpss_is_no_witness(vaulted: Vaulted) -> None:
     assert (vaulted.beamline.source_root / RUN / "A001.imm").exists()
 
 
-def test_the_archive_of_a_place_of_another_kind_is_refused_with_gather(altered: Altered, vaulted: Vaulted) -> None:
-    with pytest.raises(SettingsError, match="gather goes with an archive of kind tape"):
-        altered({"pipeline": {"archive": {"bundle": {"gather": {"by": []}}}}})
+def test_runs_that_wait_for_one_bundle_stay_together_without_those_that_come(
+    vaulted: Vaulted, altered: Altered
+) -> None:
+    gather = {"under": "1 MB", "until": "1 GB", "wait": "1 day", "by": []}
+    beamline = altered({"pipeline": {"archive": {"bundle": {"gather": gather}}}})
+    clock = clocked(beamline)
+    staged(beamline, "A002")
+    beamline.place("tape")
+    clock.advance(86400.0)
+    vaulted.backend.holds = True
+    (first,) = to_gather(beamline, lambda run_key: True)
+    assert first == ["A001", "A002"]
+    with pytest.raises(UnderWayError) as caught:
+        gather_runs(beamline, first)
+    keep_together(beamline, first, caught.value)
+    staged(beamline, "A003")
+    clock.advance(86400.0)
+    assert to_gather(beamline, lambda run_key: True) == [first, ["A003"]]
+    assert to_gather(beamline, lambda run_key: run_key != "A002") == [["A003"]]
+    with beamline.working("A002", "correlate"), pytest.raises(UnderWayError):
+        gather_runs(beamline, first)
+    for job_id in vaulted.backend.jobs():
+        vaulted.backend.finish(job_id)
+    assert gather_runs(beamline, first).failed == {}
+    (bundle,) = beamline.ledger.bundles("xpcs", "A001")
+    assert [run.run_key for run in bundle.runs] == first
+    assert [path.name for path in vaulted.vault.rglob("*.tar")] == [Path(bundle.name).name]
+    assert to_gather(beamline, lambda run_key: True) == [["A003"]]
