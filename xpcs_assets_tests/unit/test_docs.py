@@ -67,6 +67,11 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{link}: no such heading"
 
 
+def test_no_page_holds_both_sides_of_a_merge() -> None:
+    marks = re.compile(r"^(<{7} |={7}$|>{7} )", re.MULTILINE)
+    assert [page.name for page in PAGES if marks.search(page.read_text(encoding="utf-8"))] == []
+
+
 def test_the_index_leads_to_every_page() -> None:
     index = DOCS / "README.md"
     linked = {(DOCS / link).resolve() for link in LINK.findall(index.read_text(encoding="utf-8"))}
