@@ -9,7 +9,7 @@ from datetime import datetime
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.lately import StepLine, lines_since
-from xpcs_assets.copies.versions import WAITS
+from xpcs_assets.copies.versions import SKIPPED, WAITS
 from xpcs_assets.follow import ASKED, RunState, state_of, steps_of
 
 MOST_RUNS = 1000
@@ -98,7 +98,7 @@ def summary(beamline: OpenBeamline, since: datetime | None = None) -> Summary:
 
 
 def _step(step: str, lines: Sequence[StepLine], taken_at: Mapping[str, datetime]) -> StepSummary:
-    no_end = (WAITS, ASKED, "refused: ")
+    no_end = (WAITS, SKIPPED, ASKED, "refused: ")
     ends = [line for line in lines if "partition" in line.detail and not line.what.startswith(no_end)]
     failed = [line for line in ends if line.what.startswith("failed: ")]
     done = [line for line in ends if not line.what.startswith("failed: ")]

@@ -16,7 +16,7 @@ from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.cli import app
 from xpcs_assets.copies.clock import utc_now
 from xpcs_assets.copies.ledger import Ledger
-from xpcs_assets.copies.versions import WAITS
+from xpcs_assets.copies.versions import SKIPPED, WAITS
 from xpcs_assets.errors import RefusedError
 from xpcs_assets.follow import ASKED
 from xpcs_assets.summary import Spread, Summary, summary
@@ -73,8 +73,8 @@ def test_a_step_that_never_ended_has_no_rate_and_no_duration(done: OpenBeamline)
     assert (archive.failure_rate, archive.took, archive.after) == (0.0, Spread(None, None), Spread(None, None))
 
 
-def test_what_waits_was_asked_for_or_refused_is_no_end(done: OpenBeamline) -> None:
-    for what in (f"{ASKED} as A001", "refused: another worker is at it", f"{WAITS}a job"):
+def test_what_waits_was_asked_for_refused_or_skipped_is_no_end(done: OpenBeamline) -> None:
+    for what in (f"{ASKED} as A001", "refused: another worker is at it", f"{WAITS}a job", f"{SKIPPED}dark run"):
         noted(done, "A001", "correlation", what)
     assert of(summary(done), "correlation") == (3, 1)
 

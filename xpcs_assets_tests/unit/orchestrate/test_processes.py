@@ -89,6 +89,20 @@ def test_a_port_of_the_intake_that_is_taken_is_refused_before_anything_starts(
         Services(Site(site.home)).start()
 
 
+def test_what_listens_to_kafka_is_a_process_of_its_own(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[list[str]] = []
+    monkeypatch.setattr(Services, "_launch", lambda _, service: began.append(service.command))
+    monkeypatch.setattr(Services, "_wait", lambda *_: None)
+    kafka = 'kafka: {brokers: ["127.0.0.1:9092"], topics: {runs: xpcs}}'
+    for text, expected in ((kafka, [["intake", "--kafka", "--home", str(site.home)]]), ("", [])):
+        began.clear()
+        (site.home / "site.yaml").write_text(f"webserver: {{port: 0}}\n{text}\n")
+        services = Services(Site(site.home))
+        services.start()
+        services.stop()
+        assert [command[2:] for command in began if "intake" in command] == expected
+
+
 def test_port_0_is_any_that_is_free(site: Site) -> None:
     (site.home / "site.yaml").write_text("webserver: {port: 0}\n")
     services = Services(Site(site.home))

@@ -143,6 +143,14 @@ def test_a_run_under_way_of_which_nothing_is_heard_has_failed_but_one_in_the_que
     claimed.note(KEY, "staged_copy", "waits: for the tape robot")
 
 
+def test_a_run_that_a_rule_has_skip_its_analysis_is_done_with_the_reason(claimed: Processing) -> None:
+    claimed.done(7000)
+    claimed.note(KEY, "correlation", "skipped: not correlated: dark run")
+    state, arrival = timeline(claimed)
+    found = how_far(state, arrival, arrival.changed_at, DAY_S)
+    assert found == (RunStatus.DONE, "not correlated: dark run")
+
+
 def test_all_ended_runs_are_looked_at_in_turn(claimed: Processing, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xpcs_assets.run_database.report.PAGE", 1)
     claimed.rundb.add(7001)
