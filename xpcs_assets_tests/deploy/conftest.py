@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,8 +36,20 @@ def here(home: Path, name: str, server: GlobusTransferServer) -> None:
             settings["collection"] = str(server.service.share(folder, settings["root"]))
         if settings["kind"] == "ssh":
             add_host(home, server_or_skip().commands, settings["host"])
+    analysis = shipped(name).pipeline.correlate or shipped(name).pipeline.process
+    for backend in analysis.remote if analysis else ():
+        add_backend(home, backend)
     content["runs"]["from"]["complete_when"]["quiet"] = 0
     (home / "beamlines" / f"{name}.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+def add_backend(home: Path, name: str) -> None:
+    """Name a back end in the site file; a test has it played."""
+    file, folder = home / "site.yaml", home / "jobs"
+    folder.mkdir()
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    settings = {"kind": "htcondor", "python": sys.executable, "folder": str(folder), "every": "1 s", "settle": "0 s"}
+    file.write_text(yaml.safe_dump({**content, "compute": {name: settings}}), encoding="utf-8")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,12 @@ import pytest
 import yaml
 
 from xpcs_assets.arrive.source import source_of
+from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.compute.backend import Phase, Seen
+from xpcs_assets.compute.remote import Remote
+from xpcs_assets.compute.remote_asking import Asking
 from xpcs_assets.errors import CopyError
+from xpcs_assets.testing.fake_backend import FakeBackend
 from xpcs_assets_tests.definitions.conftest import Pipeline, open_pipeline
 from xpcs_assets_tests.deploy.conftest import shipped, site_of
 from xpcs_assets_tests.mongo import VARIABLE, Runs, runs
@@ -54,7 +60,30 @@ def tick(pipeline: Pipeline) -> list[str | None]:
     return [request.partition_key for request in getattr(told, "run_requests", None) or []]
 
 
-def test_a_run_of_xams_is_claimed_processed_by_its_mode_and_written_back(rundb: Runs, pipeline: Pipeline) -> None:
+@pytest.fixture
+def stoomboot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeBackend:
+    """The batch system."""
+    (tmp_path / "stoomboot").mkdir()
+    backend = FakeBackend(tmp_path / "stoomboot", "stoomboot")
+    seconds = itertools.count(step=10)  # each look at it is due
+
+    def remote_of(opened: OpenBeamline) -> Remote:
+        return Remote(opened, Asking(opened.site, lambda *_: backend, lambda: float(next(seconds))))
+
+    monkeypatch.setattr(Remote, "of", remote_of)
+    return backend
+
+
+def follow(pipeline: Pipeline) -> list[dg.RunRequest]:
+    """The runs that the sensor of analyses asks for."""
+    context = dg.build_sensor_context(instance=pipeline.instance, repository_def=pipeline.repository)
+    told = pipeline.repository.get_sensor_def("xams_analyses")(context)
+    return list(getattr(told, "run_requests", None) or [])
+
+
+def test_a_run_of_xams_is_claimed_processed_by_its_mode_and_written_back(
+    rundb: Runs, pipeline: Pipeline, stoomboot: FakeBackend
+) -> None:
     live = {"type": "live", "host": "daq", "location": f"/daq/{KEY}"}
     rundb.add(6001, mode="ledcalibration", data=[live])
     rundb.add(600)
@@ -65,6 +94,17 @@ def test_a_run_of_xams_is_claimed_processed_by_its_mode_and_written_back(rundb: 
     assert rundb.status(6001)[0] == "submitted"
     pipeline.instance.add_dynamic_partitions("xams_runs", [KEY])
     assert pipeline.run("ingest", KEY).success
+    assert tick(pipeline) == []
+    assert rundb.status(6001)[0] == "submitted"
+    (job,) = stoomboot.jobs().values()
+    assert (job.resources.queue, job.resources.walltime_s) == ("short", 7200.0)
+    stoomboot.say("1", Seen(Phase.RUNNING, reason="RUNNING"))
+    assert (follow(pipeline), tick(pipeline)) == ([], [])
+    assert rundb.status(6001)[0] == "running"
+    assert stoomboot.run("1") == 0
+    (request,) = follow(pipeline)
+    assert request.partition_key == KEY
+    assert pipeline.run("ingest", KEY, only=("processed",)).success
     assert tick(pipeline) == []
     assert (rundb.status(6001)[0], rundb.status(600)[0]) == ("done", "")
     assert pipeline.archive(KEY).success
