@@ -19,6 +19,7 @@ from xpcs_assets.cli_access import access
 from xpcs_assets.cli_alerts import alerts
 from xpcs_assets.cli_archive import retrieve
 from xpcs_assets.cli_audit import audit, repair, verify
+from xpcs_assets.cli_average import average_runs, run_sets
 from xpcs_assets.cli_campaign import campaign, campaigns
 from xpcs_assets.cli_catalogs import catalogs
 from xpcs_assets.cli_crawl import crawl
@@ -65,10 +66,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-LimitsOption = Annotated[
-    tuple[float, float] | None,
-    typer.Option(metavar="LO HI", help="Lowest and highest; the default is by the median of the runs."),
-]
 
 
 def run() -> int:
@@ -317,25 +314,8 @@ def reprocess(
             err.print(plain(f"would be made: {', '.join(wanted.assets)} with {recipe}"))
 
 
-@app.command(name="average-runs")
-def average_runs(
-    beamline: BeamlineArgument,
-    run_keys: Annotated[list[str], typer.Argument(help="Run keys, or analysis keys such as A001~name.")],
-    name: Annotated[str, typer.Option("--set", help="Name of the run set; it becomes a partition of its own.")],
-    baseline: LimitsOption = None,
-    intensity: LimitsOption = None,
-    contrast: LimitsOption = None,
-    home: HomeOption = None,
-) -> None:
-    """Average runs as a set: outliers by baseline, intensity or contrast are left out. The site must be up."""
-    from xpcs_assets.average.asking import ask_for
-    from xpcs_assets.average.run_set import RunSet
-    from xpcs_assets.results.limits import Limits
-
-    ask_for(open_beamline(home, beamline), RunSet(name, tuple(run_keys), Limits(baseline, intensity, contrast)))
-    out.print(name)
-
-
+app.command(name="average-runs")(average_runs)
+app.command(name="run-sets")(run_sets)
 app.command()(summary)
 app.command()(crawl)
 app.command()(intake)

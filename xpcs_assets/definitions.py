@@ -79,6 +79,7 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     sensors += [*access_sensors.build(bound), *alerts_sensors.build(bound)]
     if settings.pipeline.correlate is not None:
         sensors += campaign_sensors.build(bound, ingest.name)
+        sensors += campaign_sensors.build_run_sets(bound)
     if settings.pipeline.told:
         tell_job = catalog.build_job(bound)
         more_jobs.append(tell_job)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xpcs_assets.beamline import OpenBeamline
+from xpcs_assets.copies.ledger import Event
 from xpcs_assets.errors import NotFoundError, RefusedError
 from xpcs_assets.results.limits import Limits
 from xpcs_assets.runs.key import is_run_key
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from xpcs_assets.results.average import Average
 
 STEP = "run_set"
-_FOLDER = "_run_sets"
-_CREATED = "members"
+FOLDER = "_run_sets"
+MEMBERS = "members"
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,18 @@ class Averaged:
 
 def ledger_key(name: str) -> str:
     """The timeline's key of a set: no run key begins with an underscore."""
-    return f"{_FOLDER}.{name}"
+    return f"{FOLDER}.{name}"
 
 
-def record(beamline: OpenBeamline, run_set: RunSet, detail: dict[str, object] | None = None) -> None:
+def record(
+    beamline: OpenBeamline, run_set: RunSet, detail: dict[str, object] | None = None, *, with_results: bool = True
+) -> None:
     """Note the set and its members; a set of this name that there was is another one from now on.
+
+    Parameters
+    ----------
+    with_results
+        Whether all members must have their results already.
 
     Raises
     ------
@@ -74,15 +82,22 @@ def record(beamline: OpenBeamline, run_set: RunSet, detail: dict[str, object] | 
     NotFoundError
         A member was never taken, or has no result.
     """
-    check(beamline, run_set)
-    told = {_CREATED: list(run_set.members), "limits": asdict(run_set.limits), **(detail or {})}
+    check(beamline, run_set, with_results=with_results)
+    told = {MEMBERS: list(run_set.members), "limits": asdict(run_set.limits), **(detail or {})}
+    register(beamline, run_set.name, over=False)
     beamline.ledger.note(beamline.name, run_set.ledger_key, STEP, f"{len(run_set.members)} runs", told)
     for member in run_set.members:
         run = beamline.latest(member).run_key
         beamline.ledger.note(beamline.name, run, STEP, f"{member} is a member of the run set {run_set.name}")
 
 
-def check(beamline: OpenBeamline, run_set: RunSet) -> None:
+def register(beamline: OpenBeamline, name: str, *, over: bool) -> None:
+    """Note under the key of all sets that there is one of this name, and whether it has come to its end."""
+    told = {"name": name, "over": over}
+    beamline.ledger.note(beamline.name, FOLDER, STEP, f"{name} {'is over' if over else 'goes on'}", told)
+
+
+def check(beamline: OpenBeamline, run_set: RunSet, *, with_results: bool = True) -> None:
     """Refuse what can be no set; see :func:`record`."""
     if not is_run_key(run_set.name):
         raise RefusedError(
@@ -93,7 +108,10 @@ def check(beamline: OpenBeamline, run_set: RunSet) -> None:
             f"{', '.join(run_set.members)} make no set", where=run_set.name, remedy="Give two runs or more, each once"
         )
     for member in run_set.members:
-        beamline.result(member)
+        if with_results:
+            beamline.result(member)
+        else:
+            beamline.latest(member)
 
 
 def find(beamline: OpenBeamline, name: str) -> RunSet:
@@ -105,14 +123,19 @@ def find(beamline: OpenBeamline, name: str) -> RunSet:
         There is none.
     """
     for event in reversed(beamline.ledger.timeline(beamline.name, ledger_key(name))):
-        if event.step == STEP and _CREATED in event.detail:
-            limits = {key: None if pair is None else tuple(pair) for key, pair in event.detail["limits"].items()}
-            return RunSet(name, tuple(event.detail[_CREATED]), Limits(**limits))
+        if event.step == STEP and MEMBERS in event.detail:
+            return of_line(name, event)
     raise NotFoundError(
         "there is no such run set",
         where=f"{beamline.name}/{name}",
         remedy=f"Make it with `xpcs-assets average-runs {beamline.name} --set {name} RUN...`",
     )
+
+
+def of_line(name: str, line: Event) -> RunSet:
+    """The set as a line of its timeline tells it."""
+    limits = {key: None if pair is None else tuple(pair) for key, pair in line.detail["limits"].items()}
+    return RunSet(name, tuple(line.detail[MEMBERS]), Limits(**limits))
 
 
 def average_set(beamline: OpenBeamline, name: str) -> Averaged:
@@ -149,4 +172,4 @@ def average_set(beamline: OpenBeamline, name: str) -> Averaged:
 def _path(beamline: OpenBeamline, run_set: RunSet, digests: Sequence[str]) -> Path:
     content = hashlib.sha256(repr((sorted(digests), asdict(run_set.limits))).encode()).hexdigest()
     root = beamline.root(beamline.settings.pipeline.stage.to)
-    return root / beamline.name / _FOLDER / run_set.name / content[:12] / f"{run_set.name}_results.hdf"
+    return root / beamline.name / FOLDER / run_set.name / content[:12] / f"{run_set.name}_results.hdf"

@@ -1,1 +1,1 @@
-"""Campaigns: many runs analysed anew under one name, a few at a time, until every member is done or has failed."""
+"""Campaigns: many runs analysed anew under one name, or averaged, until every member is done or has failed."""

@@ -1,9 +1,10 @@
-"""Dagster binding of campaigns: the sensor that asks for members as room is made."""
+"""Dagster binding of campaigns and of run sets that wait: the sensors that ask for what may be made now."""
 
 from dagster import (
     AssetKey,
     DagsterInstance,
     DefaultSensorStatus,
+    DynamicPartitionsDefinition,
     RunRequest,
     SensorDefinition,
     SensorEvaluationContext,
@@ -12,8 +13,11 @@ from dagster import (
     sensor,
 )
 
+from xpcs_assets.average.asking import PARTITIONS
 from xpcs_assets.campaign.advance import Request, RunEnd, advance
 from xpcs_assets.campaign.campaign import FAILED, Campaign, going, note_ended
+from xpcs_assets.campaign.run_sets import advance as bring_on
+from xpcs_assets.campaign.run_sets import going as sets_going
 from xpcs_assets.errors import XpcsAssetsError
 from xpcs_assets.follow import steps_of
 from xpcs_assets.orchestrate.adapter import BEAMLINE_TAG, PRIORITY_TAG, status_of_request
@@ -22,6 +26,7 @@ from xpcs_assets.reprocess import config_for, run_config
 from xpcs_assets.runs.key import analysis_key
 
 REQUESTS_PER_TICK = 20
+AVERAGES_PER_TICK = 10
 # New data come first.
 LATER = 5
 
@@ -84,3 +89,35 @@ def _request(bound: Bound, campaign: Campaign, request: Request, keys: list[Asse
         asset_selection=keys,
         tags={BEAMLINE_TAG: bound.beamline.name, PRIORITY_TAG: str(priority)},
     )
+
+
+def build_run_sets(bound: Bound) -> list[SensorDefinition]:
+    """The sensor of one beamline's run sets."""
+    settings = bound.beamline.settings
+    partitions = DynamicPartitionsDefinition(name=f"{settings.dagster_name}_{PARTITIONS}")
+    tags = {BEAMLINE_TAG: bound.beamline.name, PRIORITY_TAG: str(settings.queue.priority - LATER)}
+
+    @sensor(
+        name=f"{settings.dagster_name}_run_sets",
+        target=[bound.key("average")],
+        minimum_interval_seconds=30,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Run sets all of whose members have results now",
+    )
+    def run_sets(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        if (pause := bound.beamline.ledger.paused(bound.beamline.name)) is not None:
+            return SkipReason(pause.told)
+        under_way = sets_going(bound.beamline)
+        requests: list[RunRequest] = []
+        for now in under_way:
+            run_key = bring_on(bound.beamline, now, lambda key: how_ended(context.instance, key))
+            if run_key:
+                requests.append(RunRequest(run_key, partition_key=now.run_set.name, tags=tags))
+            if len(requests) == AVERAGES_PER_TICK:
+                break
+        if not requests:
+            return SkipReason(f"{len(under_way)} run sets wait for members or are averaged")
+        added = partitions.build_add_request([str(request.partition_key) for request in requests])
+        return SensorResult(run_requests=requests, dynamic_partitions_requests=[added])
+
+    return [run_sets]

@@ -15,8 +15,11 @@ from typer.testing import CliRunner
 import xpcs_assets
 from xpcs_assets.average import asking
 from xpcs_assets.average.run_set import RunSet, find, ledger_key, record
+from xpcs_assets.campaign.run_sets import await_members, states
+from xpcs_assets.campaign.sensors import build_run_sets
 from xpcs_assets.cli import app
 from xpcs_assets.errors import NotFoundError, RefusedError
+from xpcs_assets.orchestrate.bindings import Bound
 from xpcs_assets.results.fit_file import fits_path, stored_fits
 from xpcs_assets.results.limits import Limits
 from xpcs_assets.testing import simulate as simulation
@@ -131,6 +134,29 @@ def test_asking_records_the_set_and_launches_its_average(
         assert pipeline.beamline.ledger.timeline("xpcs", ledger_key(name)) == ()
     with pytest.raises(NotFoundError, match="average-runs"):
         find(pipeline.beamline, "lost")
+
+
+def test_a_set_that_waits_is_averaged_by_what_the_sensor_asks_for_and_is_over(
+    repeats: tuple[Pipeline, list[str]],
+) -> None:
+    pipeline, keys = repeats
+    (sensor,) = build_run_sets(Bound.of(pipeline.beamline))
+
+    def tick() -> Any:
+        return sensor(dg.build_sensor_context(pipeline.instance, repository_def=pipeline.repository))
+
+    await_members(pipeline.beamline, [RunSet("waits", tuple(keys))], 3600.0)
+    pipeline.beamline.ledger.pause("xpcs", "alignment", "an operator")
+    assert "alignment" in str(tick().skip_message)
+    pipeline.beamline.ledger.end_pause("xpcs", "an operator")
+    asked = tick()
+    assert isinstance(asked, dg.SensorResult)
+    (request,) = asked.run_requests or ()
+    assert (request.partition_key, request.tags["beamline"]) == ("waits", "xpcs")
+    assert materialise(pipeline, "waits").success
+    assert isinstance(tick(), dg.SkipReason)
+    (now,) = states(pipeline.beamline, "waits")
+    assert (now.state, Path(now.result).name, now.result_digest[:7]) == ("done", "waits_results.hdf", "sha256:")
 
 
 def test_the_command_takes_runs_a_name_and_limits(
