@@ -153,6 +153,7 @@ class HpssPlaceSettings(Settings):
     extra: tuple[str, ...] = Field((), description="Further words for the submission, such as `--constraint=cron`")
     hsi: str = Field("hsi", description="The program, as jobs find it")
     htar: str = Field("htar", description="The program, as jobs find it")
+    max_jobs: Annotated[int, Field(ge=1)] = Field(15, description="Its jobs at once; others wait for their turn")
     wait: Seconds = Field(20.0, ge=0, le=120, description="Who asks waits so long for a job; then it goes on alone")
     fresh: Seconds = Field(
         6 * 3600.0,

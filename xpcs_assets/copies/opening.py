@@ -159,9 +159,10 @@ def _hpss(site: Site, beamline: Beamline, name: str) -> Reached:
             walltime_s=settings.walltime,
             account=settings.account or through.account,
             queue=settings.queue or through.queue,
-            extra=(*through.extra, *settings.extra),
+            extra=settings.extra,  # the back end's own are for analyses
         ),
         environment=through.environment,
+        max_jobs=settings.max_jobs,
         wait_s=settings.wait,
         settle_s=through.settle,
     )

@@ -211,6 +211,7 @@ class HpssPlace:
         key = self._asking.key("store", _plain(path), _plain(index_path), index_sha256)
         scratch, sha256 = self._asking.scratch, ""
         if not self._asking.is_asked(key):
+            self._asking.refuse_too_many(path)
             scratch.pour(f"{key}/{INDEX}", [index], index_sha256, ONLY_SHA256)
             sha256 = scratch.pour(f"{key}/{OUT}", chunks, "", ONLY_SHA256).sha256
         return self._store(key, path, sha256, {"path": index_path, "sha256": index_sha256})

@@ -50,6 +50,8 @@ class Hands:
         The programs there.
     resources, environment
         What a job asks for, and variables for it.
+    max_jobs
+        So many of the place's jobs wait or run at once; what else is asked for waits for its turn.
     wait_s
         How long whoever asks waits for an answer; then the job goes on without.
     settle_s
@@ -64,6 +66,7 @@ class Hands:
     htar: str = "htar"
     resources: Resources = field(default_factory=Resources)
     environment: Mapping[str, str] = field(default_factory=dict)
+    max_jobs: int = 15
     wait_s: float = 20.0
     settle_s: float = 60.0
 
@@ -107,6 +110,20 @@ class Asking:
                 self.scratch.drop(key)
                 return False
             return request is not None
+
+    def refuse_too_many(self, path: str) -> None:
+        """Raise UnderWayError while as many jobs wait or run as may be: before anything is written for another one."""
+        backend = self.hands.backend
+        ids = [request["job_id"] for _, request, report in self.scratch.answers() if report is None]
+        if len(ids) < self.hands.max_jobs:
+            return
+        try:
+            seen = backend.poll(job_id for job_id in ids if job_id).values()
+        except UnreachableError as error:
+            raise self._under_way(f"{backend.name} does not answer: {error.what}", path) from error
+        going_on = sum(each.phase in {Phase.WAITING, Phase.RUNNING} for each in seen)
+        if going_on >= self.hands.max_jobs:
+            raise self._under_way(f"{going_on} HPSS jobs of {backend.name} are not done yet, as many as may be", path)
 
     def ask(
         self, key: str, do: str, path: str, facts: Mapping[str, Any] | None = None, *, wait: bool = True
@@ -158,6 +175,7 @@ class Asking:
                 self.scratch.drop(key)
                 request = None
         if request is None:
+            self.refuse_too_many(path)
             self.scratch.sweep()
             attempt = secrets.token_hex(4)
             request = {

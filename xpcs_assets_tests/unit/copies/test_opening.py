@@ -10,14 +10,18 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from xpcs_assets.compute.backend import Resources
 from xpcs_assets.copies import opening
 from xpcs_assets.copies.meeting import Met
 from xpcs_assets.copies.opening import reach
 from xpcs_assets.errors import SettingsError
+from xpcs_assets.places.hpss import HpssPlace, HpssRoot
 from xpcs_assets.places.ssh import SshPlace
 from xpcs_assets.places.ssh_root import SshRoot
 from xpcs_assets.settings_places import PlaceSettings
 from xpcs_assets.site import Site
+from xpcs_assets.testing.fake_hpss import FakeHpss
+from xpcs_assets_tests.hpss import has_hpss_archive
 
 HOST = {"address": "mirror.example.org", "user": "xpcs", "key": "secrets/key", "known_hosts": "secrets/hosts"}
 MIRROR = {"kind": "ssh", "host": "mirror-host", "root": "/tank/xpcs"}
@@ -68,3 +72,40 @@ def test_no_library_of_a_kind_is_loaded_before_a_place_of_it_is_opened() -> None
     asked = "import sys, xpcs_assets.copies.opening; print([m for m in ('boto3', 'globus_sdk') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_place_in_hpss_has_jobs_of_its_own_queue_and_nothing_is_asked_of_it(site: Site, tmp_path: Path) -> None:
+    changes = has_hpss_archive(site.home, FakeHpss(tmp_path), account="als", extra=["--constraint=gpu"])
+    place = {**changes["places"]["tape"], "walltime": "2 h", "extra": ["--constraint=cron"]}
+    built = with_a_mirror(site.home, place, {})
+    reached = reach(built, built.beamline("xpcs"), "mirror")
+    assert isinstance(reached.root, HpssRoot)
+    hands = reached.root.asking.hands
+    assert hands.resources == Resources(walltime_s=7200.0, account="als", queue="xfer", extra=("--constraint=cron",))
+    assert (hands.backend.name, hands.max_jobs) == ("xfer", 15)
+    assert isinstance(reached.open(Met("0f" * 16)), HpssPlace)
+    assert list((site.home / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"through": "another"}, r"places\.mirror\.through: site\.yaml has no back end 'another'"),
+        ({"root": "/home/a b"}, "hsi takes letters"),
+        ({"root": "home"}, "must be an absolute path"),
+    ],
+)
+def test_a_place_in_hpss_that_cannot_be_is_refused(
+    site: Site, tmp_path: Path, wrong: dict[str, str], told: str
+) -> None:
+    changes = has_hpss_archive(site.home, FakeHpss(tmp_path))
+    built = with_a_mirror(site.home, changes["places"]["tape"] | wrong, {})
+    with pytest.raises(SettingsError, match=told):
+        built.beamline("xpcs")
+
+
+def test_a_scratch_folder_whose_path_hsi_would_not_read_is_refused(site: Site, tmp_path: Path) -> None:
+    changes = has_hpss_archive(site.home, FakeHpss(tmp_path))
+    built = with_a_mirror(site.home, changes["places"]["tape"] | {"scratch": "/scratch/x y"}, {})
+    with pytest.raises(SettingsError, match="hsi cannot be told the path '/scratch/x y'"):
+        reach(built, built.beamline("xpcs"), "mirror")

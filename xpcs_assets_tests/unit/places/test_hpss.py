@@ -253,6 +253,24 @@ def test_a_place_whose_job_is_under_way_is_as_available_as_its_scheduler(vault: 
     assert vault.place().why_unavailable() == "no partition of it is up"
 
 
+def test_no_more_jobs_than_may_be_and_nothing_is_written_for_one_that_waits_for_its_turn(vault: Vault) -> None:
+    vault.asking = replace(vault.asking, hands=replace(vault.asking.hands, max_jobs=2))
+    vault.backend.holds = True
+    place = vault.place()
+    assert [place.stat(path).is_under_way for path in ("a", "b", "c")] == [True, True, True]
+    assert len(vault.backend.jobs()) == 2
+
+    def never() -> Iterator[bytes]:
+        raise AssertionError("it was read")
+        yield b""
+
+    with pytest.raises(UnderWayError, match="2 HPSS jobs of cluster are not done yet, as many as may be"):
+        place.put_bundle(PATH, never(), INDEX_PATH, INDEX)
+    vault.backend.say("1", Seen(Phase.FORGOTTEN))  # a job that is lost takes nobody's turn
+    with pytest.raises(UnderWayError, match="HPSS job 3"):
+        put(vault)
+
+
 def test_scratch_that_jobs_do_not_see_is_told(vault: Vault) -> None:
     def seen(path: str) -> str:
         raise ValueError(f"{path} lies below none of /cfs")
