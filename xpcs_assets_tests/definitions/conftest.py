@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dagster as dg
@@ -22,6 +24,14 @@ from xpcs_assets.testing.simulate import SimulatedRun, simulate
 # Drawing takes longer than all else; most tests are about something else.
 TO_G2 = ("raw_file", "staged_copy", "correlation")
 TO_CATALOG = ("raw_file", "staged_copy", "metadata", "catalog_entry")
+
+
+@cache
+def _simulated(**settings: Any) -> tuple[SimulatedRun, dict[str, bytes]]:
+    """A run and its files. The same settings give the same photons, and most tests have the same."""
+    with TemporaryDirectory() as folder:
+        run = simulate(Path(folder), **settings)
+        return run, {path.name: path.read_bytes() for path in run.folder.iterdir()}
 
 
 @dataclass
@@ -42,7 +52,13 @@ class Pipeline:
     def simulated(self, seed: int = 1, **options: Any) -> SimulatedRun:
         """A small run beside the detector's folder."""
         settings = {"format": "imm", "frames": 200, "shape": (48, 64), "n_dynamic": 4, "n_static": 12} | options
-        return simulate(self.aside, seed=seed, **settings)
+        run, files = _simulated(seed=seed, **settings)
+        folder = self.aside / run.name
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        there = {part: folder / getattr(run, part).name for part in ("raw", "metadata", "qmap")}
+        return replace(run, folder=folder, **there)
 
     def drop(self, folder: Path, name: str = "") -> str:
         """Move a run's folder into the detector's, submit it as it is, and make it a partition; its key."""
