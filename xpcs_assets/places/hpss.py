@@ -199,7 +199,7 @@ class HpssPlace:
         return Written(written.size_bytes, written.sha256, already_there=not is_new)
 
     def put_bundle(self, path: str, chunks: Iterable[bytes], index_path: str, index: bytes) -> bool:
-        """Have one job store a bundle with its index beside it and read both back; see ``Archive.put_bundle``.
+        """Have one job store a bundle with its index beside it and read both back; see :meth:`TapePlace.put_bundle`.
 
         Raises
         ------

@@ -175,6 +175,8 @@ class Asking:
                 self.scratch.drop(key)
                 request = None
         if request is None:
+            if facts.get("sha256") == "":  # whoever asks has poured nothing, since there was an answer a moment ago
+                raise self._under_way("its last answer has just become too old", path)
             self.refuse_too_many(path)
             self.scratch.sweep()
             attempt = secrets.token_hex(4)

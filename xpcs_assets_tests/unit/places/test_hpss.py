@@ -295,6 +295,12 @@ def test_an_answer_counts_for_its_time_and_is_then_swept(vault: Vault) -> None:
     assert [path for path in later.folder.rglob("*") if path.name.startswith("data")] == []
 
 
+def test_an_answer_that_goes_out_of_date_while_it_is_asked_for_begins_nothing(vault: Vault) -> None:
+    with pytest.raises(UnderWayError, match="too old"):
+        vault.asking.ask("store-x", "store", PATH, {"sha256": "", "index": None, "identity": None})
+    assert vault.backend.jobs() == {}
+
+
 def test_what_was_brought_goes_when_it_was_read_and_recorded(vault: Vault) -> None:
     put(vault)
     file, _ = vault.place().fetch(PATH)
