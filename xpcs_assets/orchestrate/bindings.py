@@ -38,12 +38,12 @@ GPU, TAPE, TRANSFER = "gpu", "tape", "transfer"
 
 # Steps of one run are ordered by these: what a scientist waits for comes first.
 PRIORITY = {
-    "raw_file": 12,
-    "staged_copy": 11,
-    "correlation": 10,
-    "processed": 9,
-    "plots": 8,
-    "returned_results": 7,
+    "raw_file": 13,
+    "staged_copy": 12,
+    "correlation": 11,
+    "processed": 10,
+    "plots": 9,
+    "returned_results": 8,
     "access": 7,
     "average": 6,
     "checks": 5,
