@@ -32,12 +32,13 @@ demo: $(VENV)/run.stamp
 	$(BIN)/xpcs-assets demo
 
 # One process more than two cores: a quarter of the time they wait for servers and queues. Worksteal: what shares a server
-# stays together, and no core is left alone with the last ones. The tests of the running site have the machine to
-# themselves: they are about time and processes.
+# stays together, and no core is left alone with the last ones. The tests of a running site, which are about time and
+# processes, have the machine to themselves: two sites, each with its own half of them.
 test: $(VENV)/dev.stamp system
 	$(BIN)/python -m pytest -p no:cacheprovider -o tmp_path_retention_count=1 -m "not long and not end_to_end" -n 3 \
 		--dist worksteal $(ARGS)
-	$(BIN)/python -m pytest -p no:cacheprovider -m "not long and end_to_end" $(or $(ARGS),xpcs_assets_tests/end_to_end)
+	$(BIN)/python -m pytest -p no:cacheprovider -m "not long and end_to_end" -n 2 \
+		$(or $(ARGS),xpcs_assets_tests/end_to_end)
 
 # Worksteal: a few of them take minutes each, which neither core should be left with alone.
 test-long: $(VENV)/dev.stamp system
