@@ -6,13 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, case, exists, func, or_, select
+from sqlalchemy import ColumnElement, case, exists, func, or_, select, true
 
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.tables import RecordRow
 from xpcs_assets.copies.database import reading
-from xpcs_assets.copies.standing import is_skipped
-from xpcs_assets.copies.tables import ResultRow, VersionRow
+from xpcs_assets.copies.standing import is_analysed
+from xpcs_assets.copies.tables import VersionRow
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class LateRun:
 def late_runs(
     beamline: OpenBeamline, after: timedelta, recent: timedelta, stood: Collection[str], limit: int
 ) -> tuple[LateRun, ...]:
-    """Newest versions without a result, where they are correlated, or without a catalog entry; the oldest first.
+    """Newest versions without a result, where they are analysed, or without a catalog entry; the oldest first.
 
     Parameters
     ----------
@@ -50,27 +50,21 @@ def _late(beamline: OpenBeamline, due_at: datetime, which: ColumnElement[bool], 
         # by the index of runs: that of times would go through all runs that were taken since
         func.coalesce(later.c.taken_at, later.c.taken_at) > VersionRow.taken_at,
     )
-    result = exists().where(
-        ResultRow.beamline == VersionRow.beamline,
-        ResultRow.run_key == VersionRow.run_key,
-        ResultRow.analysis_key == VersionRow.run_key,
-        ResultRow.version == VersionRow.version,
-    )
     record = exists().where(
         RecordRow.beamline == VersionRow.beamline,
         RecordRow.run_key == VersionRow.run_key,
         RecordRow.version == VersionRow.version,
         RecordRow.kind == "raw",
     )
-    correlates = beamline.settings.pipeline.correlate is not None
-    analysed = or_(result, is_skipped())
+    analysis = beamline.settings.pipeline.analysis
+    analysed = is_analysed(analysis) if analysis else true()
     query = (
         select(VersionRow.run_key, VersionRow.taken_at, case((analysed, 1), else_=0), case((record, 1), else_=0))
         .where(
             VersionRow.beamline == beamline.name,
             VersionRow.taken_at <= due_at,
             which,
-            or_(~analysed, ~record) if correlates else ~record,
+            or_(~analysed, ~record),
             ~superseded,
         )
         .order_by(VersionRow.taken_at, VersionRow.run_key)
@@ -78,7 +72,7 @@ def _late(beamline: OpenBeamline, due_at: datetime, which: ColumnElement[bool], 
     )
     with reading(beamline.engine) as session:
         return tuple(
-            LateRun(run_key, taken_at, _in_words(correlates and not is_analysed, not has_record))
+            LateRun(run_key, taken_at, _in_words(not is_analysed, not has_record))
             for run_key, taken_at, is_analysed, has_record in session.execute(query)
         )
 

@@ -1,4 +1,4 @@
-"""Runs whose events were missed: complete and never taken, taken and not staged, correlated, catalogued or sent on.
+"""Runs whose events were missed: complete and never taken, taken and not staged, analysed, catalogued or sent on.
 
 What was asked for is counted in the run's own timeline, so nothing depends on Dagster's memory: a lost cursor, or a
 Dagster database of yesterday, changes neither what is missing nor how often it was tried. Each try waits longer than
@@ -15,10 +15,11 @@ from xpcs_assets.arrive.watch import ASKED
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.catalog.documents import derived_pid, raw_pid
 from xpcs_assets.compute.choose_recipe import why_skipped
-from xpcs_assets.copies.ledger import ArrivalState, Event, Finding, FindingKind
+from xpcs_assets.copies.ledger import ArrivalState, Event, Finding, FindingKind, RunVersion
 from xpcs_assets.copies.pending import uncopied, unreturned
 from xpcs_assets.copies.standing import unfinished
 from xpcs_assets.errors import XpcsAssetsError
+from xpcs_assets.process.processing import outputs_of
 from xpcs_assets.stage.moves import COPY, STAGE
 
 STEP = "reconcile"
@@ -33,7 +34,7 @@ COPIES_OF = timedelta(days=7)
 NO_COPY = "it has no copy in"
 RETURN = "returned_results"
 NOT_RETURNED = "its result has not gone back to"
-FROM_STAGED = ("correlation", "plots", RETURN, "metadata", "catalog_entry", "result_entry")
+FROM_STAGED = ("correlation", "processed", "plots", RETURN, "metadata", "catalog_entry", "result_entry")
 FROM_RECORD = ("metadata", "catalog_entry")
 OF_RESULT = ("result_entry",)
 
@@ -138,7 +139,7 @@ def _missing(beamline: OpenBeamline) -> Iterator[Missed]:
         beamline.engine,
         beamline.name,
         staged_in=pipeline.stage.to,
-        correlates=pipeline.correlate is not None,
+        analysis=pipeline.analysis,
         taken_before=before,
         limit=LOOKED_AT,
     ):
@@ -222,7 +223,14 @@ def _is_over(beamline: OpenBeamline, finding: Finding) -> bool:
     place = finding.reason.partition(";")[0].removeprefix(f"{NO_COPY} ")
     wanted = {pipeline.stage.to} | ({place} & set(pipeline.copies))
     there = wanted <= {copy.place for copy in ledger.copies(beamline.name, run_key, version)}
-    results = ledger.results(beamline.name, run_key, analysis_key=run_key, version=version)
     uncatalogued = ledger.findings(beamline.name, kinds=[FindingKind.UNCATALOGUED], run_key=run_key)
-    is_analysed = bool(results) or pipeline.correlate is None or bool(why_skipped(beamline, latest))
-    return there and is_analysed and not uncatalogued
+    return there and _is_analysed(beamline, latest) and not uncatalogued
+
+
+def _is_analysed(beamline: OpenBeamline, latest: RunVersion) -> bool:
+    """Whether a run has what the analysis of its beamline makes, or is skipped, or there is no analysis."""
+    pipeline, run_key = beamline.settings.pipeline, latest.run_key
+    if pipeline.correlate is not None:
+        results = beamline.ledger.results(beamline.name, run_key, analysis_key=run_key, version=latest.version)
+        return bool(results) or bool(why_skipped(beamline, latest))
+    return pipeline.process is None or bool(outputs_of(beamline, latest)[1])

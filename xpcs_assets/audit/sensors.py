@@ -131,6 +131,8 @@ def _steps(bound: Bound, steps: tuple[str, ...]) -> tuple[str, ...]:
     lacking = set() if pipeline.return_results is not None else {"returned_results"}
     if pipeline.correlate is None:
         lacking |= {"correlation", "plots", "result_entry"}
+    if pipeline.process is None:
+        lacking.add("processed")
     return tuple(step for step in steps if step not in lacking)
 
 

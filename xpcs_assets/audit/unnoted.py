@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 UNNOTED = "unnoted_in"
 """Marks the note of a step that did not write its own: which Dagster run it failed in."""
-STEPS = frozenset({"raw_file", "staged_copy", *FROM_STAGED, "processed", "archive"})
+STEPS = frozenset({"raw_file", "staged_copy", *FROM_STAGED, "archive"})
 RECENT = timedelta(days=1)
 """Failures longer ago are history: a person has seen them in Dagster by now."""
 

@@ -32,6 +32,7 @@ from xpcs_assets.copies.versions import RECIPE_STEP, SKIPPED, Result
 from xpcs_assets.errors import NotVerifiedError
 from xpcs_assets.runs.manifest import FileEntry, Manifest
 
+CORRELATION = "correlation"
 _AT_A_TIME = 500
 
 
@@ -60,7 +61,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """The latest version of a run that lacks something: a staged copy, or a result under its plain key."""
+    """The latest version of a run that lacks something: a staged copy, or what its beamline's analysis makes."""
 
     run_key: str
     version: int
@@ -161,6 +162,31 @@ def versions_known(engine: Engine, beamline: str) -> frozenset[tuple[str, int]]:
         return frozenset((row[0], row[1]) for row in session.execute(query))
 
 
+def is_analysed(analysis: str) -> ColumnElement[bool]:
+    """Whether the run of a ``VersionRow`` has its own result, or what a command made of it, or is skipped.
+
+    Parameters
+    ----------
+    analysis
+        The asset that is the analysis of its beamline, as :attr:`xpcs_assets.settings.Pipeline.analysis` says it.
+    """
+    if analysis == CORRELATION:
+        result = exists().where(
+            ResultRow.beamline == VersionRow.beamline,
+            ResultRow.run_key == VersionRow.run_key,
+            ResultRow.analysis_key == VersionRow.run_key,
+            ResultRow.version == VersionRow.version,
+        )
+        return or_(result, is_skipped())
+    return exists().where(
+        EventRow.beamline == VersionRow.beamline,
+        EventRow.run_key == VersionRow.run_key,
+        EventRow.step == analysis,
+        EventRow.detail["folder"].as_string().is_not(None),  # the other lines of a step say how it ended
+        EventRow.detail["version"].as_integer() == VersionRow.version,
+    )
+
+
 def is_skipped() -> ColumnElement[bool]:
     """Whether the run of a ``VersionRow`` was found to be one that is not correlated, and nothing else since."""
     line, later = aliased(EventRow), aliased(EventRow)
@@ -176,11 +202,16 @@ def is_skipped() -> ColumnElement[bool]:
 
 
 def unfinished(
-    engine: Engine, beamline: str, *, staged_in: str, correlates: bool, taken_before: datetime, limit: int
+    engine: Engine, beamline: str, *, staged_in: str, analysis: str, taken_before: datetime, limit: int
 ) -> tuple[Unfinished, ...]:
-    """Latest versions that were never staged, or have no result though they are correlated; the newest first.
+    """Latest versions that were never staged, or lack what the analysis makes; the newest first.
 
     Runs that are parked are left out.
+
+    Parameters
+    ----------
+    analysis
+        The asset that is the beamline's analysis; empty where there is none.
     """
     newest = (
         select(VersionRow.run_key, func.max(VersionRow.taken_at).label("taken_at"))
@@ -195,11 +226,6 @@ def unfinished(
         CopyRow.version == VersionRow.version,
         CopyRow.place == staged_in,
     )
-    result = exists().where(
-        ResultRow.beamline == beamline,
-        ResultRow.analysis_key == VersionRow.run_key,
-        ResultRow.version == VersionRow.version,
-    )
     parked = exists().where(
         FindingRow.beamline == beamline,
         FindingRow.kind == FindingKind.PARKED.value,
@@ -207,7 +233,7 @@ def unfinished(
         FindingRow.version == VersionRow.version,
         FindingRow.state != FindingState.CLOSED.value,
     )
-    lacking = or_(~staged, and_(~result, ~is_skipped())) if correlates else ~staged
+    lacking = or_(~staged, ~is_analysed(analysis)) if analysis else ~staged
     query = (
         select(VersionRow.run_key, VersionRow.version, VersionRow.taken_at, case((staged, 1), else_=0))
         .join(newest, and_(VersionRow.run_key == newest.c.run_key, VersionRow.taken_at == newest.c.taken_at))

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from xpcs_assets.arrive.submit import submit
+from xpcs_assets.audit.reconcile import SETTLES
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.compute.remote import Remote
 from xpcs_assets.compute.remote_asking import Asking
@@ -116,4 +117,20 @@ def test_a_command_that_fails_is_the_runs_failure_with_its_last_words(beamline: 
     (failed,) = state_of(beamline, "R1").failed
     assert failed.asset == "processed"
     assert "the records are broken" in failed.reason
+    beamline.engine.dispose()
+
+
+def test_a_run_that_was_staged_and_never_processed_is_asked_for_again(
+    beamline: OpenBeamline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = HandClock()
+    monkeypatch.setattr("xpcs_assets.copies.database.clock_of", lambda _: clock)
+    with dg.DagsterInstance.ephemeral() as instance:
+        ingest(beamline, instance, broken=b"12345")
+        clock.advance(SETTLES.total_seconds() + 1)
+        repository = build_defs(beamline.site).get_repository_def()
+        context = dg.build_sensor_context(instance=instance, repository_def=repository)
+        (asked,) = repository.get_sensor_def("xpcs_reconcile")(context).run_requests
+        again = {key.path[-1] for key in asked.asset_selection}
+    assert again == {"processed", "metadata", "catalog_entry"}
     beamline.engine.dispose()

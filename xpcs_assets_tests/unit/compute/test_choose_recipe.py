@@ -161,7 +161,7 @@ def missed(beamline: OpenBeamline) -> list[str]:
         beamline.engine,
         "xpcs",
         staged_in=beamline.settings.pipeline.stage.to,
-        correlates=True,
+        analysis="correlation",
         taken_before=now,
         limit=9,
     )
