@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xpcs_assets_tests import once
+from xpcs_assets_tests import at_the_end, once
 
 
 def pytest_configure() -> None:
@@ -29,6 +29,11 @@ def pytest_collection_finish() -> None:
     """Begin to look for garbage."""
     once.leave_what_was_collected_alone()
     gc.enable()
+
+
+def pytest_sessionfinish() -> None:
+    """End what the tests of this process have started."""
+    at_the_end.end_all()
 
 
 @pytest.fixture(scope="session")

@@ -5,20 +5,20 @@ The private one listens on a Unix socket only, writes nothing safely (its disk i
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 
 from sqlalchemy import URL, create_engine, make_url
 
 from xpcs_assets.copies.database import migrate, open_database
+from xpcs_assets_tests import at_the_end
 
 DSN = "XPCS_TEST_POSTGRES_DSN"
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=32MB", "listen_addresses=")
@@ -76,7 +76,7 @@ def _template() -> str:
     name = f"xpcs_test_{os.getpid()}_template"
     make(name, template="template0")
     if os.environ.get(DSN):
-        atexit.register(drop, name)
+        at_the_end.end(partial(drop, name))
     engine = open_database(at(name))
     migrate(engine)
     engine.dispose()
@@ -104,14 +104,12 @@ def _start() -> URL:
     subprocess.run([*command, *made], check=True, **quiet)  # type: ignore[call-overload]
     control = [*command, str(binaries / "pg_ctl"), "-D", data, "-w"]
     subprocess.run([*control, "-l", str(folder / "log"), "-o", settings, "start"], check=True, **quiet)  # type: ignore[call-overload]
-    owner = os.getpid()
 
     def stop() -> None:
-        if os.getpid() == owner:  # a forked child leaves its parent's server alone
-            subprocess.run([*control, "-m", "immediate", "stop"], check=False, **quiet)  # type: ignore[call-overload]
-            shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([*control, "-m", "immediate", "stop"], check=False, **quiet)  # type: ignore[call-overload]
+        shutil.rmtree(folder, ignore_errors=True)
 
-    atexit.register(stop)
+    at_the_end.end(stop)
     return URL.create("postgresql+psycopg2", "test", database="postgres", query={"host": str(folder)})
 
 

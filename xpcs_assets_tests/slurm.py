@@ -6,7 +6,6 @@ folder and ends with the tests.
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import socket
@@ -20,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from xpcs_assets.commands import LocalCommands
+from xpcs_assets_tests import at_the_end
 
 _PROGRAMS = {
     "slurm-wlm": ("slurmctld", "slurmd", "sbatch"),
@@ -182,18 +182,12 @@ class SlurmServer:
 
 @cache
 def server() -> SlurmServer:
-    """The Slurm of this process; it ends with it."""
+    """The Slurm of this process; it ends with its tests."""
     folder = Path(tempfile.mkdtemp(prefix="xpcs-slurm-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
     folder.chmod(0o755)
     (folder / "client").mkdir()  # slurmdbd's settings lie beside those of the daemons
     found = SlurmServer(folder, {"SLURM_CONF": str(folder / "client" / "slurm.conf")})
-    owner = os.getpid()
-
-    def stop() -> None:
-        if os.getpid() == owner:  # a forked child leaves its parent's server alone
-            found.stop_all()
-
-    atexit.register(stop)
+    at_the_end.end(found.stop_all)
     _write_settings(folder)
     _start_munge(found)
     _start_accounting(found)

@@ -5,7 +5,6 @@ Its "other machine" is this one: what a test puts into a folder is found there u
 
 from __future__ import annotations
 
-import atexit
 import getpass
 import os
 import shutil
@@ -20,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from xpcs_assets.commands import SshCommands, run_here
+from xpcs_assets_tests import at_the_end
 
 _SSHD = "/usr/sbin/sshd"
 _START_S = 10.0
@@ -76,14 +76,12 @@ def server() -> Server:
     folder = Path(tempfile.mkdtemp(prefix="xpcs-sshd-"))
     made = _made(folder)
     made.start()
-    owner = os.getpid()
 
     def stop() -> None:
-        if os.getpid() == owner:  # a forked child leaves its parent's server alone
-            made.stop()
-            shutil.rmtree(folder, ignore_errors=True)
+        made.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
-    atexit.register(stop)
+    at_the_end.end(stop)
     return made
 
 
