@@ -6,22 +6,25 @@ import errno
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from xpcs_assets.copies.ledger import RemovalKind
 from xpcs_assets.errors import XpcsAssetsError
 from xpcs_assets.prune.remove import empty_trash
 from xpcs_assets.testing.faults import KILLED, DieAt, FailAt, Fault, FaultySyscalls, count_commits, in_children
 from xpcs_assets_tests.faults.conftest import MEMORY
 from xpcs_assets_tests.faults.state_machine.oracle import NOTE, Oracle, Sight, ViolationError
+from xpcs_assets_tests.faults.state_machine.pause import PauseAt
 from xpcs_assets_tests.faults.state_machine.steps import CARING, KEEPING, Step, correlate, pruning, putting_back
 from xpcs_assets_tests.faults.state_machine.world import (
+    BEAMLINE,
     DETECTOR,
     DISK,
     MIRROR,
@@ -35,6 +38,8 @@ from xpcs_assets_tests.faults.state_machine.world import (
 )
 
 WHOLE_WAY = ("take_run", "stage_newest", "mirror_newest", "archive_run")
+COPYING = {"stage_newest": DISK, "mirror_newest": MIRROR}
+"""Steps that write a run's files one by one, and where."""
 RUNS = ("12", "112", "1200")
 """Run keys of which one is a part of another."""
 NAMES = ("r.imm", "r_metadata.hdf", "sub/x é.txt")
@@ -47,6 +52,8 @@ STOPS = frozenset({"read", "lstat"})
 LONG_PAUSE_S = 400.0
 """Longer than any proof holds."""
 Which = tuple[str, int, str]
+Victim = tuple[str, int, str]
+"""Place, number of a file there, and how it is damaged."""
 HOUR_S, YEAR_S = 3600.0, 365 * 86400.0
 WAITS_S = (1.0, HOUR_S - 1, HOUR_S, 31 * 86400.0)
 JUMPS_S = (60.0, -1.0, -86400.0, 86400.0, 10 * YEAR_S, -10 * YEAR_S)
@@ -54,6 +61,7 @@ STAND_INS = ("nothing", "empty", "foreign")
 
 runs = st.sampled_from(RUNS)
 numbers = st.integers(0, 40)
+victims = st.tuples(st.sampled_from(PLACES), numbers, st.sampled_from(DAMAGES))
 steps_in = st.integers(1, 500)
 words = st.builds(
     Word,
@@ -70,24 +78,6 @@ specs = st.builds(
     words=st.fixed_dictionaries(dict.fromkeys(PRUNED, words)),
     gathers=st.booleans(),
 )
-
-
-class PauseAt(Fault):
-    """The process stops before call ``number`` of those in ``names``; ``meanwhile`` is what happens to the world."""
-
-    def __init__(self, number: int, names: frozenset[str], meanwhile: Callable[[], object]) -> None:
-        super().__init__()
-        self.number = number
-        self.names = names
-        self.meanwhile = meanwhile
-
-    def step(self, name: str, act: Callable[[], Any], begin: Callable[[], Any] | None = None) -> Any:
-        """Do the step, after the pause if it is the one."""
-        if name in self.names:
-            self.steps.append(name)
-            if len(self.steps) == self.number:
-                self.meanwhile()
-        return act()
 
 
 @dataclass
@@ -250,6 +240,12 @@ class CopiesMachine(RuleBasedStateMachine):
             if again.error is not None:
                 raise ViolationError(f"I12: {name} of {run} done again: {again.error}")
 
+    @rule(run=runs, name=st.sampled_from(sorted(COPYING)), number=numbers, how=st.sampled_from(DAMAGES))
+    def keep_over_rot(self, run: str, name: str, number: int, how: str) -> None:
+        """A file of a copy rots, and the step that made the copy is done once more."""
+        self.world.corrupt_any(COPYING[name], number, how, below=f"{BEAMLINE}/{run}")
+        self.keep(run, name)
+
     @rule(run=runs)
     def whole_way(self, run: str) -> None:
         """A run goes through all steps, as it does when nothing is in the way."""
@@ -288,6 +284,12 @@ class CopiesMachine(RuleBasedStateMachine):
         """A copy is removed, if it may go."""
         run, version, place = self.one(which)
         self.do(f"prune {place}", pruning(run, version, place, self.world.stopwatch))
+
+    @rule(which=numbers)
+    def prune_held(self, which: int) -> None:
+        """Somebody says that a run stays, and a copy of it is to be removed."""
+        self.hold(self.one(which)[0])
+        self.prune(which)
 
     @rule(which=numbers)
     def empty_trash(self, which: int) -> None:
@@ -383,27 +385,37 @@ class CopiesMachine(RuleBasedStateMachine):
     @rule(
         which=numbers,
         number=st.integers(1, 60),
-        victim=st.tuples(st.sampled_from(PLACES), numbers, st.sampled_from(DAMAGES)),
+        victim=victims,
     )
-    def stopped_prune(self, which: int, number: int, victim: tuple[str, int, str]) -> None:
+    def stopped_prune(self, which: int, number: int, victim: Victim) -> None:
         """The process is stopped for longer than a proof holds, and a copy rots meanwhile (F41)."""
         self.stop_while_pruning(which, number, victim)
 
+    @rule(which=numbers, number=st.integers(1, 9), victim=victims)
+    def stopped_removal(self, which: int, number: int, victim: Victim) -> None:
+        """The same, once it is written why the copy goes: another copy of that run rots just before the first file."""
+        self.stop_while_pruning(which, number, victim, frozenset({"lstat"}), late=True)
+
     def stop_while_pruning(
-        self, which: int, number: int, victim: tuple[str, int, str], at: frozenset[str] = STOPS
+        self, which: int, number: int, victim: Victim, at: frozenset[str] = STOPS, late: bool = False
     ) -> int:
-        """The same; how many calls there were at which it could be stopped."""
+        """Stop a removal, ``late``: after its tombstone; how many calls there were at which it could be stopped."""
         run, version, place = self.one(which)
         sights = [self.oracle.look(self.hands)]
+        folder = "" if not late else run if victim[0] == DETECTOR else f"{BEAMLINE}/{run}"
 
         def meanwhile() -> None:
             now = self.oracle.look(self.hands)
             self.oracle.judge(sights[0], now, "prune before it was stopped")
-            self.world.corrupt_any(*victim)
+            self.world.corrupt_any(*victim, below=folder)
             self.world.advance(LONG_PAUSE_S)
             sights[0] = self.oracle.look(self.hands)
 
-        fault = PauseAt(number, at, meanwhile)
+        def begun() -> bool:
+            told = self.hands.ledger.removals(BEAMLINE, run, RemovalKind.TOMBSTONE)
+            return any(line not in sights[0].lines for line in told)
+
+        fault = PauseAt(number, at, meanwhile, begun if late else lambda: True)
         error = None
         try:
             pruning(run, version, place, self.world.stopwatch)(self.faulty(fault))

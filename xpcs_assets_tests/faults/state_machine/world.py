@@ -212,15 +212,15 @@ class World:
         (self.home / "away" / place).rename(self.mount(place))
         del self.away[place]
 
-    def corrupt_any(self, place: str, number: int, how: str) -> None:
-        """Corrupt one of the data files of a place, in reach or not."""
-        files = self.data_files(place)
+    def corrupt_any(self, place: str, number: int, how: str, below: str = "") -> None:
+        """Corrupt one of the data files of a place, in reach or not; of those below a folder of it, if one is named."""
+        files = self.data_files(place, below)
         if files:
             self.corrupt(files[number % len(files)], how)
 
-    def data_files(self, place: str) -> list[Path]:
-        """The files of a place, sorted."""
-        return sorted(path for path in self.disk(place).rglob("*") if path.is_file() and path.name != MARKER)
+    def data_files(self, place: str, below: str = "") -> list[Path]:
+        """The files of a place, or of one folder of it, sorted."""
+        return sorted(path for path in (self.disk(place) / below).rglob("*") if path.is_file() and path.name != MARKER)
 
     def link_any(self, number: int, place: str, other: str) -> None:
         """Make a file of one place a hard link to the file of the same path and bytes in another."""
