@@ -220,7 +220,7 @@ def test_a_refusal_says_what_to_do(
 def test_a_service_that_stays_away_is_asked_so_often_and_then_told(
     server: GlobusTransferServer, tmp_path: Path, kind: str, said: str
 ) -> None:
-    connection = GlobusConnection(account_for(server, tmp_path, timeout_s=0.2))
+    connection = GlobusConnection(account_for(server, tmp_path, timeout_s=0.5))
     server.faults.add("GET", "/submission_id$", kind, times=10)
     with pytest.raises(UnreachableError, match=f"submission id: .*({said})"):
         ask(connection)
