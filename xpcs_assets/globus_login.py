@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
@@ -43,6 +44,32 @@ class Account(Protocol):
     @property
     def longest_sleep_s(self) -> float:
         """Between two of them, whatever the service asks for."""
+
+
+@dataclass(frozen=True)
+class GlobusAccount:
+    """Who asks, and how; see :class:`Account`. ``url``: of the service; empty: the SDK's.
+
+    Raises
+    ------
+    SettingsError
+        There is nothing to log in with, or a token would be sent where it must not be.
+    """
+
+    client_id: str = ""
+    client_secret: SecretReference | None = None
+    token: SecretReference | None = None
+    url: str = ""
+    auth_url: str = ""
+    timeout_s: float = 60.0
+    tries: int = 4
+    longest_sleep_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.token is None and not (self.client_id and self.client_secret):
+            raise SettingsError("name a token, or a client_id and client_secret", where="globus")
+        if wrong := [*wrong_address("url", self.url), *wrong_address("auth_url", self.auth_url)]:
+            raise SettingsError("; ".join(wrong), where="globus")
 
 
 class Login:

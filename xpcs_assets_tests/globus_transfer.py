@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xpcs_assets.globus_login import GlobusAccount
 from xpcs_assets.places.globus import Collection, GlobusPlace
-from xpcs_assets.places.globus_client import GlobusAccount
 from xpcs_assets.places.globus_transfer import GlobusTransfers
 from xpcs_assets.places.transfer import Item
 from xpcs_assets.secret import SecretReference

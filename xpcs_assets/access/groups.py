@@ -16,7 +16,8 @@ from uuid import UUID
 
 from xpcs_assets.copies.ledger import Ledger
 from xpcs_assets.errors import CopyError, NotFoundError, UnreachableError
-from xpcs_assets.places.globus_client import GROUPS, GlobusAccount, GlobusConnection, unreachable
+from xpcs_assets.globus_login import GlobusAccount
+from xpcs_assets.places.globus_client import GROUPS, GlobusConnection, unreachable
 
 SITE = "_site"
 STEP = "group"

@@ -18,9 +18,10 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from xpcs_assets.compute.backend import Job, Phase, Resources, Seen
-from xpcs_assets.compute.globus_compute_service import ComputeAccount, Service, connected
+from xpcs_assets.compute.globus_compute_service import Service, connected
 from xpcs_assets.compute.scheduler import check, output_of
 from xpcs_assets.errors import ComputeError, UnreachableError
+from xpcs_assets.globus_login import GlobusAccount
 
 FUNCTION = "xpcs_assets_job"
 JSON_DATA = "11\n"
@@ -30,7 +31,7 @@ _NAMES = UUID("b2c2a4a6-7a0f-5e0c-9d6b-5f6a3c1d2e4f")
 _RUNNING = {"running", "exec-start"}
 _LOST = re.compile(r"\b(ManagerLost|WorkerLost|TaskLost)\b")
 _KILLED = (-9, 137)
-_functions: dict[ComputeAccount, str] = {}
+_functions: dict[GlobusAccount, str] = {}
 """Ids of our function as this process has registered it."""
 
 
@@ -43,7 +44,7 @@ class GlobusCompute:
     name
         In the site's settings.
     account
-        Who asks, and where.
+        Who asks, and where; of one try, since a submission that the SDK makes again would be a second task.
     endpoint
         Its id.
     folder
@@ -58,7 +59,7 @@ class GlobusCompute:
     """
 
     name: str
-    account: ComputeAccount
+    account: GlobusAccount
     endpoint: str
     folder: str
     config: Mapping[str, Any] = field(default_factory=dict)

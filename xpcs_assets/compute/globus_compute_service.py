@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
-from xpcs_assets.errors import ComputeError, SettingsError, UnreachableError
-from xpcs_assets.globus_login import Login, globus, wrong_address
-from xpcs_assets.secret import SecretReference
+from xpcs_assets.errors import ComputeError, UnreachableError
+from xpcs_assets.globus_login import GlobusAccount, Login, globus
 
 _LATER = (408, 425, 429)
 _WORDS = 500  # of what the service says
@@ -19,33 +17,6 @@ _REMEDIES = {
     403: "Let the account use the endpoint, and the function if the endpoint allows only some",
     404: "Check the endpoint's id",
 }
-
-
-@dataclass(frozen=True)
-class ComputeAccount:
-    """Who asks, and how; see :class:`xpcs_assets.globus_login.Account`. ``url``: of Compute; empty: the SDK's.
-
-    Raises
-    ------
-    SettingsError
-        There is nothing to log in with, or a token would be sent where it must not be.
-    """
-
-    client_id: str = ""
-    client_secret: SecretReference | None = None
-    token: SecretReference | None = None
-    url: str = ""
-    auth_url: str = ""
-    timeout_s: float = 10.0
-    # A submission that is made again by the SDK would be a second task.
-    tries: int = 1
-    longest_sleep_s: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.token is None and not (self.client_id and self.client_secret):
-            raise SettingsError("name a token, or a client_id and client_secret", where="compute: globus-compute")
-        if wrong := [*wrong_address("url", self.url), *wrong_address("auth_url", self.auth_url)]:
-            raise SettingsError("; ".join(wrong), where="compute: globus-compute")
 
 
 class Service:
@@ -102,7 +73,7 @@ class Service:
 
 
 @contextmanager
-def connected(account: ComputeAccount, where: str) -> Iterator[Service]:
+def connected(account: GlobusAccount, where: str) -> Iterator[Service]:
     """The service, with secrets that are read now.
 
     Raises

@@ -115,15 +115,16 @@ def _kubernetes(site: Site, name: str, settings: KubernetesSettings) -> Backend:
 
 def _globus_compute(site: Site, name: str, settings: GlobusComputeSettings) -> Backend:
     from xpcs_assets.compute.globus_compute import GlobusCompute
-    from xpcs_assets.compute.globus_compute_service import ComputeAccount
+    from xpcs_assets.globus_login import GlobusAccount
 
-    account = ComputeAccount(
+    account = GlobusAccount(
         client_id=settings.client_id,
         client_secret=site.secret(settings.client_secret),
         token=site.secret(settings.token),
         url=settings.url,
         auth_url=settings.auth_url,
         timeout_s=settings.call,
+        tries=1,
     )
     return GlobusCompute(
         name,

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from xpcs_assets.errors import CopyError, NotFoundError
+from xpcs_assets.globus_login import GlobusAccount
 from xpcs_assets.places.access import EVERYBODY, Principal, Seen
 from xpcs_assets.places.globus import GlobusPlace
-from xpcs_assets.places.globus_client import GlobusAccount, GlobusConnection, unreachable
+from xpcs_assets.places.globus_client import GlobusConnection, unreachable
 
 _READ = "r"
 _EVERYBODY = "all_authenticated_users"

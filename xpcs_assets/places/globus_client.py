@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xpcs_assets.errors import CopyError, SettingsError, UnreachableError, XpcsAssetsError
-from xpcs_assets.globus_login import Login, globus, wrong_address
-from xpcs_assets.secret import SecretReference
+from xpcs_assets.errors import CopyError, UnreachableError, XpcsAssetsError
+from xpcs_assets.globus_login import GlobusAccount, Login, globus
 
 if TYPE_CHECKING:
     import globus_sdk
@@ -37,32 +36,6 @@ _REMEDIES = {
     403: "Give the account the right to read at the source and to write at the target, in the collection's permissions",
     404: "Check the collection's id and the path in it, and that the account may see them",
 }
-
-
-@dataclass(frozen=True)
-class GlobusAccount:
-    """Who asks, and how; see :class:`xpcs_assets.globus_login.Account`. ``url``: of Transfer; empty: the SDK's.
-
-    Raises
-    ------
-    SettingsError
-        There is nothing to log in with, or a token would be sent where it must not be.
-    """
-
-    client_id: str = ""
-    client_secret: SecretReference | None = None
-    token: SecretReference | None = None
-    url: str = ""
-    auth_url: str = ""
-    timeout_s: float = 60.0
-    tries: int = 4
-    longest_sleep_s: float = 10.0
-
-    def __post_init__(self) -> None:
-        if self.token is None and not (self.client_id and self.client_secret):
-            raise SettingsError("name a token, or a client_id and client_secret", where="globus")
-        if wrong := [*wrong_address("url", self.url), *wrong_address("auth_url", self.auth_url)]:
-            raise SettingsError("; ".join(wrong), where="globus")
 
 
 class GlobusConnection:

@@ -12,8 +12,8 @@ from uuid import UUID
 import yaml
 
 from xpcs_assets.errors import SettingsError
+from xpcs_assets.globus_login import GlobusAccount
 from xpcs_assets.places.globus import Collection, GlobusPlace
-from xpcs_assets.places.globus_client import GlobusAccount
 from xpcs_assets.places.globus_transfer import GlobusTransfers
 from xpcs_assets.settings_places import GlobusPlaceSettings, GlobusSettings
 from xpcs_assets.site import SITE_FILE, Site

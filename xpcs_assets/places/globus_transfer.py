@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from xpcs_assets.errors import CopyError, UnreachableError
-from xpcs_assets.globus_login import globus
+from xpcs_assets.globus_login import GlobusAccount, globus
 from xpcs_assets.places.globus import Collection
-from xpcs_assets.places.globus_client import WHERE, GlobusAccount, GlobusConnection, unreachable
+from xpcs_assets.places.globus_client import WHERE, GlobusConnection, unreachable
 from xpcs_assets.places.transfer import Item, TransferPhase, TransferSeen
 
 _LABEL = 128  # characters, of the service

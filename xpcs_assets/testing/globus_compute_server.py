@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-from xpcs_assets.compute.globus_compute_service import ComputeAccount
+from xpcs_assets.globus_login import GlobusAccount
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.testing import globus_auth
 from xpcs_assets.testing.globus_search_index import Refused
@@ -88,11 +88,13 @@ class GlobusComputeServer(LoopbackServer):
         """An error document with a status."""
         return {"status": "Failed", "code": status, "error_args": [], "reason": "it was ordered"}
 
-    def account(self, folder: Path) -> ComputeAccount:
+    def account(self, folder: Path) -> GlobusAccount:
         """A client of it, with its secret in a file."""
         file = folder / "globus-compute"
         file.write_text(ASKER.secret, encoding="utf-8")
-        return ComputeAccount(ASKER.name, SecretReference(str(file)), url=self.url, auth_url=self.url)
+        return GlobusAccount(
+            ASKER.name, SecretReference(str(file)), url=self.url, auth_url=self.url, timeout_s=10.0, tries=1
+        )
 
     def lose(self) -> None:
         """End the workers of all tasks, as when a node dies: the service says of each that it failed."""

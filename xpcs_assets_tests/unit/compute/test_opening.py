@@ -13,13 +13,13 @@ import yaml
 from pydantic import ValidationError
 
 from xpcs_assets.compute.globus_compute import GlobusCompute
-from xpcs_assets.compute.globus_compute_service import ComputeAccount
 from xpcs_assets.compute.kubernetes import KubernetesBackend
 from xpcs_assets.compute.kubernetes_job import Template
 from xpcs_assets.compute.opening import open_backend
 from xpcs_assets.compute.sfapi import Sfapi
 from xpcs_assets.compute.sfapi_service import API_URL, TOKEN_URL, Account
 from xpcs_assets.errors import SettingsError
+from xpcs_assets.globus_login import GlobusAccount
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings_compute import GlobusComputeSettings, KubernetesSettings
 from xpcs_assets.site import Site
@@ -68,7 +68,7 @@ def test_what_no_cluster_can_be_is_refused(changes: dict[str, Any]) -> None:
 
 def test_an_endpoint_is_opened_with_what_its_template_is_told(tmp_path: Path) -> None:
     site = site_with(tmp_path, talc=TALC | {"config": {"queue": "demand"}, "function": ENDPOINT, "call": "5 s"})
-    account = ComputeAccount("a", SecretReference(variable="S"), timeout_s=5.0)
+    account = GlobusAccount("a", SecretReference(variable="S"), timeout_s=5.0, tries=1)
     opened = GlobusCompute("talc", account, ENDPOINT, "/scratch/jobs", {"queue": "demand"}, function=ENDPOINT)
     assert open_backend(site, "talc") == opened
 

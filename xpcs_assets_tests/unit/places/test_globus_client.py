@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from xpcs_assets.errors import CopyError, SettingsError, UnreachableError
-from xpcs_assets.globus_login import Login
-from xpcs_assets.places.globus_client import GlobusAccount, GlobusConnection
+from xpcs_assets.globus_login import GlobusAccount, Login
+from xpcs_assets.places.globus_client import GlobusConnection
 from xpcs_assets.secret import SecretReference
 from xpcs_assets.testing.globus_auth import TOKEN_PATH
 from xpcs_assets.testing.globus_transfer_server import MOVER, GlobusTransferServer
