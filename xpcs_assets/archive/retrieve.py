@@ -2,13 +2,13 @@
 
 Files are taken from the run's other copies first, the source among them, then from the trash of a place, then out of
 the archive's bundles by the offsets that the ledger has. Each one is hashed against the manifest while it is written;
-whatever is wrong with one copy, the next one is tried.
+whatever is wrong with one copy, the next one is tried. Results come back the same way: :mod:`.results_back`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +17,7 @@ from xpcs_assets.archive.onward import reader
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.copies.ledger import Bundle, BundleRun, Copy, CopyState, RunVersion
 from xpcs_assets.errors import (
+    ConflictingBytesError,
     CopyError,
     NotFoundError,
     NotVerifiedError,
@@ -61,7 +62,13 @@ class Retrieved:
 
 
 def retrieve(
-    beamline: OpenBeamline, key: str, paths: Sequence[str] = (), *, version: int | None = None, to: Path | None = None
+    beamline: OpenBeamline,
+    key: str,
+    paths: Sequence[str] = (),
+    *,
+    version: int | None = None,
+    to: Path | None = None,
+    dry_run: bool = False,
 ) -> Retrieved:
     """Get the raw data of a run back, or some of its files.
 
@@ -76,6 +83,8 @@ def retrieve(
     to
         A folder to write them below. Without, they go where they were staged; and when that is all of them, the staged
         copy counts again.
+    dry_run
+        Only tell what would come from where: by what places and ledger say; nothing but the target is read.
 
     Raises
     ------
@@ -87,28 +96,35 @@ def retrieve(
     chosen = beamline.latest(key) if version is None else beamline.ledger.version(beamline.name, key, version)
     entries = _entries(chosen, paths)
     if to is not None:
-        target = to.absolute()
-        with told_as_copy_error(target):
-            target.mkdir(parents=True, exist_ok=True)
-        place = PosixPlace("the folder", target)
-        work = Fetch(beamline, chosen, place, "")
-        place.sweep()
-        work.fetch(entries)
-        return work.outcome(target)
-    if not paths:
+        place = folder_to(to, dry_run=dry_run)
+        return Fetch(beamline, chosen, place, "", dry_run=dry_run).all_of(entries, place.root)
+    if not paths and not dry_run:
         _from_trash(beamline, chosen)
-    place, folder = _staging(beamline, chosen)
+    place, folder = staging(beamline, chosen)
+    if dry_run:
+        work = Fetch(beamline, chosen, place, _inside(place, folder.raw), dry_run=True)
+        work.came_from |= {} if paths else _would_be_put_back(beamline, chosen)
+        return work.all_of(entries, folder.raw)
     with beamline.working(chosen.run_key, STEP) as renew:
-        work = Fetch(beamline, chosen, place, _inside(place, folder.raw), renew)
+        work = Fetch(beamline, chosen, place, _inside(place, folder.raw), on_bytes=renew)
         place.sweep(_inside(place, folder.path))
         work.fetch(entries)
         renew(0)
         if not work.missing and not paths:
             _complete(beamline, chosen, place, folder)
-        told = ", ".join(sorted(set(work.came_from.values()))) or "nowhere"
-        note = f"{len(work.came_from)} of {len(entries)} files retrieved, from: {told}"
-        beamline.ledger.note(beamline.name, chosen.run_key, STEP, note, {"missing": work.missing})
+        work.note("files", len(entries))
     return work.outcome(folder.raw)
+
+
+def folder_to(to: Path, *, dry_run: bool) -> PosixPlace:
+    """Any folder as a place to write files below; made, and swept, unless nothing is to be done."""
+    target = to.absolute()
+    place = PosixPlace("the folder", target)
+    if not dry_run:
+        with told_as_copy_error(target):
+            target.mkdir(parents=True, exist_ok=True)
+        place.sweep()
+    return place
 
 
 def restage(beamline: OpenBeamline, version: RunVersion) -> Staged:
@@ -168,10 +184,12 @@ class Fetch:
         Where to.
     on_bytes
         Told of bytes that were read.
+    dry_run
+        Only find out what would come from where.
     came_from, why
         Where each file came from; why it did not come from others.
     moved
-        Bytes written.
+        Bytes written, or that would be.
     """
 
     beamline: OpenBeamline
@@ -179,6 +197,7 @@ class Fetch:
     target: Place
     folder: str
     on_bytes: Callable[[int], None] = lambda size_bytes: None
+    dry_run: bool = False
     came_from: dict[str, str] = field(default_factory=dict)
     why: dict[str, list[str]] = field(default_factory=dict)
     moved: int = 0
@@ -194,19 +213,61 @@ class Fetch:
         """What became of all of it."""
         return Retrieved(self.version, folder, self.came_from, self.missing, self.moved)
 
+    def all_of(self, entries: Sequence[FileEntry], folder: Path) -> Retrieved:
+        """What becomes of files that are fetched now."""
+        self.fetch(entries)
+        return self.outcome(folder)
+
+    def note(self, what: str, wanted: int) -> None:
+        """Add to the run's timeline how many files came, and from where."""
+        told = ", ".join(sorted(set(self.came_from.values()))) or "nowhere"
+        line = f"{len(self.came_from)} of {wanted} {what} retrieved, from: {told}"
+        version = self.version
+        self.beamline.ledger.note(version.beamline, version.run_key, STEP, line, {"missing": self.missing})
+
     def fetch(self, entries: Sequence[FileEntry]) -> None:
         """Try one copy after the other for what is not there yet."""
         self.why = {entry.path: [] for entry in entries}
         for entry in entries:
-            if self.target.stat(self._name(entry)).presence is Presence.YES:
+            found = self.target.stat(self._name(entry))
+            if found.presence is Presence.YES and self.dry_run:
+                self._would_stay(entry)
+            elif found.presence is Presence.YES:
                 self._take(entry, ALREADY_THERE, iter(()))
+        self._from_copies(entries)
+        if not self.dry_run:
+            self.target.settle(self._name(entry) for entry in entries if entry.path in self.came_from)
+
+    def _from_copies(self, entries: Sequence[FileEntry]) -> None:
         for copy in sources(self.beamline, self.version):
             if self._left(entries):
                 self._from_copy(copy, self._left(entries))
         for bundle in _bundles(self.beamline, self.version):
-            if self._left(entries):
-                self._from_bundle(bundle, self._left(entries))
-        self.target.settle(self._name(entry) for entry in entries if entry.path in self.came_from)
+            left = self._left(entries)
+            prefix = next(
+                run.prefix for run in bundle.runs if run.version == self.version.version and self._is_mine(run)
+            )
+            if left:
+                self._from_bundle(bundle, {prefix + entry.path: entry for entry in left}, prefix)
+
+    def _would_stay(self, entry: FileEntry) -> None:
+        """A file that has the name already: it is read, since other bytes would stop the whole."""
+        if self.target.digest(self._name(entry)).sha256 != entry.sha256:
+            raise ConflictingBytesError(
+                "other bytes have the name already",
+                where=f"{self.target.name}:{self._name(entry)}",
+                remedy="Look at both; move one of them away",
+            )
+        self.came_from[entry.path] = ALREADY_THERE
+
+    def _would_take(self, entry: FileEntry, origin: str, size_bytes: int) -> bool:
+        """Whether what a copy says of a file agrees; it would come from there."""
+        if entry.size_bytes and size_bytes != entry.size_bytes:
+            self.why[entry.path].append(f"{origin}: it has {size_bytes} bytes, not {entry.size_bytes}")
+            return False
+        self.came_from[entry.path] = origin
+        self.moved += size_bytes
+        return True
 
     def _left(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
         return [entry for entry in entries if entry.path not in self.came_from]
@@ -219,7 +280,11 @@ class Fetch:
         source = _Source(chunks, self.on_bytes)
         try:
             written = self.target.put(
-                self._name(entry), iter(source), sha256=entry.sha256, also=dict(entry.also), mtime_ns=entry.mtime_ns
+                self._name(entry),
+                iter(source),
+                sha256=entry.sha256,
+                also=dict(entry.also),
+                mtime_ns=entry.mtime_ns or None,
             )
         except XpcsAssetsError as error:
             if source.failed is None and not isinstance(error, SourceDiffersError):
@@ -244,25 +309,38 @@ class Fetch:
             if path in in_its_trash:
                 origins[in_its_trash[path]] = f"{copy.place}, out of its trash"
             for name, origin in origins.items():
-                found = place.stat(name)
-                if found.presence is not Presence.YES:
-                    self.why[entry.path].append(f"{copy.place}:{name}: {found.reason}")
-                elif self._take(entry, origin, place.read(name)):
+                if self._from_file(place, name, origin, entry):
                     break
+
+    def _from_file(self, place: Place, name: str, origin: str, entry: FileEntry) -> bool:
+        """From one file of a place; False when it is not there, or is not what it should be."""
+        found = place.stat(name)
+        if found.signature is None:
+            self.why[entry.path].append(f"{place.name}:{name}: {found.reason}")
+            return False
+        if self.dry_run:
+            return self._would_take(entry, origin, found.signature.size_bytes)
+        return self._take(entry, origin, place.read(name))
 
     def _is_target(self, copy: Copy) -> bool:
         return (copy.place, copy.path) == (self.target.name, self.folder)
 
-    def _from_bundle(self, bundle: Bundle, entries: Sequence[FileEntry]) -> None:
-        """What a bundle has of them, in the order of its offsets; what came out wrong once is read once more."""
+    def _from_bundle(self, bundle: Bundle, named: Mapping[str, FileEntry], prefix: str = "") -> None:
+        """What a bundle has of files that are named by their paths in it, in the order of its offsets.
+
+        What came out wrong once is read once more.
+        """
         place = self.beamline.place(bundle.place)
-        prefix = next(run.prefix for run in bundle.runs if run.version == self.version.version and self._is_mine(run))
-        wanted = {(prefix + entry.path, entry.size_bytes, entry.sha256): entry for entry in entries}
+        wanted = {(path, entry.size_bytes, entry.sha256): entry for path, entry in named.items()}
         members = [
             (member, wanted[member.path, member.size_bytes, member.sha256])
             for member in self.beamline.ledger.members(bundle.place, bundle.name, prefix)
             if (member.path, member.size_bytes, member.sha256) in wanted
         ]
+        if self.dry_run:
+            for member, entry in members:
+                self._would_take(entry, f"{bundle.place}:{bundle.name}", member.size_bytes)
+            return
         for anew in (False, True):
             if not members:
                 return
@@ -330,7 +408,14 @@ def _bundles(beamline: OpenBeamline, version: RunVersion) -> list[Bundle]:
     return sorted(here, key=lambda each: -each.evidence.rank)
 
 
-def _staging(beamline: OpenBeamline, version: RunVersion) -> tuple[PosixPlace, VersionFolder]:
+def staging(beamline: OpenBeamline, version: RunVersion) -> tuple[PosixPlace, VersionFolder]:
+    """The place that runs are staged in, and the folder of a version there.
+
+    Raises
+    ------
+    SettingsError
+        The place is no folder.
+    """
     place = beamline.place(beamline.settings.pipeline.stage.to)
     if place.holds_bundles or not isinstance(place, PosixPlace):
         raise SettingsError(f"{place.name!r} is no folder to stage to", remedy="Stage to a place of kind posix")
@@ -341,16 +426,33 @@ def _from_trash(beamline: OpenBeamline, version: RunVersion) -> None:
     """Put the staged copy back if it lies in its place's trash; what cannot be put back is fetched like the rest."""
     from xpcs_assets.prune.trash import put_back
 
-    place, folder = _staging(beamline, version)
-    path = _inside(place, folder.raw)
-    in_trash = {CopyState.IN_TRASH, CopyState.PART_REMOVED}
-    copies = beamline.ledger.copies(beamline.name, version.run_key, version.version)
-    if any((copy.place, copy.path) == (place.name, path) and copy.state in in_trash for copy in copies):
+    place, _ = staging(beamline, version)
+    if _staged_in_trash(beamline, version):
         try:
             put_back(beamline, version.run_key, version.version, place.name)
         except (NotFoundError, NotVerifiedError) as error:
             told = f"the trash of {place.name} did not have all of it: {error.what}"
             beamline.ledger.note(beamline.name, version.run_key, STEP, told)
+
+
+def _would_be_put_back(beamline: OpenBeamline, version: RunVersion) -> dict[str, str]:
+    """What the trash of the staged copy's place has of it, by path."""
+    from xpcs_assets.prune.trash import in_trash
+
+    place, _ = staging(beamline, version)
+    return {
+        str(PurePosixPath(row.path).relative_to(copy.path)): f"{place.name}, out of its trash"
+        for copy in _staged_in_trash(beamline, version)
+        for row in in_trash(beamline.ledger, copy)
+        if place.stat(row.aside_path).presence is Presence.YES
+    }
+
+
+def _staged_in_trash(beamline: OpenBeamline, version: RunVersion) -> list[Copy]:
+    place, folder = staging(beamline, version)
+    path, states = _inside(place, folder.raw), {CopyState.IN_TRASH, CopyState.PART_REMOVED}
+    copies = beamline.ledger.copies(beamline.name, version.run_key, version.version)
+    return [copy for copy in copies if (copy.place, copy.path) == (place.name, path) and copy.state in states]
 
 
 def _complete(beamline: OpenBeamline, version: RunVersion, place: PosixPlace, folder: VersionFolder) -> None:

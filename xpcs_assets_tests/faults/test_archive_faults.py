@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import yaml
 
-from xpcs_assets.archive.archiving import archive
+from xpcs_assets.archive.archiving import archive, archive_results
 from xpcs_assets.archive.bundle import read_bundle
 from xpcs_assets.archive.gather import gather_runs
+from xpcs_assets.archive.results_back import retrieve_results
 from xpcs_assets.archive.retrieve import retrieve
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
@@ -193,6 +195,42 @@ def test_f01_f02_retrieving_killed_anywhere_ends_well(quick_folder: Path, to: st
             assert partials_below(left.root) == ()
             if to == "where it was staged":
                 assert state(beamline) is CopyState.PRESENT
+
+
+@pytest.mark.parametrize("ends", KILLS)
+def test_f01_f02_retrieving_results_killed_anywhere_ends_well(quick_folder: Path, ends: Ends) -> None:
+    start = site_below(quick_folder)
+    expected = {"A001_results.hdf": b"g2", "A001_results.json": b"report"}
+    with opened(start) as beamline:
+        staged(beamline)
+        folder = beamline.staged(beamline.latest("A001"))
+        results = folder.result("aaaa").parent
+        results.mkdir(parents=True)
+        for name, content in expected.items():
+            (results / name).write_bytes(content)
+        beamline.ledger.record_result(
+            "xpcs",
+            "A001",
+            run_key="A001",
+            version=1,
+            recipe_digest="sha256:aaaa",
+            path=folder.result("aaaa").relative_to(folder.root).as_posix(),
+            result_digest=f"sha256:{sha256(b'g2').hexdigest()}",
+            report={},
+        )
+        archive_results(beamline, "A001")
+        shutil.rmtree(results)
+
+    def operation(beamline: OpenBeamline) -> None:
+        assert retrieve_results(beamline, "A001").missing == {}
+
+    for left in everywhere(start, cast("Any", None), ends(operation), at_least=10):
+        with opened(left.root, waited_s=LEASE_S + 1) as beamline:
+            target = beamline.staged(beamline.latest("A001")).result("aaaa").parent
+            assert files_in(target).items() <= expected.items(), "a final name has other bytes than it should have"
+            operation(beamline)
+            assert files_in(target) == expected
+            assert partials_below(left.root) == ()
 
 
 def state(beamline: OpenBeamline) -> CopyState:

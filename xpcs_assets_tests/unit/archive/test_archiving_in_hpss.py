@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from xpcs_assets.archive.archiving import archive
 from xpcs_assets.archive.fixity import reread_bundle
 from xpcs_assets.archive.gather import gather_runs, keep_together
 from xpcs_assets.archive.pending import LONGEST_WAIT, to_archive, to_gather
+from xpcs_assets.archive.results_back import retrieve_results
 from xpcs_assets.archive.retrieve import retrieve
 from xpcs_assets.arrive.submit import submit
 from xpcs_assets.arrive.take import take
@@ -209,6 +211,35 @@ def test_who_retrieves_is_told_which_job_to_wait_for(vaulted: Vaulted, tmp_path:
     for job_id in vaulted.backend.jobs():
         vaulted.backend.finish(job_id)
     assert retrieve(vaulted.beamline, RUN, ["A001.imm"], to=tmp_path / "one").missing == {}
+
+
+def test_results_wait_for_the_job_that_brings_them(vaulted: Vaulted) -> None:
+    folder = vaulted.beamline.staged(vaulted.beamline.latest(RUN))
+    file = folder.result("aaaa")
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"g2")
+    vaulted.beamline.ledger.record_result(
+        "xpcs",
+        RUN,
+        run_key=RUN,
+        version=1,
+        recipe_digest="sha256:aaaa",
+        path=str(file.relative_to(folder.root)),
+        result_digest=f"sha256:{sha256(b'g2').hexdigest()}",
+        report={},
+    )
+    archive(vaulted.beamline, RUN)
+    file.unlink()
+    vaulted.backend.holds = True
+    before = len(vaulted.backend.jobs())
+    assert retrieve_results(vaulted.beamline, RUN, dry_run=True).missing == {}
+    assert len(vaulted.backend.jobs()) == before
+    waiting = retrieve_results(vaulted.beamline, RUN)
+    assert "of xfer is not done yet" in waiting.missing["aaaa/A001_results.hdf"]
+    for job_id in vaulted.backend.jobs():
+        vaulted.backend.finish(job_id)
+    assert retrieve_results(vaulted.beamline, RUN).missing == {}
+    assert file.read_bytes() == b"g2"
 
 
 def test_a_member_of_a_damaged_bundle_is_refused_and_the_others_come(vaulted: Vaulted, tmp_path: Path) -> None:

@@ -346,3 +346,38 @@ def test_what_is_damaged_in_the_trash_comes_out_of_the_archive(archived: OpenBea
     assert done.came_from["A001_metadata.hdf"] == "store, out of its trash"
     assert done.came_from["A001.imm"].startswith("tape:")
     assert content_of(tmp_path / "out") == FILES
+
+
+def test_a_dry_run_tells_what_would_come_from_where_and_does_nothing(archived: OpenBeamline, tmp_path: Path) -> None:
+    bare_run(archived.source_root / RUN)
+    (archived.source_root / RUN / "A001.imm").write_bytes(b"cut")
+    events = archived.ledger.timeline("xpcs", RUN)
+    for to in (None, tmp_path / "out"):
+        told = retrieve(archived, RUN, to=to, dry_run=True)
+        assert told.came_from["A001_metadata.hdf"] == "detector"
+        assert told.came_from["A001.imm"].startswith("tape:")
+        assert (told.missing, told.bytes_moved) == ({}, sum(map(len, FILES.values())))
+    assert not (tmp_path / "out").exists()
+    assert not raw(archived).exists()
+    assert archived.ledger.timeline("xpcs", RUN) == events
+    done = retrieve(archived, RUN)
+    assert (done.came_from, done.bytes_moved) == (told.came_from, told.bytes_moved)
+
+
+def test_a_dry_run_knows_what_is_there_and_refuses_as_the_real_one_does(archived: OpenBeamline, tmp_path: Path) -> None:
+    (tmp_path / "A001.imm").write_bytes(b"frames")
+    told = retrieve(archived, RUN, ["A001.imm"], to=tmp_path, dry_run=True)
+    assert (told.came_from, told.bytes_moved) == ({"A001.imm": ALREADY_THERE}, 0)
+    (tmp_path / "A001.imm").write_bytes(b"others")
+    for dry_run in (True, False):
+        with pytest.raises(ConflictingBytesError):
+            retrieve(archived, RUN, ["A001.imm"], to=tmp_path, dry_run=dry_run)
+    assert (tmp_path / "A001.imm").read_bytes() == b"others"
+
+
+def test_a_dry_run_leaves_in_the_trash_what_would_be_put_back(archived: OpenBeamline) -> None:
+    retrieve(archived, RUN)
+    to_trash(archived)
+    told = retrieve(archived, RUN, dry_run=True)
+    assert (set(told.came_from.values()), told.bytes_moved) == ({"store, out of its trash"}, 0)
+    assert not list(raw(archived).glob("*"))
