@@ -177,10 +177,11 @@ class OpenBeamline:
         """
         run, name = split_analysis_key(key)
         if name is not None:
+            own = "processed" if self.settings.pipeline.process is not None else "correlation, plots and result_entry"
             raise RefusedError(
                 f"{asset} belongs to the run, not to its reprocessing {name!r}",
                 where=f"{self.name}/{key}",
-                remedy=f"Materialise {asset} for {run}; for {key} only correlation, plots and result_entry",
+                remedy=f"Materialise {asset} for {run}; for {key} only {own}",
             )
 
     @contextmanager

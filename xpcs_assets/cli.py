@@ -38,10 +38,13 @@ from xpcs_assets.cli_retry import retry
 from xpcs_assets.cli_search import comment, mark, recatalogue, search, tag
 from xpcs_assets.cli_shared import (
     BeamlineArgument,
+    ContextOption,
     DryRunOption,
     HomeOption,
     JsonOption,
     RunArgument,
+    TargetOption,
+    changes_of,
     columns,
     counted,
     err,
@@ -295,19 +298,20 @@ def reprocess(
     ] = "",
     qmap: Annotated[Path | None, typer.Option(help="Another q-map.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe; may repeat.")] = None,
+    target: TargetOption = None,
+    context: ContextOption = None,
     dry_run: DryRunOption = False,
     home: HomeOption = None,
 ) -> None:
     """Analyse runs with another recipe under a name of its own; the runs' own results stay. The site must be up."""
     from xpcs_assets.reprocess import ask, once_more, with_another_recipe
 
-    if not name and (qmap or settings):
+    changes = changes_of(settings, target, context)
+    if not name and (qmap or changes):
         raise typer.BadParameter("another recipe needs a name of its own", param_hint="--name")
     opened = open_beamline(home, beamline)
     for run_key in run_keys:
-        wanted = (
-            with_another_recipe(opened, run_key, name, qmap, settings or []) if name else once_more(opened, run_key)
-        )
+        wanted = with_another_recipe(opened, run_key, name, qmap, changes) if name else once_more(opened, run_key)
         out.print(wanted.key if dry_run else ask(opened, wanted))
         if dry_run:
             recipe = ", ".join(f"{key}={value}" for key, value in wanted.config.items()) or "the beamline's own recipe"
@@ -428,8 +432,12 @@ def _keys(opened: OpenBeamline, limit: int) -> list[str]:
 
 
 def _reprocessings(opened: OpenBeamline, run_key: str) -> list[str]:
-    made = opened.ledger.results(opened.name, run_key)
-    return sorted({result.analysis_key for result in made} - {run_key})
+    from xpcs_assets.process.processing import keys_of
+
+    made = {result.analysis_key for result in opened.ledger.results(opened.name, run_key)}
+    if opened.settings.pipeline.process is not None:
+        made |= keys_of(opened, run_key)
+    return sorted(made - {run_key})
 
 
 def _as_json(state: RunState) -> dict[str, object]:

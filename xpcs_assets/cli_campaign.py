@@ -15,9 +15,12 @@ import typer
 from xpcs_assets.cli_crawl import LimitOption, MatchOption, NumbersOption, StartOption, WhereOption
 from xpcs_assets.cli_shared import (
     BeamlineArgument,
+    ContextOption,
     DryRunOption,
     HomeOption,
     JsonOption,
+    TargetOption,
+    changes_of,
     columns,
     open_beamline,
     out,
@@ -28,7 +31,7 @@ from xpcs_assets.errors import RefusedError
 
 if TYPE_CHECKING:
     from xpcs_assets.beamline import OpenBeamline
-    from xpcs_assets.campaign.campaign import Progress
+    from xpcs_assets.campaign.campaign import Member, Progress
 
 _COLUMNS = ("run_key", "key", "state", "reason", "attempt", "asked_at", "ended_at", "result", "result_digest")
 
@@ -43,6 +46,8 @@ def campaign(
     limit: LimitOption = 0,
     qmap: Annotated[Path | None, typer.Option(help="Another q-map.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value of the recipe; may repeat.")] = None,
+    target: TargetOption = None,
+    context: ContextOption = None,
     at_once: Annotated[int, typer.Option(min=1, help="How many members may be under way.")] = 20,
     dry_run: DryRunOption = False,
     home: HomeOption = None,
@@ -56,7 +61,8 @@ def campaign(
 
     opened = open_beamline(home, beamline)
     selection = Selection.of(fields=where or [], match=match, numbers=numbers, start_from=start_from, limit=limit)
-    made = Campaign(name, chosen(opened, selection), config_of(opened, qmap, settings or []), at_once)
+    config = config_of(opened, qmap, changes_of(settings, target, context))
+    made = Campaign(name, chosen(opened, selection), config, at_once)
     if not dry_run:
         begin(opened, made, getpass.getuser())
     for member in made.members:
@@ -137,12 +143,22 @@ def _show(found: list[Progress], members: list[dict[str, Any]]) -> None:
     columns(rows)
 
 
-def _row(opened: OpenBeamline, member: Any) -> dict[str, Any]:
+def _row(opened: OpenBeamline, member: Member) -> dict[str, Any]:
     """A member as it is shown, with the newest result under its key."""
-    made = opened.ledger.results(opened.name, member.run_key, analysis_key=member.key)
     times = {name: _text(getattr(member, name)) for name in ("asked_at", "ended_at")}
-    result = {"result": made[0].path if made else "", "result_digest": made[0].result_digest if made else ""}
-    return {**asdict(member), **times, **result}
+    path, digest = _result(opened, member)
+    return {**asdict(member), **times, "result": path, "result_digest": digest}
+
+
+def _result(opened: OpenBeamline, member: Member) -> tuple[str, str]:
+    """Path and digest of the newest result under a member's key; of what a command made, its folder."""
+    from xpcs_assets.process.processing import digest_of, outputs_of
+
+    if opened.settings.pipeline.process is not None:
+        folder, outputs = outputs_of(opened, opened.latest(member.key), member.key)
+        return folder, digest_of(outputs) if folder else ""
+    made = opened.ledger.results(opened.name, member.run_key, analysis_key=member.key)
+    return (made[0].path, made[0].result_digest) if made else ("", "")
 
 
 def _text(at: datetime | None) -> str:

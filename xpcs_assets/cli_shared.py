@@ -30,6 +30,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Plain JSON for scripts
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 BeamlineArgument = Annotated[str, typer.Argument(help="Name of the beamline.")]
 RunArgument = Annotated[str, typer.Argument(help="Run key.")]
+TargetOption = Annotated[
+    str | None, typer.Option("--target", help="Where a command is the analysis: other targets, with commas.")
+]
+ContextOption = Annotated[
+    str | None, typer.Option("--context", help="Where a command is the analysis: another context.")
+]
 
 
 def open_site(home: Path | None) -> Site:
@@ -45,6 +51,12 @@ def open_beamline(home: Path | None, beamline: str) -> OpenBeamline:
 
     site = open_site(home)
     return OpenBeamline(site, site.beamline(beamline))
+
+
+def changes_of(settings: list[str] | None, target: str | None, context: str | None) -> list[str]:
+    """What is to differ from the beamline's own analysis, each as ``key=value``."""
+    named = {"target": target, "context": context}
+    return [*(settings or []), *(f"{name}={value}" for name, value in named.items() if value is not None)]
 
 
 def watched(site: Site, name: str) -> str:

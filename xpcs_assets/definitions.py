@@ -77,8 +77,9 @@ def beamline_defs(site: Site, settings: Beamline) -> dg.Definitions:
     sensors += audit_sensors.build(bound, scrub_job, audit_job, ingest.name)
     sensors += catalog_sensors.build_roster(bound)
     sensors += [*access_sensors.build(bound), *alerts_sensors.build(bound)]
-    if settings.pipeline.correlate is not None:
+    if settings.pipeline.analysis:
         sensors += campaign_sensors.build(bound, ingest.name)
+    if settings.pipeline.correlate is not None:
         sensors += campaign_sensors.build_run_sets(bound)
     if settings.pipeline.told:
         tell_job = catalog.build_job(bound)

@@ -13,6 +13,7 @@ from xpcs_assets.compute.choose_recipe import choose_recipe
 from xpcs_assets.errors import CorrelationError, QmapError, RefusedError
 from xpcs_assets.follow import ASKED, steps_of
 from xpcs_assets.orchestrate.launch import launch
+from xpcs_assets.process.processing import MAY_BE_ASKED, check_asked
 from xpcs_assets.runs.key import analysis_key
 from xpcs_assets.runs.recipe import AnalysisSettings
 
@@ -20,6 +21,7 @@ Setting = str | int | float | bool
 
 # A run's own: it follows from the data, not from a scientist's wish.
 _FIXED = frozenset({"frames"})
+_RECIPE = {item.name: item.default for item in fields(AnalysisSettings) if item.name not in _FIXED}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Asking:
     assets
         What is made.
     config
-        What of the recipe is not the beamline's own.
+        What of the recipe, or of what a command is told, is not the beamline's own.
     """
 
     run_key: str
@@ -50,7 +52,8 @@ def with_another_recipe(
     Parameters
     ----------
     changes
-        ``key=value`` of :class:`~xpcs_assets.runs.recipe.AnalysisSettings`; what is not named is as the run's own.
+        ``key=value`` of :class:`~xpcs_assets.runs.recipe.AnalysisSettings`, or ``target`` and ``context`` where a
+        command is the analysis; what is not named is as the run's own.
 
     Raises
     ------
@@ -77,7 +80,8 @@ def once_more(beamline: OpenBeamline, run_key: str) -> Asking:
     """
     beamline.plain_key_only(run_key, "the beamline's own analysis")
     beamline.latest(run_key)
-    correlate_settings(beamline)
+    if beamline.settings.pipeline.process is None:
+        correlate_settings(beamline)
     return _asking(beamline, run_key, run_key, {})
 
 
@@ -117,7 +121,9 @@ def config_of(beamline: OpenBeamline, qmap: Path | None, changes: Sequence[str])
     """
     if qmap is not None and not qmap.is_file():
         raise QmapError("the q-map is not there", where=qmap, remedy="Name a file that is")
-    config: dict[str, Setting] = dict(_setting(change) for change in changes)
+    if beamline.settings.pipeline.process is not None:
+        return _of_command(beamline, qmap, changes)
+    config: dict[str, Setting] = dict(_setting(change, _RECIPE) for change in changes)
     _check(beamline, config)
     if qmap is not None:
         config["qmap"] = str(qmap.resolve())
@@ -126,8 +132,21 @@ def config_of(beamline: OpenBeamline, qmap: Path | None, changes: Sequence[str])
     return config
 
 
+def _of_command(beamline: OpenBeamline, qmap: Path | None, changes: Sequence[str]) -> dict[str, Setting]:
+    """What a person asked for, as a beamline's command takes it."""
+    words = dict.fromkeys(MAY_BE_ASKED, "")
+    asked = {name: str(value) for name, value in (_setting(change, words) for change in changes)}
+    check_asked(beamline, asked)
+    if qmap is not None or not asked:
+        what = "a command has no q-map" if qmap is not None else "nothing would be different"
+        raise RefusedError(what, where=beamline.name, remedy="Give --target or --context")
+    return dict(asked)
+
+
 def config_for(beamline: OpenBeamline, run_key: str, config: Mapping[str, Setting]) -> dict[str, Setting]:
     """The same for one run: what a rule says of it counts where the person says nothing.
+
+    For a command nothing is added: the rules for its targets are asked when it is called.
 
     Raises
     ------
@@ -136,6 +155,9 @@ def config_for(beamline: OpenBeamline, run_key: str, config: Mapping[str, Settin
     RefusedError
         Together they make no analysis.
     """
+    if beamline.settings.pipeline.process is not None:
+        beamline.latest(run_key)
+        return dict(config)
     correlate = correlate_settings(beamline)
     chosen = choose_recipe(beamline, correlate, beamline.latest(run_key))
     own = correlate.settings
@@ -150,8 +172,9 @@ def config_for(beamline: OpenBeamline, run_key: str, config: Mapping[str, Settin
 
 
 def run_config(beamline: OpenBeamline, config: Mapping[str, Setting]) -> dict[str, Any]:
-    """The run config of a Dagster run that correlates so."""
-    return {"ops": {f"{beamline.settings.dagster_name}__correlation": {"config": dict(config)}}}
+    """The run config of a Dagster run that analyses so."""
+    asset = f"{beamline.settings.dagster_name}__{beamline.settings.pipeline.analysis}"
+    return {"ops": {asset: {"config": dict(config)}}}
 
 
 def _check(beamline: OpenBeamline, config: Mapping[str, Any]) -> None:
@@ -161,9 +184,8 @@ def _check(beamline: OpenBeamline, config: Mapping[str, Any]) -> None:
         raise RefusedError(error.what, where=beamline.name, remedy="Give --set another value") from error
 
 
-def _setting(change: str) -> tuple[str, Setting]:
-    """One ``key=value`` with the type that the recipe has for it."""
-    known: dict[str, Any] = {item.name: item.default for item in fields(AnalysisSettings) if item.name not in _FIXED}
+def _setting(change: str, known: Mapping[str, Any]) -> tuple[str, Setting]:
+    """One ``key=value`` with the type of its default in ``known``."""
     name, equals, value = change.partition("=")
     if not equals or name not in known:
         raise RefusedError(

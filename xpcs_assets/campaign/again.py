@@ -101,7 +101,7 @@ def ask_again(beamline: OpenBeamline, failure: Failure) -> str:
         f"{beamline.settings.dagster_name}_runs",
         failure.key,
         [(beamline.name, asset) for asset in failure.assets],
-        run_config(beamline, failure.config) if "correlation" in failure.assets else {},
+        run_config(beamline, failure.config) if beamline.settings.pipeline.analysis in failure.assets else {},
     )
     detail = {"partition": failure.key, "assets": list(failure.assets), "dagster_run": run}
     beamline.ledger.note(beamline.name, failure.run_key, STEP, f"{ASKED} again: {', '.join(failure.assets)}", detail)

@@ -184,6 +184,7 @@ def is_analysed(analysis: str) -> ColumnElement[bool]:
         EventRow.step == analysis,
         EventRow.detail["folder"].as_string().is_not(None),  # the other lines of a step say how it ended
         EventRow.detail["version"].as_integer() == VersionRow.version,
+        func.coalesce(EventRow.detail["analysis_key"].as_string(), VersionRow.run_key) == VersionRow.run_key,
     )
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult
+from dagster import AssetExecutionContext, AssetsDefinition, Config, MaterializeResult
+from pydantic import Field
 
 from xpcs_assets.compute.remote import Remote
 from xpcs_assets.compute.remote_take import take
@@ -10,7 +11,14 @@ from xpcs_assets.copies.job_book import in_words, made_by
 from xpcs_assets.copies.ledger import BookedJob
 from xpcs_assets.orchestrate.adapter import job_told_of
 from xpcs_assets.orchestrate.bindings import Bound, materialised, table
-from xpcs_assets.process.processing import STEP, Processed, plan, process, process_settings
+from xpcs_assets.process.processing import MAY_BE_ASKED, STEP, Processed, plan, process, process_settings
+
+
+class Otherwise(Config):
+    """What a reprocessing has otherwise than the run itself."""
+
+    target: str | None = Field(None, description="other targets, with commas between them")
+    context: str | None = Field(None, description="another context")
 
 
 def build(bound: Bound) -> list[AssetsDefinition]:
@@ -24,11 +32,11 @@ def build(bound: Bound) -> list[AssetsDefinition]:
         kinds={"file"},
         may_wait=True,
     )
-    def processed(context: AssetExecutionContext) -> Iterator[MaterializeResult]:
+    def processed(context: AssetExecutionContext, config: Otherwise) -> Iterator[MaterializeResult]:
         key = context.partition_key
         with bound.step(key, STEP) as step:
-            bound.beamline.plain_key_only(key, STEP)
-            done, job = _process(bound, context)
+            asked = {name: value for name in MAY_BE_ASKED if (value := getattr(config, name)) is not None}
+            done, job = _process(bound, context, asked)
             if done is None and job is not None:
                 step.wait_for(in_words(job), context.log.info)
         if done is not None:
@@ -47,8 +55,11 @@ def build(bound: Bound) -> list[AssetsDefinition]:
     return [processed]
 
 
-def _process(bound: Bound, context: AssetExecutionContext) -> tuple[Processed | None, BookedJob | None]:
+def _process(
+    bound: Bound, context: AssetExecutionContext, asked: dict[str, str]
+) -> tuple[Processed | None, BookedJob | None]:
     beamline, key = bound.beamline, context.partition_key
     if not process_settings(beamline).remote:
-        return process(beamline, key, context.log.info), None
-    return take(Remote.of(beamline), plan(beamline, key), context.log.info, about=job_told_of(context.run.tags))
+        return process(beamline, key, context.log.info, asked), None
+    wanted, about = plan(beamline, key, asked), job_told_of(context.run.tags)
+    return take(Remote.of(beamline), wanted, context.log.info, config=dict(asked), about=about)

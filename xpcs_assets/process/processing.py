@@ -22,6 +22,7 @@ from xpcs_assets.errors import (
     CopyError,
     NotFoundError,
     NotVerifiedError,
+    RefusedError,
     SettingsError,
     SourceDiffersError,
 )
@@ -40,9 +41,12 @@ from xpcs_assets.process.making import (
     read_report,
     taken,
 )
+from xpcs_assets.runs.key import split_analysis_key
 from xpcs_assets.settings_process import Process
 
 STEP = "processed"
+MAY_BE_ASKED = ("target", "context")
+"""What a reprocessing may have otherwise than the beamline file says."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class WantedOutputs:
     Attributes
     ----------
     beamline, key, version
-        Which version of which run.
+        Which version of which run, and under which key.
     command
         What it is told.
     """
@@ -140,28 +144,40 @@ class WantedOutputs:
             listed = outputs_in(report or _verified(final, self.digest))
         place, name = process_settings(self.beamline).to, self.beamline.name
         target = self.command.target
-        detail = {"version": self.version, "folder": self.folder, "outputs": listed, "target": list(target)}
+        detail = {
+            "version": self.version,
+            "analysis_key": self.key,
+            "folder": self.folder,
+            "outputs": listed,
+            "target": list(target),
+            "context": self.command.context,
+        }
         self.beamline.ledger.note(
             name, self.command.run_key, STEP, f"{len(listed)} outputs are in {place}:{self.folder}", detail
         )
-        text = json.dumps(dict(sorted(listed.items()))).encode()
-        digest = f"sha256:{hashlib.sha256(text).hexdigest()}"
-        return Processed(self.folder, target, listed, digest, float(report["seconds"]) if report else 0.0)
+        return Processed(self.folder, target, listed, digest_of(listed), float(report["seconds"]) if report else 0.0)
 
 
-def process(beamline: OpenBeamline, key: str, tell: Callable[[str], None]) -> Processed:
+def process(
+    beamline: OpenBeamline, key: str, tell: Callable[[str], None], asked: Mapping[str, str] | None = None
+) -> Processed:
     """Run the beamline's command on the newest version of run ``key`` here, unless its outputs are there and whole.
+
+    Parameters
+    ----------
+    asked
+        As of :func:`plan`.
 
     Raises
     ------
     ComputeError
         The command failed, took too long, or left not what it should.
     RefusedError
-        It is under way already.
+        It is under way already, or may not be asked for so.
     NotFoundError, CopyError
         The run is not staged; the outputs' place is not there, or did not take them.
     """
-    wanted = plan(beamline, key)
+    wanted = plan(beamline, key, asked)
     if (found := wanted.standing().report) is not None:
         try:
             return wanted.record(found)
@@ -170,15 +186,31 @@ def process(beamline: OpenBeamline, key: str, tell: Callable[[str], None]) -> Pr
     return wanted.make(tell, waits=False)
 
 
-def plan(beamline: OpenBeamline, key: str) -> WantedOutputs:
+def plan(beamline: OpenBeamline, key: str, asked: Mapping[str, str] | None = None) -> WantedOutputs:
     """What the beamline's command is to make of the newest version of run ``key``; nothing is made but its folder.
+
+    Parameters
+    ----------
+    asked
+        What of :data:`MAY_BE_ASKED` is not as for the run itself, for a key with a name behind ``~``; targets have
+        commas between them.
 
     Raises
     ------
+    RefusedError
+        It is asked of the run's plain key, or would change nothing.
     NotFoundError, CopyError
         The run is not staged; the outputs' place, or the folder for the command, is not there.
     """
-    settings = process_settings(beamline)
+    settings, asked = process_settings(beamline), asked or {}
+    run, name = split_analysis_key(key)
+    if asked and name is None:
+        raise RefusedError(
+            f"the plain key of a run keeps what the beamline file says, but {', '.join(asked)} was set",
+            where=f"{beamline.name}/{key}",
+            remedy=f"Give it a name: `xpcs-assets reprocess {beamline.name} {run} --name NAME --target TARGETS`",
+        )
+    check_asked(beamline, asked)
     version = beamline.latest(key)
     raw = beamline.staged(version).raw
     if not raw.is_dir():
@@ -186,7 +218,8 @@ def plan(beamline: OpenBeamline, key: str) -> WantedOutputs:
     place = beamline.place(settings.to)
     if reason := place.why_unavailable():
         raise CopyError(f"the place of the outputs is unavailable: {reason}", where=place.name)
-    target = target_of(beamline, version)
+    target = tuple(asked["target"].split(",")) if "target" in asked else target_of(beamline, version)
+    settings = settings.model_copy(update={"context": asked.get("context", settings.context)})
     recipe = _recipe(settings, version, target)
     folder = beamline.site.path(settings.work) / beamline.name / version.run_key / f"v{version.version}-{recipe[:12]}"
     with told_as_copy_error(folder):
@@ -218,12 +251,54 @@ def process_settings(beamline: OpenBeamline) -> Process:
     return settings
 
 
-def outputs_of(beamline: OpenBeamline, version: RunVersion) -> tuple[str, dict[str, str]]:
-    """Folder and files of what a command has made of a version, by the timeline; none when it has made nothing."""
+def check_asked(beamline: OpenBeamline, asked: Mapping[str, str]) -> None:
+    """Refuse other targets, or another context, that make no call of their own of the beamline's command.
+
+    Raises
+    ------
+    RefusedError
+        The command does not hold the field, or a target is empty.
+    """
+    words = process_settings(beamline).command
+    for name in asked:
+        if not any(f"{{{name}}}" in word for word in words):
+            raise RefusedError(
+                f"the beamline's command has no {{{name}}}", where=beamline.name, remedy="Leave it out, or change both"
+            )
+    if not all(asked.get("target", "any").split(",")):
+        raise RefusedError(
+            f"{asked['target']!r} has an empty target", where=beamline.name, remedy="Write targets such as peaks,events"
+        )
+
+
+def outputs_of(beamline: OpenBeamline, version: RunVersion, key: str = "") -> tuple[str, dict[str, str]]:
+    """Folder and files of what a command has made of a version, by the timeline; none when it has made nothing.
+
+    Parameters
+    ----------
+    key
+        The key of a reprocessing; without, the run's own outputs are meant.
+    """
     for event in reversed(beamline.ledger.timeline(beamline.name, version.run_key)):
-        if event.step == STEP and event.detail.get("version") == version.version:
-            return str(event.detail["folder"]), dict(event.detail["outputs"])
+        made = event.detail
+        if event.step != STEP or made.get("version") != version.version:
+            continue
+        if made.get("analysis_key", version.run_key) == (key or version.run_key):
+            return str(made["folder"]), dict(made["outputs"])
     return "", {}
+
+
+def digest_of(outputs: Mapping[str, str]) -> str:
+    """``sha256:`` of the list of outputs: the same for the same files."""
+    text = json.dumps(dict(sorted(outputs.items()))).encode()
+    return f"sha256:{hashlib.sha256(text).hexdigest()}"
+
+
+def keys_of(beamline: OpenBeamline, run_key: str) -> set[str]:
+    """The keys under which something was made of a run by a step whose end is noted."""
+    events = [event for event in beamline.ledger.timeline(beamline.name, run_key) if event.step == STEP]
+    made = {event.detail.get("analysis_key", run_key) for event in events if "outputs" in event.detail}
+    return made & {event.detail.get("partition") for event in events}
 
 
 def target_of(beamline: OpenBeamline, version: RunVersion) -> tuple[str, ...]:

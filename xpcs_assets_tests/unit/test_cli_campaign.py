@@ -15,7 +15,7 @@ from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.campaign.campaign import DONE, FAILED, names, note_asked, note_ended
 from xpcs_assets.errors import RefusedError
-from xpcs_assets_tests.unit.conftest import bare_run
+from xpcs_assets_tests.unit.conftest import Altered, bare_run
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +101,23 @@ def test_what_is_about_one_campaign_needs_its_name(beamline: OpenBeamline, words
     start(beamline)
     with pytest.raises(RefusedError, match=r"about one campaign"):
         typed(beamline, "campaigns", "xpcs", *words)
+
+
+def test_other_targets_of_a_command_are_a_campaign_too_and_its_folders_are_shown(altered: Altered) -> None:
+    made = {"command": ["amstrax", "{output}", "{target}"], "outputs": ["*"], "to": "made", "target": ["events"]}
+    places = {"made": {"kind": "posix", "root": "made"}}
+    beamline = altered({"pipeline": {"correlate": None, "process": made}, "places": places})
+    _, said = typed(beamline, "campaign", "xpcs", "hits", "--target", "peaks,hits")
+    assert said.splitlines()[-1] == "2 runs are to be analysed with target=peaks,hits, 20 at once"
+    detail = {"version": 1, "analysis_key": "A001~hits", "folder": "A001/v1-5e1f", "outputs": {"a.txt": "00"}}
+    beamline.ledger.note("xpcs", "A001", "processed", "1 outputs", detail)
+    (told,) = json.loads(typed(beamline, "campaigns", "xpcs", "hits", "--json")[1])
+    assert [(row["result"], bool(row["result_digest"])) for row in told["members"]] == [
+        ("A001/v1-5e1f", True),
+        ("", False),
+    ]
+    assert "A001~hits" not in typed(beamline, "status", "xpcs")[1]
+    beamline.ledger.note("xpcs", "A001", "processed", "done", {"partition": "A001~hits"})
+    assert "A001~hits" in typed(beamline, "status", "xpcs")[1]
+    with pytest.raises(RefusedError, match=r"has no \{context\}"):
+        typed(beamline, "campaign", "xpcs", "newer", "--context", "v17")

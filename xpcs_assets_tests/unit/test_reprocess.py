@@ -13,7 +13,7 @@ from xpcs_assets.arrive.take import take
 from xpcs_assets.beamline import OpenBeamline
 from xpcs_assets.errors import ComputeError, NotFoundError, QmapError, RefusedError
 from xpcs_assets.follow import state_of
-from xpcs_assets_tests.unit.conftest import Drop
+from xpcs_assets_tests.unit.conftest import Altered, Drop, bare_run
 
 
 @pytest.fixture
@@ -110,4 +110,60 @@ def test_once_more_is_of_a_run_that_was_taken_and_of_its_plain_key(
         asked_again(beamline, "A001~wide")
     with pytest.raises(NotFoundError):
         asked_again(beamline, "A002")
+    assert not launched
+
+
+@pytest.fixture
+def of_a_command(altered: Altered) -> OpenBeamline:
+    command = ["amstrax", "{raw}", "{output}", "{target}"]
+    analysis = {"command": command, "outputs": ["*"], "to": "made", "target": ["events"]}
+    places = {"made": {"kind": "posix", "root": "made"}}
+    beamline = altered({"pipeline": {"correlate": None, "process": analysis}, "places": places})
+    take(beamline, submit(beamline, bare_run(beamline.source_root / "A001"), as_is=True).key)
+    return beamline
+
+
+def test_of_a_command_other_targets_are_asked_for_and_once_more_its_own(
+    of_a_command: OpenBeamline, launched: list[tuple[Any, ...]]
+) -> None:
+    assert asked_for(of_a_command, "A001", "wide", None, ["target=peaks,hits"]) == "A001~wide"
+    assert asked_again(of_a_command, "A001") == "A001"
+    config = {"target": "peaks,hits"}
+    assert launched == [
+        ("xpcs_runs", "A001~wide", [("xpcs", "processed")], {"ops": {"xpcs__processed": {"config": config}}}),
+        ("xpcs_runs", "A001", [("xpcs", "processed")], {"ops": {"xpcs__processed": {"config": {}}}}),
+    ]
+    assert [step.asset for step in state_of(of_a_command, "A001~wide").steps] == ["processed"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ([], "nothing would be different"),
+        (["stride=2"], "sets nothing"),
+        (["context=v17"], r"has no \{context\}"),
+        (["target=peaks,,hits"], "an empty target"),
+    ],
+)
+def test_what_a_command_does_not_take_is_refused(
+    of_a_command: OpenBeamline, launched: list[tuple[Any, ...]], changes: list[str], told: str
+) -> None:
+    with pytest.raises(RefusedError, match=told):
+        asked_for(of_a_command, "A001", "wide", None, changes)
+    assert not launched
+
+
+def test_a_command_has_no_qmap_and_the_run_is_one_that_was_taken(
+    of_a_command: OpenBeamline, launched: list[tuple[Any, ...]]
+) -> None:
+    with pytest.raises(RefusedError, match="a command has no q-map"):
+        asked_for(of_a_command, "A001", "wide", Path(__file__), ["target=peaks"])
+    with pytest.raises(NotFoundError):
+        asked_for(of_a_command, "A002", "wide", None, ["target=peaks"])
+    assert not launched
+
+
+def test_a_correlation_has_no_target(beamline: OpenBeamline, run: str, launched: list[tuple[Any, ...]]) -> None:
+    with pytest.raises(RefusedError, match="sets nothing"):
+        asked_for(beamline, run, "wide", None, ["target=peaks"])
     assert not launched

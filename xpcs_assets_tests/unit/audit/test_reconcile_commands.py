@@ -64,6 +64,9 @@ def test_a_run_that_was_staged_and_never_processed_is_asked_for_until_it_is(beam
     assert (missed.key, missed.version, missed.steps) == (KEY, 1, FROM_STAGED)
     assert "processed" in missed.steps
     assert late(beamline) == ["it has no result and no catalog entry"]
+    process(beamline, f"{KEY}~wide", lambda _: None)
+    pass_time(beamline, LONGEST_PAUSE)
+    assert [again.attempt for again in asked(beamline)] == [1], "a reprocessing is not the run's own"
     process(beamline, KEY, lambda _: None)
     pass_time(beamline, LONGEST_PAUSE)
     assert asked(beamline) == []

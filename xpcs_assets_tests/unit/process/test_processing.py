@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from xpcs_assets.compute.facts import RUN_DATABASE
 from xpcs_assets.errors import ComputeError, CopyError, NotFoundError, RefusedError, XpcsAssetsError
 from xpcs_assets.process import processing
 from xpcs_assets.process.making import LIST, outputs_in
-from xpcs_assets.process.processing import outputs_of, plan, process, target_of
+from xpcs_assets.process.processing import keys_of, outputs_of, plan, process, target_of
 from xpcs_assets.runs.command_words import filled
 from xpcs_assets.settings_process import Process
 from xpcs_assets_tests.remote import KEY
-from xpcs_assets_tests.unit.process.conftest import Configured
+from xpcs_assets_tests.unit.process.conftest import SUM, Configured
 
 
 def run(beamline: OpenBeamline, said: list[str] | None = None) -> processing.Processed:
@@ -214,3 +215,40 @@ def test_a_command_with_an_unknown_field_or_no_target_is_refused(said: dict[str,
 def test_a_beamline_has_one_analysis_and_a_place_for_its_outputs_alone(configured: Configured) -> None:
     with pytest.raises(XpcsAssetsError):
         configured(to="store")
+
+
+TELLS = [sys.executable, "-c", SUM, "{raw}", "{output}", "{target}", "{context}"]
+OTHERWISE = {"target": "peaks,hits", "context": "v17"}
+
+
+def test_what_a_reprocessing_asks_otherwise_is_made_apart_from_the_runs_own(configured: Configured) -> None:
+    beamline = configured(command=TELLS, context="v16")
+    own = run(beamline)
+    other = process(beamline, f"{KEY}~wide", print, OTHERWISE)
+    folders = [beamline.root("made") / each.folder / "sum.txt" for each in (own, other)]
+    assert [file.read_text() for file in folders] == ["1 ['events', 'v16']", "1 ['peaks', 'hits', 'v17']"]
+    latest = beamline.latest(KEY)
+    assert outputs_of(beamline, latest) == (own.folder, own.outputs)
+    assert outputs_of(beamline, latest, f"{KEY}~wide") == (other.folder, other.outputs)
+    assert keys_of(beamline, KEY) == set(), "neither step has ended"
+    beamline.ledger.note("xpcs", KEY, processing.STEP, "done", {"partition": f"{KEY}~wide"})
+    assert keys_of(beamline, KEY) == {f"{KEY}~wide"}
+    assert process(beamline, f"{KEY}~context", print, {"context": "v16"}).folder == own.folder
+
+
+@pytest.mark.parametrize(
+    ("key", "asked", "told"),
+    [
+        (KEY, {"target": "peaks"}, r"the plain key of a run keeps what the beamline file says, but target was set"),
+        (f"{KEY}~wide", {"context": "v17"}, r"the beamline's command has no \{context\}"),
+        (f"{KEY}~wide", {"target": "peaks,"}, r"'peaks,' has an empty target"),
+        (f"{KEY}~wide", {"target": ""}, r"'' has an empty target"),
+    ],
+)
+def test_what_would_not_be_a_call_of_its_own_is_refused(
+    configured: Configured, key: str, asked: dict[str, str], told: str
+) -> None:
+    beamline = configured()
+    with pytest.raises(RefusedError, match=told):
+        process(beamline, key, print, asked)
+    assert outputs_of(beamline, beamline.latest(KEY)) == ("", {})
