@@ -143,7 +143,9 @@ def state_of(beamline: OpenBeamline, key: str) -> RunState:
             "no such run", where=f"{beamline.name}/{run}", remedy=f"`xpcs-assets status {beamline.name}` lists them"
         )
     timeline = beamline.ledger.timeline(beamline.name, run)
-    if run != key and not any(event.detail.get("partition") == key for event in timeline):
+    is_told = run == key or any(event.detail.get("partition") == key for event in timeline)
+    # The result is recorded a moment before its step says so, and that may never be said.
+    if not is_told and not beamline.ledger.results(beamline.name, run, analysis_key=key):
         raise NotFoundError(
             "no such reprocessing was asked for",
             where=f"{beamline.name}/{key}",

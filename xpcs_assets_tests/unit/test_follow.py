@@ -164,6 +164,14 @@ def test_a_reprocessing_has_steps_of_its_own(beamline: OpenBeamline, run: str) -
     assert wait(beamline, "A001~wide", timeout_s=0) == 0
 
 
+def test_a_reprocessing_whose_step_was_killed_before_it_noted_its_end_has_a_state(
+    beamline: OpenBeamline, run: str
+) -> None:
+    named = {"recipe_digest": "sha256:aaaa", "path": "r.hdf", "result_digest": "sha256:bbbb", "report": {}}
+    beamline.ledger.record_result("xpcs", "A001~fine", run_key="A001", version=1, **named)
+    assert told(state_of(beamline, "A001~fine"))[0] == "working"
+
+
 def test_a_refused_step_leaves_what_was_done_before(beamline: OpenBeamline, run: str) -> None:
     ended(beamline, *INGEST, "archive")
     ended(beamline, "correlation", what="refused: the plain key keeps the beamline's recipe")
