@@ -179,7 +179,7 @@ def _versions(lines: Iterable[EventRow]) -> tuple[QmapVersion, ...]:
                 told["by"],
                 line.at,
             )
-        elif _WITHDRAWN in told:
+        else:
             number = told[_WITHDRAWN]
             found[number] = replace(
                 found[number], withdrawn_at=line.at, withdrawn_by=told["by"], withdrawn_because=told["because"]

@@ -317,7 +317,7 @@ class CopiesMachine(RuleBasedStateMachine):
             self.world.advance(HOUR_S)
             self.keep(run, name)
 
-    @rule(which=numbers, number=steps_in, again=st.booleans())
+    @rule(which=numbers, number=st.integers(1, 100), again=st.booleans())
     def die_while_pruning(self, which: int, number: int, again: bool) -> None:
         """The process is killed while it removes a copy."""
         run, version, place = self.one(which)

@@ -17,7 +17,7 @@ from xpcs_assets_tests.faults.state_machine.world import Spec, Word
 PROFILE = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False)
 # The same walks every time: what a change breaks is not left to chance. They are as few as have all happen that must;
 # the long ones are new each time.
-SHORT = settings(PROFILE, max_examples=20, stateful_step_count=25, derandomize=True)
+SHORT = settings(PROFILE, max_examples=16, stateful_step_count=25, derandomize=True)
 LONG = settings(PROFILE, max_examples=250, stateful_step_count=40)
 LONG_WALKS = 4
 MUST_HAPPEN = (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from xpcs_assets.copies.database import open_database, writing
-from xpcs_assets.copies.job_book import NEVER, OPEN, BookedJob, JobState, job_name
+from xpcs_assets.copies.job_book import NEVER, OPEN, BookedJob, JobState, in_words, job_name, made_by
 from xpcs_assets.copies.journal import Journal
 from xpcs_assets.copies.keeping import replay
 from xpcs_assets.copies.ledger import Ledger
@@ -133,3 +133,47 @@ def test_a_ledger_made_again_from_its_journal_knows_the_jobs(url: str, clock: Ha
         replay(session, lines)
     assert kept.job(job.name) == job
     engine.dispose()
+
+
+def test_news_of_a_job_is_written_once_and_changes_nothing_of_one_that_went_on(
+    ledger: Ledger, clock: HandClock
+) -> None:
+    job = changed(ledger, intend(ledger), JobState.SUBMITTED, backend_id="11")
+    ledger.note_job(job, "waits for nodes", next_at=clock.now)
+    (told,) = ledger.jobs("b")
+    assert (told.reason, told.next_at, told.state, told.request) == (
+        "waits for nodes",
+        clock.now,
+        job.state,
+        job.request,
+    )
+    ledger.note_job(told, "waits for nodes")
+    assert ledger.jobs("b") == (told,)
+    ended = changed(ledger, told, JobState.ENDED, request={"qmap": "r"})
+    ledger.note_job(told, "runs")
+    assert ledger.jobs("b", version=1) == (ended,)
+    assert (ended.request, ledger.jobs("b", version=2)) == ({"qmap": "r"}, ())
+
+
+def test_a_job_that_was_given_up_is_told_once(ledger: Ledger) -> None:
+    parked = changed(ledger, intend(ledger), JobState.PARKED, reason="out of memory", wait_s=0.0)
+    assert (parked.is_open, parked.is_to_be_told) == (False, True)
+    assert not changed(ledger, intend(ledger, "A002"), JobState.DONE).is_to_be_told
+
+
+def test_a_job_is_told_in_words_with_what_it_waits_for(ledger: Ledger, clock: HandClock) -> None:
+    job = intend(ledger)
+    since = f"since {clock.now:%Y-%m-%d %H:%M:%S} UTC"
+    assert in_words(job).startswith(
+        f"job {job.name} on cluster: to be handed over, next at {job.next_at:%H:%M:%S} UTC: "
+    )
+    assert in_words(job).endswith(since)
+    running = changed(ledger, job, JobState.SUBMITTED, backend_id="11", reason="runs")
+    assert in_words(running).startswith(f"job {job.name} on cluster (11): runs, since ")
+    assert made_by(running) == {"backend": "cluster", "job": job.name, "attempt": 1}
+    assert made_by(None) == {}
+
+
+def test_a_job_that_nobody_knows_is_not_found(ledger: Ledger) -> None:
+    with pytest.raises(NotFoundError, match="no such job"):
+        ledger.job("nowhere")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from xpcs_assets.copies import lately
-from xpcs_assets.copies.lately import lines_after, news
+from xpcs_assets.copies.lately import failed_since, lines_after, lines_since, news
 from xpcs_assets.copies.ledger import Ledger
+from xpcs_assets_tests.storage import HandClock
 
 BEAMLINE = "b"
 
@@ -52,3 +53,31 @@ def test_lines_of_one_timeline_go_on_from_a_number(ledger: Ledger) -> None:
     assert (first.what, second.what, second.detail) == ("first", "second", {"partition": "A001~wide"})
     assert lines_after(ledger.engine, BEAMLINE, "A001", first.number) == (second,)
     assert lines_after(ledger.engine, BEAMLINE, "A001", second.number) == ()
+
+
+def test_what_failed_since_a_time_is_told_once_the_first_first(ledger: Ledger, clock: HandClock) -> None:
+    noted(ledger, "A001 failed: x", "A002 done")
+    clock.advance(60.0)
+    noted(ledger, "A003 failed: y", "A001 failed: z", "A003 failed: y")
+    ledger.note(BEAMLINE, "A004", "take", "failed: without a partition", {})
+    assert failed_since(ledger.engine, BEAMLINE, None) == ("A001~wide", "A003~wide")
+    assert failed_since(ledger.engine, BEAMLINE, clock.now) == ("A003~wide", "A001~wide")
+    assert failed_since(ledger.engine, "other", None) == ()
+
+
+def test_lines_of_some_steps_come_in_their_order_the_newest_of_many(
+    ledger: Ledger, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted(ledger, "A001 done")
+    clock.advance(60.0)
+    noted(ledger, "A002 failed: x", "A003 done")
+    ledger.note(BEAMLINE, "A004", "plots", "done", {})
+    found = lines_since(ledger.engine, BEAMLINE, ["correlation"], None)
+    assert [(line.run_key, line.what) for line in found] == [
+        *(("A001", "done"), ("A002", "failed: x"), ("A003", "done")),
+    ]
+    assert (found[0].step, found[0].detail) == ("correlation", {"partition": "A001~wide"})
+    assert [line.run_key for line in lines_since(ledger.engine, BEAMLINE, ["plots"], clock.now)] == ["A004"]
+    assert len(lines_since(ledger.engine, BEAMLINE, ["correlation"], clock.now)) == 2
+    monkeypatch.setattr(lately, "MOST_LINES", 2)
+    assert [line.run_key for line in lines_since(ledger.engine, BEAMLINE, ["correlation"], None)] == ["A002", "A003"]

@@ -15,9 +15,12 @@ from xpcs_assets.copies import opening
 from xpcs_assets.copies.meeting import Met
 from xpcs_assets.copies.opening import reach
 from xpcs_assets.errors import SettingsError
+from xpcs_assets.places.globus import Collection, GlobusPlace
 from xpcs_assets.places.hpss import HpssPlace, HpssRoot
+from xpcs_assets.places.s3 import S3Place, S3Root
 from xpcs_assets.places.ssh import SshPlace
 from xpcs_assets.places.ssh_root import SshRoot
+from xpcs_assets.secret import SecretReference
 from xpcs_assets.settings_places import PlaceSettings
 from xpcs_assets.site import Site
 from xpcs_assets.testing.fake_hpss import FakeHpss
@@ -60,6 +63,29 @@ def test_a_place_over_ssh_is_reached_by_its_host_and_nothing_is_asked_of_it(site
     assert isinstance(place, SshPlace)
     assert (place.name, place.where) == ("mirror", "xpcs@mirror.example.org:/tank/xpcs")
     assert (place.identity, place.commands) == ("0f" * 16, commands)
+
+
+def test_a_part_of_a_bucket_is_reached_with_its_key_and_nothing_is_asked_of_it(site: Site) -> None:
+    key = {"access_key_id": {"variable": "KEY"}, "secret_access_key": {"file": "secrets/s3"}}
+    built = with_a_mirror(site.home, {"kind": "s3", "bucket": "runs", "prefix": "xpcs", **key}, {})
+    reached = reach(built, built.beamline("xpcs"), "mirror")
+    assert isinstance(reached.root, S3Root)
+    place = reached.open(Met("0f" * 16))
+    assert isinstance(place, S3Place)
+    bucket = place.bucket
+    assert (bucket.name, bucket.prefix, bucket.region) == ("runs", "xpcs", "us-east-1")
+    assert bucket.secret_access_key == SecretReference(file=str(site.home / "secrets/s3"))
+
+
+def test_a_collection_is_reached_where_it_is_mounted(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    collection = "44ae904c-ab64-4145-a8f0-7287de38324d"
+    place = {"kind": "globus", "collection": collection, "root": "/xpcs", "mounted_at": str(tmp_path / "mount")}
+    built = with_a_mirror(site.home, place, {})
+    reached = reach(built, built.beamline("xpcs"), "mirror")
+    opened = reached.open(Met("0f" * 16))
+    assert isinstance(opened, GlobusPlace)
+    assert (opened.collection, opened.root) == (Collection(collection, "/xpcs", sha256=True), tmp_path / "mount")
 
 
 def test_a_place_on_a_host_that_the_site_has_not_breaks_its_beamline(site: Site) -> None:

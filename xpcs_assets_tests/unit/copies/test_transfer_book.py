@@ -92,3 +92,25 @@ def test_those_that_were_not_looked_at_for_longest_come_first(ledger: Ledger, cl
     ledger.change_transfer("s1", state=TransferState.ACTIVE)
     ledger.change_transfer("s3", state=TransferState.DONE)
     assert [each.submission for each in ledger.transfers_under_way("b")] == ["s2", "s1"]
+
+
+def test_bytes_seconds_and_rate_are_those_until_its_last_news(ledger: Ledger, clock: HandClock) -> None:
+    made = intended(ledger)
+    assert (made.seconds, made.rate_bytes_per_s) == (0.0, 0.0)
+    clock.advance(4.0)
+    active = ledger.change_transfer("s1", task="t1", state=TransferState.ACTIVE, bytes_moved=400)
+    assert (active.seconds, active.rate_bytes_per_s) == (4.0, 100.0)
+    clock.advance(6.0)
+    done = ledger.change_transfer("s1", state=TransferState.DONE)
+    assert (done.seconds, done.rate_bytes_per_s) == (10.0, 100.0), "all of it, whatever was told last"
+
+
+def test_transfers_are_listed_by_state_the_newest_first(ledger: Ledger, clock: HandClock) -> None:
+    for number in range(3):
+        intended(ledger, f"s{number}", replace(ERRAND, version=number))
+        clock.advance(1.0)
+    ledger.change_transfer("s1", state=TransferState.DONE)
+    assert [each.submission for each in ledger.transfers("b")] == ["s2", "s1", "s0"]
+    assert [each.submission for each in ledger.transfers("b", states=[TransferState.DONE])] == ["s1"]
+    assert [each.submission for each in ledger.transfers("b", limit=1)] == ["s2"]
+    assert ledger.transfers("other") == ()
