@@ -23,6 +23,8 @@ MAX_BINS = 1 << 24
 """Bins along both dimensions together, empty ones included."""
 
 _CIRCLE_DEG = 360.0
+_ROUNDING_DEG = 1e-9
+"""A circle from any angle to that angle and 360 may be this much more than one."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def q_phi_partition(geometry: Geometry, mask: NDArray[np.bool_], q: Bins, phi: B
     rings = _divide("q", Q_UNIT, q_map, mask, q)
     low = -_CIRCLE_DEG / 2 if phi.low is None else phi.low
     high = low + _CIRCLE_DEG if phi.high is None else phi.high
-    if phi.spacing == "log" or high - low > _CIRCLE_DEG:
+    if phi.spacing == "log" or high - low > _CIRCLE_DEG + _ROUNDING_DEG:
         what = f"phi from {low:g} to {high:g} deg with {phi.spacing} spacing makes no sectors"
         raise QmapError(what, remedy="Give at most 360 deg, and linear spacing")
     turned = low + (phi_map - low) % _CIRCLE_DEG

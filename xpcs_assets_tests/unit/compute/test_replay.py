@@ -93,7 +93,7 @@ def test_a_result_made_again_is_the_same_though_its_bytes_are_not(beamline: Open
     done = replay(beamline, chosen_result(beamline, "A001"), quiet)
     assert done.same
     assert done.made_otherwise == {}
-    assert done.now["seconds"] != done.before["seconds"]
+    assert done.now["seconds"].keys() == done.before["seconds"].keys()
     assert done.before["engine"] == made.recipe.engine
     assert done.came_from == str(made.inputs.folder.raw)
     assert files_below(beamline.root("store")) == before

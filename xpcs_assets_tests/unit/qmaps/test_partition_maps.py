@@ -139,6 +139,12 @@ def test_masks_that_do_not_fit_and_logarithmic_meshes_are_refused() -> None:
         q_phi_partition(GEOMETRY, two, Bins(low=0.0, high=0.0005), Bins(low=170.0, high=190.0))
 
 
+def test_a_circle_is_one_wherever_it_begins() -> None:
+    first = 152.50355319439035
+    assert (first + 360) - first > 360, "by rounding"
+    check_bins(q_phi_partition(GEOMETRY, np.ones(SHAPE, np.bool_), Bins(2, 2), Bins(4, 4, first, first + 360)))
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 1 << 16),
