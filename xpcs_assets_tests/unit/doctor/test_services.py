@@ -15,6 +15,7 @@ import yaml
 from xpcs_assets.doctor import services
 from xpcs_assets.doctor.found import Found, State, look_at_all
 from xpcs_assets.orchestrate.processes import free_port
+from xpcs_assets.run_database import database
 from xpcs_assets.site import SITE_FILE, Site
 from xpcs_assets_tests import mongo, sshd
 
@@ -151,5 +152,6 @@ def test_a_run_database_is_asked_and_nothing_in_it_is_claimed(site: Site, monkey
     monkeypatch.setenv(
         mongo.VARIABLE, f"mongodb://someone:hunter2@127.0.0.1:{free_port()}/?serverSelectionTimeoutMS=500"
     )
+    monkeypatch.setattr(database, "_LIMIT_MS", 1000)
     found = look()
     assert (found.state, "hunter2" in f"{found.reason}{found.remedy}") == (State.WRONG, False)
